@@ -1,0 +1,54 @@
+"""Images, vocabularies and captions: data sets prepared once and read fast."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if __name__ != "dlmie.data":  # a second copy of every class would follow
+    raise ImportError("import this package as dlmie.data, not as data")
+
+if TYPE_CHECKING:
+    from dlmie.data.batches import Batch as Batch
+    from dlmie.data.batches import Batches as Batches
+    from dlmie.data.captions import Captions as Captions
+    from dlmie.data.captions import Record as Record
+    from dlmie.data.captions import write_captions as write_captions
+    from dlmie.data.cs231n import CocoCaptioning as CocoCaptioning
+    from dlmie.data.feature_cache import Features as Features
+    from dlmie.data.features import extract_features as extract_features
+    from dlmie.data.images import Preprocessing as Preprocessing
+    from dlmie.data.images import load_image as load_image
+    from dlmie.data.images import preprocess as preprocess
+    from dlmie.data.scenes import prepare_scenes as prepare_scenes
+    from dlmie.data.vocabulary import Vocabulary as Vocabulary
+    from dlmie.data.vocabulary import tokenize as tokenize
+
+# Public names and the module that defines each: h5py and the rest load when first needed.
+_PUBLIC = {
+    "Batch": "batches",
+    "Batches": "batches",
+    "Captions": "captions",
+    "CocoCaptioning": "cs231n",
+    "Features": "feature_cache",
+    "Preprocessing": "images",
+    "Record": "captions",
+    "Vocabulary": "vocabulary",
+    "extract_features": "features",
+    "load_image": "images",
+    "prepare_scenes": "scenes",
+    "preprocess": "images",
+    "tokenize": "vocabulary",
+    "write_captions": "captions",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"dlmie.data.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'dlmie.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,303 @@
+"""Batches of captions with their images: grouped by length, in a seeded order that can resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dlmie.data.images import Preprocessing, preprocess
+from dlmie.data.prefetch import prefetch as work_ahead
+from dlmie.data.vocabulary import PAD
+from dlmie.errors import DataError
+
+Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Reads the inputs of images: (image indices, which of them flipped) -> float32 (images, …)."""
+
+# Each use of chance has its own stream, so that one more draw in one does not shift another.
+_ORDER, _FLIPS = 0, 1
+
+
+class CaptionedImages(Protocol):
+    """What batches need of a split: `dlmie.data.captions.Split` has it."""
+
+    @property
+    def tokens(self) -> Sequence[np.ndarray]:
+        """One int array for each caption, with start and end."""
+
+    @property
+    def token_image(self) -> np.ndarray:
+        """Image index of each caption: (captions,)."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+
+class LoadsImages(Protocol):
+    """What `image_reader` needs of a split."""
+
+    def load_images(self, indices: np.ndarray) -> np.ndarray:
+        """Read images: (n, size, size, 3) uint8."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Captions to learn from in one step.
+
+    Attributes
+    ----------
+    inputs : numpy.ndarray
+        What the captioner sees, one row a caption: ``(batch, …)`` float32.
+    tokens : numpy.ndarray
+        Word numbers from start to end, ``PAD`` after it: ``(batch, time + 1)`` int32. The words
+        that a model reads are ``tokens[:, :-1]``, those it should answer ``tokens[:, 1:]``.
+    image_index, caption_index : numpy.ndarray
+        Where in the split the image and the caption stand: ``(batch,)``.
+    flips : numpy.ndarray
+        Whether the image is mirrored: ``(batch,)`` bool.
+    """
+
+    inputs: np.ndarray
+    tokens: np.ndarray
+    image_index: np.ndarray
+    caption_index: np.ndarray
+    flips: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class Batches:
+    """The batches of one epoch after the other.
+
+    Captions of equal length come together, so that hardly a step is spent on padding (Xu et al.
+    2015, section 4.3); what remains of each length is merged with the nearest lengths and padded.
+    Iterating gives the batches from ``position`` to the end of ``epoch``, then sets both to the
+    beginning of the next epoch: iterate again for it.
+
+    The order is a function of ``(seed, epoch)`` only. While the body of a loop handles a batch,
+    ``position`` already counts it: save ``epoch`` and ``position``, give them to a new `Batches`,
+    and it goes on with the next batch.
+
+    Parameters
+    ----------
+    split
+        Captions and their images: ``captions["train"]``.
+    read
+        ``(image indices, flips) -> float32 (images, …)``: ``partial(features.read, "train")`` or
+        `image_reader`. Called with increasing indices, without repetition, from the thread that
+        works ahead.
+    batch
+        Captions in a batch; the last of an epoch may have fewer.
+    seed
+        Of the order and the flips.
+    epoch, position
+        Where to begin.
+    by_length
+        Whether to group captions by length.
+    captions_per_image
+        Use only so many captions of each image, others each epoch; by default all.
+    flip
+        Mirror a random half of the images, another half each epoch.
+    prefetch
+        How many batches a background thread may work ahead; 0 works without a thread.
+    block, window
+        For inputs larger than memory: images are read in contiguous blocks of ``block`` images,
+        ``window`` blocks in random order at a time, and captions are shuffled within this window.
+        At most ``block * window + batch`` images are held, and what works ahead.
+
+    Raises
+    ------
+    DataError
+        No captions, or an option out of its range.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> class Two(SimpleNamespace):
+    ...     tokens = [np.array([1, 5, 2], np.int32), np.array([1, 6, 7, 2], np.int32)]
+    ...     token_image = np.array([0, 1])
+    ...     __len__ = lambda self: 2
+    >>> batches = Batches(Two(), lambda images, flips: images[:, None].astype("f4"), batch=2)
+    >>> [sorted(batch.tokens.tolist()) for batch in batches]
+    [[[1, 5, 2, 0], [1, 6, 7, 2]]]
+    >>> batches.epoch, batches.position
+    (1, 0)
+    """
+
+    def __init__(
+        self,
+        split: CaptionedImages,
+        read: Read,
+        *,
+        batch: int = 64,
+        seed: int = 0,
+        epoch: int = 0,
+        position: int = 0,
+        by_length: bool = True,
+        captions_per_image: int | None = None,
+        flip: bool = False,
+        prefetch: int = 2,
+        block: int | None = None,
+        window: int = 16,
+    ) -> None:
+        least = {"batch": 1, "seed": 0, "epoch": 0, "position": 0, "prefetch": 0, "window": 1}
+        least |= {"captions_per_image": 1, "block": 1}
+        given = {
+            "batch": batch, "seed": seed, "epoch": epoch, "position": position,
+            "prefetch": prefetch, "window": window,
+            "captions_per_image": captions_per_image, "block": block,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value is not None and value < least[name]:
+                raise DataError(f"{name} is {value}; it must be at least {least[name]}")
+        if len(split.tokens) == 0:
+            raise DataError("there are no captions to make batches of; choose a split with some")
+        self.batch, self.seed, self.by_length = batch, seed, by_length
+        self.captions_per_image, self.flip = captions_per_image, flip
+        self.prefetch, self.block, self.window = prefetch, block, window
+        self._tokens, self._read = split.tokens, read
+        self._image = np.asarray(split.token_image)  # (captions,)
+        self._lengths = np.fromiter((len(t) for t in split.tokens), np.int64, len(split.tokens))
+        self._images = len(split)
+        self.epoch, self.position = epoch, position
+        if position > len(self):
+            raise DataError(
+                f"position {position} is beyond the {len(self)} batches of an epoch: the data or "
+                "the batch size is another than when it was saved"
+            )
+
+    def __len__(self) -> int:
+        """Batches in an epoch; the same for every epoch."""
+        return -(-self.captions // self.batch)
+
+    @property
+    def captions(self) -> int:
+        """Captions in an epoch."""
+        counts = np.bincount(self._image, minlength=self._images)
+        return int(np.minimum(counts, self.captions_per_image or counts.max()).sum())
+
+    def __iter__(self) -> Iterator[Batch]:
+        made = self._make(self.epoch, self.position)
+        with closing(work_ahead(made, self.prefetch)) as ready:
+            for batch in ready:
+                self.position += 1
+                yield batch
+        self.epoch, self.position = self.epoch + 1, 0
+
+    # -- the order --------------------------------------------------------------------------------
+
+    def order(self, epoch: int) -> list[list[np.ndarray]]:
+        """Plan an epoch: windows of batches, each the caption indices of one batch.
+
+        Without ``block`` there is one window.
+        """
+        rng = np.random.default_rng([self.seed, epoch, _ORDER])
+        captions = self._choose(rng)
+        if self.block is None:
+            windows = [captions]
+        else:
+            blocks = rng.permutation(-(-self._images // self.block))
+            rank = np.empty(len(blocks), np.int64)
+            rank[blocks] = np.arange(len(blocks)) // self.window  # block -> window
+            belongs = rank[self._image[captions] // self.block]
+            by_window = captions[np.argsort(belongs, kind="stable")]
+            edges = np.cumsum(np.bincount(belongs, minlength=rank.max() + 1))
+            windows = np.split(by_window, edges[:-1])
+        plan, carried = [], captions[:0]
+        for number, window in enumerate(windows):
+            batches = self._group(np.concatenate([carried, window]))
+            # What does not fill a batch goes on to the next window, so that every epoch has the
+            # same number of batches, whatever windows it falls into.
+            if number < len(windows) - 1 and batches and len(batches[-1]) < self.batch:
+                carried = batches.pop()
+            else:
+                carried = captions[:0]
+            plan.append([batches[i] for i in rng.permutation(len(batches))])
+        return plan
+
+    def _choose(self, rng: np.random.Generator) -> np.ndarray:
+        """Shuffle the captions and keep those to use in this epoch."""
+        captions = rng.permutation(len(self._tokens))
+        if self.captions_per_image is None:
+            return captions
+        images = self._image[captions]
+        together = np.argsort(images, kind="stable")
+        first = np.searchsorted(images[together], images[together])
+        rank = np.empty(len(captions), np.int64)  # 0 for the first caption met of an image, …
+        rank[together] = np.arange(len(captions)) - first
+        return captions[rank < self.captions_per_image]
+
+    def _group(self, captions: np.ndarray) -> list[np.ndarray]:
+        """Cut captions into batches; only the last may be short."""
+        if not self.by_length:
+            return _cut(captions, self.batch)
+        lengths = self._lengths[captions]
+        captions = captions[np.argsort(lengths, kind="stable")]
+        full, rest = [], [captions[:0]]
+        for same in np.split(captions, np.cumsum(np.bincount(lengths))[:-1]):
+            whole = len(same) - len(same) % self.batch
+            full += _cut(same[:whole], self.batch)
+            rest.append(same[whole:])
+        return full + _cut(np.concatenate(rest), self.batch)  # neighbours have near lengths
+
+    def flips(self, epoch: int) -> np.ndarray:
+        """Tell which images are mirrored in an epoch: (images,) bool."""
+        if not self.flip:
+            return np.zeros(self._images, bool)
+        return np.random.default_rng([self.seed, epoch, _FLIPS]).random(self._images) < 0.5
+
+    # -- the batches ------------------------------------------------------------------------------
+
+    def _make(self, epoch: int, position: int) -> Iterator[Batch]:
+        flips = self.flips(epoch)
+        for batches in self.order(epoch):
+            todo, position = batches[position:], max(0, position - len(batches))
+            # The images of a whole window are read at once; without windows, those of a batch.
+            loads = [todo] if self.block is not None else [[captions] for captions in todo]
+            for load in loads:
+                if load:
+                    yield from self._load(load, flips)
+
+    def _load(self, load: list[np.ndarray], flips: np.ndarray) -> Iterator[Batch]:
+        needed = np.unique(self._image[np.concatenate(load)])
+        inputs = self._read(needed, flips[needed])
+        for captions in load:
+            images = self._image[captions]
+            tokens = [self._tokens[caption] for caption in captions]
+            padded = np.full((len(tokens), max(map(len, tokens))), PAD, np.int32)
+            for row, caption in zip(padded, tokens, strict=True):
+                row[: len(caption)] = caption
+            rows = inputs[np.searchsorted(needed, images)]
+            yield Batch(rows, padded, images, captions, flips[images])
+
+
+def _cut(captions: np.ndarray, size: int) -> list[np.ndarray]:
+    return [captions[start : start + size] for start in range(0, len(captions), size)]
+
+
+def image_reader(split: LoadsImages, preprocessing: Preprocessing) -> Read:
+    """Make the ``read`` of `Batches` that gives preprocessed images, for training an encoder too.
+
+    Parameters
+    ----------
+    split
+        Where the images are: ``captions["train"]``.
+    preprocessing
+        What the encoder expects.
+
+    Returns
+    -------
+    callable
+        ``(image indices, flips) -> float32 (images, 3, size, size)``.
+    """
+
+    def read(indices: np.ndarray, flips: np.ndarray) -> np.ndarray:
+        images = split.load_images(indices)  # (images, row, column, channel)
+        return preprocess(np.where(flips[:, None, None, None], images[:, :, ::-1], images),
+                          preprocessing)  # fmt: skip
+
+    return read
