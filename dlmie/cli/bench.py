@@ -1,0 +1,121 @@
+"""``dlmie bench``: speeds side by side with PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import dlmie
+from dlmie.cli.common import Console, table, verb
+from dlmie.errors import DlmieError
+
+# What plain `dlmie bench` measures, in this order; the goals are in the rows.
+ROWS = (
+    *("vgg16_forward", "vgg16_input_gradient", "vgg16_training", "efficientnet_lite0_forward"),
+    *("show_attend_tell_step", "show_tell_step", "beam5", "compile_cold", "compile_warm"),
+)
+
+
+@verb("bench")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Measure the other rows as well.")
+@click.option("--compile", "with_compile", is_flag=True, help="Add torch.compile everywhere.")
+@click.option("--list", "listing", is_flag=True, help="Only say which rows there are.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    console: Console,
+    names: tuple[str, ...],
+    everything: bool,
+    with_compile: bool,
+    listing: bool,
+) -> None:
+    """Measure speed, side by side with PyTorch where it is installed.
+
+    NAMES choose rows; without, those of docs/performance.md are measured, in ten minutes at most.
+    The benchmarks are part of the source checkout.
+    """
+    rows = load_rows()
+    chosen = _choose(rows, names, everything)
+    if listing:
+        console.result(chosen, "\n".join(chosen))
+        return
+    results = []
+    for name in chosen:
+        console.note(f"measuring {name} …")
+        function = rows[name]
+        options = {"compile": with_compile, "progress": console.progress}
+        known = inspect.signature(function).parameters
+        row = function(**{key: value for key, value in options.items() if key in known})
+        results.append({"name": name, **row})
+    console.result(results, _text(results))
+
+
+def load_rows() -> dict[str, Any]:
+    """Every row by name: the functions in the ``ROWS`` of each module of ``benchmarks/``."""
+    folder = Path(dlmie.__file__).resolve().parents[1] / "benchmarks"
+    files = sorted(folder.glob("[a-z]*.py"))
+    if not files:
+        raise DlmieError(
+            "the benchmarks are not part of an installed package: clone the repository, "
+            "pip install -e '.[bench]' there, and run dlmie bench again"
+        )
+    rows: dict[str, Any] = {}
+    for path in files:
+        for name, function in getattr(_load(path), "ROWS", {}).items():
+            rows[name] = function
+    return rows
+
+
+def _load(path: Path) -> Any:
+    """A module of the package ``benchmarks``, which lies beside ours in a checkout."""
+    name, checkout = f"benchmarks.{path.stem}", str(path.parents[1])
+    if checkout not in sys.path:
+        sys.path.insert(0, checkout)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise DlmieError(
+            "the benchmarks compare with PyTorch, which is not installed: "
+            "run pip install -e '.[bench]' in the checkout"
+        ) from error
+    if Path(module.__file__ or "").resolve() != path:
+        raise DlmieError(f"{path}: another module is called {name}; rename this one")
+    return module
+
+
+def _choose(rows: dict[str, Any], names: tuple[str, ...], everything: bool) -> list[str]:
+    from dlmie.network import suggest
+
+    for name in names:
+        if name not in rows:
+            raise click.UsageError(f"there is no row {name!r}{suggest(name, rows)}")
+    if names:
+        return list(names)
+    main = [name for name in ROWS if name in rows]
+    return [*main, *(name for name in rows if name not in main)] if everything else main
+
+
+def _text(results: list[dict[str, Any]]) -> str:
+    head = ("", "dlmie", "torch eager", "channels last", "torch.compile", "ratio", "goal")
+    columns = ("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s")
+    lines = []
+    for row in results:
+        times = [_seconds(row.get(column)) for column in columns]
+        ratio, goal = row.get("ratio"), row.get("goal")
+        shown = "–" if ratio is None else f"{ratio:.2f} ×"
+        lines.append((row["name"], *times, shown, "" if goal is None else str(goal)))
+    return table(head, lines)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f} s" if value >= 10 else f"{1000 * value:,.1f} ms"

@@ -1,0 +1,56 @@
+"""``dlmie features``: run an encoder over a data set once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dlmie.cli.common import Console, bytes_text, options_of, output_option, verb, whole
+from dlmie.cli.encoders import encoder_options, make_network
+
+
+@verb("features")
+@click.argument("data", type=click.Path())
+@encoder_options
+@output_option("The file to write.  [default: beside DATA, named after encoder and layer]")
+@options_of(
+    "dlmie.hub_encoders:make_features",
+    flip="Keep the features of the mirrored images, too.",
+    dtype=("Precision they are kept in.", click.Choice(["float16", "float32"])),
+    batch=("Images encoded at a time.", whole(1)),
+)
+def command(
+    console: Console,
+    data: str,
+    encoder: str,
+    layer: str | None,
+    image_size: int | None,
+    encoder_weights: str | None,
+    to: str | None,
+    **options: Any,
+) -> None:
+    """Keep what a layer of an encoder says of every image of the prepared file DATA.
+
+    Training finds a file with the default name by itself. An interrupted run goes on where it
+    stopped; a file of other features is never mixed with these.
+    """
+    from dlmie import hub_encoders
+    from dlmie.data.captions import Captions
+
+    captions = Captions(data)
+    network, layer = make_network(encoder, layer, image_size, encoder_weights)
+    if to is None:
+        to = str(hub_encoders.feature_path(captions, hub_encoders.encoder_header(network, layer)))
+    features = hub_encoders.make_features(
+        captions, network, layer, to=to, progress=console.progress, **options
+    )
+    document = {
+        "path": features.path,
+        "shape": features.shape,
+        "splits": features.splits,
+        "bytes": features.path.stat().st_size,
+        "header": features.header,
+    }
+    size = bytes_text(features.path.stat().st_size)
+    console.result(document, f"{features!r}: {features.path}, {size}")

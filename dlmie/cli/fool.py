@@ -1,0 +1,76 @@
+"""``dlmie fool``: a photograph changed imperceptibly until the network errs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dlmie.cli.common import Console, options_of, real, section, verb, whole
+from dlmie.cli.pictures import (
+    animation_option,
+    load_network,
+    network_options,
+    one_line_warnings,
+    output_path,
+    picture_options,
+    target_of,
+    write_picture,
+)
+
+TARGET = "dlmie.visualize.adversarial:fool"
+
+
+@verb("fool")
+@click.argument("image", type=click.Path())
+@click.option(
+    "--target", help="The class to be seen, by number or name.  [default: the second most likely]"
+)
+@section(
+    "The method",
+    options_of(
+        TARGET,
+        method=("How.", click.Choice(["pgd", "fgsm", "step", "margin"])),
+        norm=("What pgd and fgsm bound.", click.Choice(["linf", "l2"])),
+        budget=("Largest change in gray levels.  [default: linf 8, l2 4]", real(0)),
+        confidence=("Stop at this probability.", real(0, 1)),
+        steps=("At most.", whole(1)),
+        rate=("Length of a step.  [default: fit for the method]", real(0)),
+        magnify=("Of the difference in the figure.", real(0)),
+    ),
+)
+@picture_options("IMAGE-fool.png here")
+@animation_option
+@network_options
+def command(
+    console: Console,
+    image: str,
+    target: str | None,
+    output: str | None,
+    figure: str | None,
+    animation: str | None,
+    encoder: str,
+    encoder_weights: str | None,
+    **options: Any,
+) -> None:
+    """Change the photograph IMAGE until the network sees another class; nobody else will."""
+    from dlmie.visualize.adversarial import fool
+
+    path = output_path(output, image, "fool")
+    network = load_network(encoder, encoder_weights)
+    with one_line_warnings(console):
+        result = fool(
+            network,
+            image,
+            target_of(target),
+            frames=24 if animation else 0,
+            seed=console.seed,
+            progress=console.progress,
+            **options,
+        )
+    found = result.manifest["results"]
+    text = (
+        f"{image}: {found['from']}, now {found['to']} {found['probability_after']:.1%}; "
+        f"largest change {found['largest_change']:.0f} of 255"
+    )
+    write_picture(console, result, path, figure=figure, animation=animation, text=text)

@@ -1,0 +1,62 @@
+"""``dlmie redo``: the same picture again, from its manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dlmie.cli.common import Console, verb
+from dlmie.cli.encoders import weights_option
+from dlmie.cli.pictures import one_line_warnings, output_path, picture_options, write_picture
+
+
+@verb("redo")
+@click.argument("manifest", type=click.Path())
+@click.option("--image", type=click.Path(), help="The photograph, where it has moved.")
+@picture_options("PICTURE-redo.png here")
+@weights_option
+def command(
+    console: Console,
+    manifest: str,
+    image: str | None,
+    output: str | None,
+    figure: str | None,
+    encoder_weights: str | None,
+) -> None:
+    """Make a picture again from the manifest beside it (MANIFEST, or the picture itself)."""
+    from dlmie import hub
+    from dlmie.errors import DataError
+    from dlmie.models import ENCODERS
+    from dlmie.visualize.manifests import read_manifest
+    from dlmie.visualize.remaking import redo
+
+    path = output_path(output, manifest, "redo")
+    described = read_manifest(manifest)
+    if described["picture"] == "attend":
+        from dlmie.hub_attention import redo_attention
+
+        with one_line_warnings(console):
+            again = redo_attention(described, image=image, folder=Path(manifest).resolve().parent)
+        write_picture(console, again, path, figure=figure, text="attend again")
+        return
+    wanted = described["network"]
+    if wanted.get("name") not in ENCODERS:
+        raise DataError(f"{manifest}: names no network of dlmie")
+    options: dict[str, object] = {"size": wanted.get("size")}
+    weights = encoder_weights or (wanted.get("weights") or {}).get("path")
+    if weights is not None:
+        options["weights"] = Path(weights)
+    elif wanted.get("weights") is None:
+        options["weights"] = None
+    network = hub.make_encoder(wanted["name"], **options)
+    with one_line_warnings(console):
+        again = redo(
+            manifest,
+            network,
+            images=None if image is None else {"image": image},
+            progress=console.progress,
+        )
+    if described.get("overlay"):
+        again = again.overlay()
+    write_picture(console, again, path, figure=figure, text=f"{described['picture']} again")

@@ -1,0 +1,101 @@
+"""``dlmie visualize``: the image that a class, channel or layer likes best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dlmie.cli.common import Console, options_of, real, section, verb, whole
+from dlmie.cli.pictures import (
+    animation_option,
+    load_network,
+    network_options,
+    one_line_warnings,
+    output_path,
+    picture_options,
+    target_of,
+    write_picture,
+)
+
+TARGET = "dlmie.visualize.class_images:visualize"
+
+
+@verb("visualize")
+@click.option("--target", default="flamingo", show_default=True, help="A class by number or name.")
+@click.option("--layer", help="Not a class: a channel, or the energy, of this layer.")
+@click.option("--channel", type=whole(0), help="Of the layer.  [default: its energy]")
+@click.option("--size", type=whole(16), default=224, show_default=True, help="Pixels.")
+@options_of(
+    TARGET,
+    preset=(
+        "Settings.",
+        click.Choice(
+            ["fourier", *(f"yosinski-{i}" for i in (1, 2, 3, 4)), "cs231n", "tiny-imagenet"]
+        ),
+    ),
+    steps=("In place of the preset's.", whole(1)),
+)  # fmt: skip
+@section(
+    "In place of the preset's",
+    options_of(
+        TARGET,
+        rate=("Length of a step.", real(0)),
+        jitter=("Random shifts in pixels.", whole(0)),
+        scale=("Random sizes, 1 ± this.", real(0, 0.9)),
+        rotate=("Random turns, in degrees.", real(0)),
+        blur=("Gaussian blur in pixels …", real(0)),
+        blur_every=("… every so many steps.", whole(1)),
+        decay=("L2 decay per step.", real(0, 1)),
+        octaves=("Sizes to go through.", whole(1)),
+    ),
+)
+@picture_options("visualize.png here")
+@animation_option
+@network_options
+def command(
+    console: Console,
+    target: str,
+    layer: str | None,
+    channel: int | None,
+    size: int,
+    output: str | None,
+    figure: str | None,
+    animation: str | None,
+    encoder: str,
+    encoder_weights: str | None,
+    **options: Any,
+) -> None:
+    """Make the image that a class, a channel or a layer answers to most, from noise."""
+    from dlmie.visualize import objectives
+    from dlmie.visualize.class_images import visualize
+    from dlmie.visualize.subjects import class_index
+
+    path = output_path(output, None, "visualize")
+    if channel is not None and layer is None:
+        raise click.UsageError("--channel needs --layer")
+    network = load_network(encoder, encoder_weights)
+    if layer is None:
+        named = target_of(target)
+        assert named is not None
+        objective = objectives.unit(network["logits"], class_index(network, named))
+    elif channel is None:
+        objective = objectives.energy(network[layer])
+    elif network[layer].type.ndim == 2:
+        objective = objectives.unit(network[layer], channel)
+    else:
+        objective = objectives.channel(network[layer], channel)
+    with one_line_warnings(console):
+        result = visualize(
+            objective,
+            size=size,
+            frames=24 if animation else 0,
+            seed=console.seed,
+            progress=console.progress,
+            **options,
+        )
+    found = result.manifest["results"]
+    text = found["labels"][0]
+    if found["probabilities"]:
+        text += f" {found['probabilities'][0]:.1%}"
+    write_picture(console, result, path, figure=figure, animation=animation, text=text)

@@ -1,0 +1,204 @@
+"""The one door to compilation: every graph of dlmie becomes C code through ``dlmie.function``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytensor
+from pytensor.compile.mode import Mode
+from pytensor.graph.basic import Variable
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.graph.traversal import ancestors
+
+from dlmie.errors import CompilerError
+from dlmie.ops import library, rewrites, rewrites_dense  # noqa: F401 - registers
+from dlmie.ops.kernels import kernels_ready, use_kernels
+
+# PyTensor's configuration is process-global: one compilation at a time holds our settings.
+_compiling = threading.RLock()
+
+_WAITING = "dlmie: waiting for another process that is compiling into {}\n"
+
+
+def function(
+    inputs: Sequence[Any],
+    outputs: Any = None,
+    updates: Any = None,
+    givens: Any = None,
+    *,
+    name: str | None = None,
+    profile: bool = False,
+    progress: bool = False,
+    kernels: bool | None = None,
+) -> Any:
+    """Compile symbolic expressions to a callable that runs C code.
+
+    Parameters
+    ----------
+    inputs, outputs, givens
+        As for ``pytensor.function``.
+    updates : dict or list of pairs
+        New values of shared variables.  The updates that sources of randomness in the graph carry
+        with them (``variable.tag.update``) are added: no mask of dropout is ever used twice.
+    name : str, optional
+        Shown by the progress line and by profiles.
+    profile : bool
+        Collect PyTensor's profile (``result.profile.summary()``).
+    progress : bool
+        Write one line to standard error while compiling: what, and for how long.
+    kernels : bool, optional
+        Whether operations run their C kernels (default: yes, unless ``DLMIE_KERNELS=0``) or the
+        plain NumPy definitions, which are the oracle of the tests.
+
+    Raises
+    ------
+    CompilerError
+        No C compiler; the message says how to install one.
+    """
+    if not pytensor.config.cxx:
+        raise CompilerError(library.NO_COMPILER)
+    cache_folder()
+    if kernels is None:
+        kernels = os.environ.get("DLMIE_KERNELS", "1") != "0"
+    include = ["fast_run", rewrites.TAG] if kernels else ["fast_run"]
+    mode = Mode("cvm", RewriteDatabaseQuery(include=include))
+    token = use_kernels.set(kernels)
+    try:
+        with _compiling, _settings(), _progress_line(name or "graph", progress):
+            kernels_ready()  # waits for whoever is building them, with a word about it
+            return _patiently(
+                pytensor.function,
+                list(inputs),
+                outputs,
+                updates=_with_carried(_as_pairs(updates), outputs, _as_pairs(givens)),
+                givens=givens,
+                mode=mode,
+                name=name,
+                profile=profile or None,
+            )
+    finally:
+        use_kernels.reset(token)
+
+
+def _patiently(compile: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Compile; where others hold PyTensor's lock for longer than it waits, wait on."""
+    from filelock import Timeout
+
+    while True:
+        try:
+            return compile(*arguments, **options)
+        except Timeout:  # what was compiled so far is in the cache: again is not from the start
+            sys.stderr.write(_WAITING.format(pytensor.config.compiledir))
+
+
+def _as_pairs(updates: Any) -> list[tuple[Any, Any]]:
+    return list(updates.items() if isinstance(updates, Mapping) else updates or ())
+
+
+def _with_carried(
+    pairs: list[tuple[Any, Any]], outputs: Any, givens: list[tuple[Any, Any]]
+) -> list[tuple[Any, Any]]:
+    """The updates, and those that shared variables in the graph bring along."""
+    listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    used = [*listed, *(new for _, new in [*pairs, *givens])]
+    roots = [v for v in used if isinstance(v, Variable)]
+    said = {variable for variable, _ in pairs}
+    carried = [
+        (v, v.tag.update) for v in ancestors(roots) if hasattr(v.tag, "update") and v not in said
+    ]
+    return [*pairs, *dict(carried).items()]
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """What dlmie needs of PyTensor, held only while it compiles."""
+    with warnings.catch_warnings():
+        # Kernels carry their own BLAS: PyTensor's advice about a missing one does not apply.
+        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+        with pytensor.config.change_flags(on_opt_error="raise"):
+            yield
+
+
+@contextlib.contextmanager
+def compile_lock() -> Iterator[None]:
+    """PyTensor's lock on its cache folder; a wait of over a second is announced."""
+    from pytensor.compile.compilelock import lock_ctx
+
+    line = _WAITING.format(pytensor.config.compiledir)
+    announcement = threading.Timer(1.0, sys.stderr.write, [line])
+    announcement.daemon = True
+    announcement.start()
+    try:
+        with lock_ctx(timeout=-1):  # the lock of a process ends with it: no need to give up
+            announcement.cancel()
+            yield
+    finally:
+        announcement.cancel()
+
+
+@contextlib.contextmanager
+def _progress_line(name: str, wanted: bool) -> Iterator[None]:
+    """``compiling NAME … 12 s``, rewritten once a second on a terminal."""
+    if not wanted:
+        yield
+        return
+    start, done = time.monotonic(), threading.Event()
+    live = sys.stderr.isatty()
+
+    def tick() -> None:
+        while not done.wait(1.0):
+            sys.stderr.write(f"\rcompiling {name} … {time.monotonic() - start:.0f} s")
+            sys.stderr.flush()
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    if live:
+        ticker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if live:
+            ticker.join()
+        carriage = "\r" if live else ""
+        sys.stderr.write(f"{carriage}compiled {name} in {time.monotonic() - start:.1f} s\n")
+
+
+def set_threads(threads: int) -> None:
+    """Use this many threads in every kernel and matrix product from now on."""
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    library.load().dlmie_set_threads(threads)
+
+
+def get_threads() -> int:
+    """The number of threads that kernels use."""
+    return int(library.load().dlmie_get_threads())
+
+
+def cache_folder() -> Path:
+    """Where PyTensor keeps compiled modules, and dlmie its kernel library.
+
+    Raises
+    ------
+    CompilerError
+        It cannot be written; names the flag that moves it.
+    """
+    try:
+        folder = Path(pytensor.config.compiledir)
+        if os.access(folder, os.W_OK):
+            return folder
+        reason = f"{folder} is read-only"
+    except (OSError, ValueError) as error:  # PyTensor makes the folder when first asked for it
+        reason = str(error)
+    raise CompilerError(
+        f"the cache of compiled code cannot be written ({reason.rstrip('.')}): "
+        "set PYTENSOR_FLAGS=base_compiledir=/a/folder/you/can/write"
+    )

@@ -1,0 +1,19 @@
+"""The errors a user can cause: each message names what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class DlmieError(Exception):
+    """Base of every error of dlmie that the command line prints as one line."""
+
+
+class DataError(DlmieError, ValueError):
+    """A file, an image or a caption cannot be used as it is."""
+
+
+class WeightsError(DlmieError, ValueError):
+    """A weight or model file cannot be read, or does not fit the network."""
+
+
+class CompilerError(DlmieError, RuntimeError):
+    """No working C compiler where one is needed."""

@@ -1,0 +1,176 @@
+"""Encoders by name, by the header of a file, and compiled; the features they make of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie import storage
+from dlmie.data.captions import Captions
+from dlmie.data.features import Features, extract_features
+from dlmie.data.images import Preprocessing, load_image, preprocess, resize_image
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.network import Network, suggest
+
+
+def make_encoder(name: str, **options: Any) -> Network:
+    """An encoder by name: ``make_encoder("vgg16", weights="vgg16.h5")``."""
+    from dlmie import models
+
+    if name not in models.ENCODERS:
+        raise DlmieError(f"unknown encoder {name!r}{suggest(name, models.ENCODERS)}")
+    return models.encoder(name, **options)
+
+
+def encoder_header(network: Network, layer: str) -> dict[str, Any]:
+    """What identifies the features of an encoder: stored with features, runs and models."""
+    weights = network.weights
+    if weights is not None and "path" in weights:
+        # A run may be continued from another folder.
+        weights = {**weights, "path": str(Path(weights["path"]).resolve())}
+    return {
+        "name": network.name,
+        "layer": layer,
+        "size": network.preprocessing.size,
+        "weights": weights,
+        "preprocessing": network.preprocessing.to_json(),
+    }
+
+
+def features_of(header: Mapping[str, Any], data_hash: str) -> dict[str, Any]:
+    """What the header of a feature cache must say; the encoder's weight file may lie elsewhere."""
+    wanted = {key: header[key] for key in ("name", "layer", "size", "preprocessing")}
+    weights = header["weights"]
+    wanted["weights"] = None if weights is None else {"sha256": weights["sha256"]}
+    return {"encoder": wanted, "data": data_hash}
+
+
+def own_prefix(name: str) -> str:
+    """How the names of an encoder's parameters begin: ``/efficientnet_lite0/``."""
+    return f"/{name.replace('-', '_')}/"
+
+
+def encoder_from_header(
+    header: Mapping[str, Any],
+    stored: Mapping[str, np.ndarray] | None = None,
+    source: str | Path = "the model file",
+) -> Network:
+    """The encoder that a header describes.
+
+    Parameters
+    ----------
+    header : mapping
+        From :func:`encoder_header`.
+    stored : mapping, optional
+        Weights that a model file brings along: all of the encoder's, or those that training
+        changed, which replace the ones of the encoder's own file.
+    source : path
+        The file they come from, for messages.
+
+    Raises
+    ------
+    WeightsError
+        The user's weight file has moved or changed: names it.
+    """
+    prefix = own_prefix(header["name"])
+    stored = {k: v for k, v in (stored or {}).items() if k.startswith(prefix)}
+    if stored:
+        network = make_encoder(header["name"], size=header["size"], weights=None)
+        network.adapt(stored)  # type: ignore[attr-defined]
+        if {str(p.name) for p in network.parameters} == set(stored):
+            storage.assign(network.parameters, stored, source)
+            network.weights = header["weights"]
+            network.preprocessing = Preprocessing.from_json(header["preprocessing"])
+            return network
+    network = _with_own_weights(header)
+    changed = [p for p in network.parameters if str(p.name) in stored]
+    storage.assign(changed, stored, source)
+    return network
+
+
+def _with_own_weights(header: Mapping[str, Any]) -> Network:
+    weights = header["weights"] or {}
+    options: dict[str, Any] = {"size": header["size"]}
+    if "path" in weights:
+        if not Path(weights["path"]).is_file():
+            raise WeightsError(
+                f"the weights of encoder {header['name']} are no longer at {weights['path']}: put "
+                f"them back, or name the file (SHA-256 {weights['sha256'][:12]}…) with "
+                "--encoder-weights"
+            )
+        options["weights"] = weights["path"]
+    elif not weights:
+        options["weights"] = None
+    network = make_encoder(header["name"], **options)
+    found = (network.weights or {}).get("sha256")
+    if weights and found != weights.get("sha256"):
+        raise WeightsError(
+            f"encoder {header['name']} has other weights than this model was trained with "
+            f"(SHA-256 {str(found)[:12]}…, wanted {weights.get('sha256', '')[:12]}…)"
+        )
+    return network
+
+
+class Encoder:
+    """One layer of a network, compiled: photographs → annotations."""
+
+    def __init__(self, network: Network, layer: str) -> None:
+        from dlmie.compilation import function
+
+        self.network, self.layer = network, layer
+        self.preprocessing: Preprocessing = network.preprocessing
+        self._run = function([network.input], network[layer], name=f"{network.name} {layer}")
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Preprocessed images (n, 3, size, size) → annotations (n, channels[, rows, columns])."""
+        return self._run(inputs)
+
+    def photographs(self, images: Iterable[Any], batch: int = 16) -> np.ndarray:
+        """Anything ``load_image`` reads → annotations, with bounded memory."""
+        size = self.preprocessing.size
+        parts, pending = [], []
+        for image in images:
+            pending.append(resize_image(load_image(image), size))
+            if len(pending) == batch:
+                parts.append(self(preprocess(np.stack(pending), self.preprocessing)))
+                pending = []
+        if pending:
+            parts.append(self(preprocess(np.stack(pending), self.preprocessing)))
+        if not parts:
+            raise DlmieError("no image was given")
+        return np.concatenate(parts)
+
+
+def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:
+    """Where the features of a data file are kept unless a path is given: beside it."""
+    stem = data.path.with_suffix("")
+    return stem.with_name(f"{stem.name}.{header['name']}-{header['layer']}.features.h5")
+
+
+def make_features(
+    data: Captions,
+    network: Any,
+    layer: str,
+    *,
+    to: str | Path,
+    flip: bool = False,
+    dtype: str = "float16",
+    batch: int = 32,
+    progress: bool = True,
+) -> Features:
+    """Run an encoder over a data set into a feature cache, or continue or reuse one."""
+    encoder = Encoder(network, layer)
+    return extract_features(
+        data,
+        encoder,
+        network.preprocessing,
+        to=to,
+        header={"encoder": encoder_header(network, layer)},
+        flip=flip,
+        dtype=dtype,
+        batch=batch,
+        progress=progress,
+    )

@@ -1,0 +1,175 @@
+"""What a run folder says: its configuration, how to rebuild its step, which features it needs.
+
+runs/NAME/config.json   everything that decides the run's course
+runs/NAME/log.jsonl     what was measured, a JSON object a line
+runs/NAME/state.h5      the last checkpoint: resuming continues bit for bit
+runs/NAME/best.h5       the best model so far; all that captioning needs
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlmie import hub, optim, storage, training
+from dlmie.data.captions import Captions
+from dlmie.data.features import Features
+from dlmie.data.vocabulary import tokenize
+from dlmie.decoding import Decoding
+from dlmie.errors import DataError, DlmieError
+from dlmie.hub_encoders import encoder_from_header, feature_path, features_of, make_features
+from dlmie.network import suggest
+from dlmie.steps import SelfCriticalStep, TrainingStep
+
+# What decides the best epoch: measured on dev, but for the loss of the training captions.
+MONITORS = ("bleu_1", "bleu_4", "cider_d", "dev_loss", "perplexity", "loss")
+
+
+@dataclass
+class Run:
+    """A finished or interrupted training run."""
+
+    folder: Path
+    position: training.Position
+    stop_reason: str | None
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The records of ``log.jsonl``."""
+        text = (self.folder / "log.jsonl").read_text(encoding="utf-8")
+        # A line without its end is still being written, or its writer was killed.
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise DlmieError(f"{folder} is not a run folder: it has no config.json")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DlmieError(f"{path} is damaged: {error}") from error
+    if config.get("format") != "dlmie-run":
+        raise DlmieError(f"{path} is not the configuration of a dlmie run")
+    if config["version"] > 1:
+        raise DlmieError(
+            f"{path} is of a later version of dlmie: upgrade with pip install -U dlmie"
+        )
+    return config
+
+
+def rebuild_step(config: Mapping[str, Any], data: Captions) -> TrainingStep:
+    """The training step that a run's configuration describes."""
+    described = config["model"]
+    annotations: Any = tuple(described["annotation_shape"])
+    needed = (
+        config["objective"].get("finetune"),
+        config["training"].get("embed_encoder"),
+        described.get("random_encoder"),
+    )
+    if any(needed):
+        annotations = encoder_from_header(config["encoder"])[config["encoder"]["layer"]]
+    model = hub.captioner_class(described["kind"])(
+        annotations, data.vocabulary, **described["config"]
+    )
+    optimiser = optim.from_json(config["optimiser"])
+    if config["step"] == SelfCriticalStep.kind:
+        references = reference_words(data["train"])
+        return SelfCriticalStep(model, optimiser, references=references, **config["objective"])
+    return TrainingStep(model, optimiser, **config["objective"])
+
+
+def reference_words(split: Any) -> list[list[list[str]]]:
+    """The references of each image of a split as lists of words."""
+    return [[tokenize(text) for text in texts] for texts in split.references]
+
+
+def encoder_of(step: TrainingStep, features: Any) -> dict[str, Any]:
+    """The header of the encoder that a step's model sees through, or whose features it is given."""
+    if step.model.encoder is not None:
+        return hub.encoder_header(step.model.encoder, step.model.layer)
+    if features is not None:
+        cache = features if isinstance(features, Features) else Features(features)
+        return cache.header["encoder"]
+    raise DlmieError("the model was made from a bare shape: give features=, or use net[layer]")
+
+
+def features_for(
+    step: TrainingStep,
+    data: Captions,
+    features: Any,
+    header: Mapping[str, Any],
+    *,
+    flip: bool,
+    progress: bool,
+) -> Features | None:
+    """The feature cache of the data, extracted now if there is none; None when fine-tuning."""
+    if step.finetune is not None:
+        return None
+    if isinstance(features, Features):
+        cache = features
+    else:
+        path = feature_path(data, header) if features is None else Path(features)
+        if not path.exists():
+            network, layer = step.model.encoder, step.model.layer
+            return make_features(data, network, layer, to=path, flip=flip, progress=progress)
+        cache = Features(path)
+    _check_features(cache, data, header, flip=flip)
+    return cache
+
+
+def reopen_features(config: Mapping[str, Any], data: Captions) -> Features | None:
+    """The features that a run was trained on, where they were or beside the data."""
+    if config["features"] is None:
+        return None
+    path, beside = Path(config["features"]), feature_path(data, config["encoder"])
+    if not path.exists() and not beside.exists():
+        raise DataError(
+            f"{path}, the features this run was trained on, is gone: put it there or to {beside}, "
+            "or make it again with dlmie features"
+        )
+    cache = Features(path if path.exists() else beside)
+    _check_features(cache, data, config["encoder"], flip=config["training"]["flip"])
+    return cache
+
+
+def _check_features(
+    cache: Features, data: Captions, header: Mapping[str, Any], *, flip: bool
+) -> None:
+    cache.check_matches(features_of(header, data.hash))
+    if flip and not cache.header["flip"]:
+        raise DataError(
+            f"{cache.path} holds no features of mirrored images: make them with dlmie features "
+            "--flip, or train without flip"
+        )
+
+
+def check_options(options: Mapping[str, Any], data: Captions) -> None:
+    """Refuse what would otherwise fail after an epoch of training."""
+    monitor = options["monitor"]
+    if monitor not in MONITORS:
+        raise DlmieError(f"cannot monitor {monitor!r}{suggest(str(monitor), MONITORS)}")
+    if "dev" not in data and monitor != "loss":
+        raise DataError(f"{data.path} has no split dev to measure {monitor}: monitor loss instead")
+    required = {"epochs": 1, "batch": 1, "checkpoint_every": 0}
+    optional = {"patience": 1, "limit": 1, "captions_per_image": 1}
+    for name, least in (required | optional).items():
+        value = options[name]
+        whole = type(value) is int and value >= least
+        if not whole and not (value is None and name in optional):
+            raise DlmieError(f"{name} must be a whole number, at least {least}, not {value!r}")
+    try:
+        Decoding(**options["decoding"])
+    except TypeError as error:
+        raise DlmieError(f"decoding: {error}") from None
+    if options["flip"] and data["train"].objects is not None:
+        raise DlmieError("do not mirror scenes: their captions say left and right")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is there whole or not at all."""
+    storage.write(path, (json.dumps(value, indent=2) + "\n").encode())

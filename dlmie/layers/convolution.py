@@ -1,0 +1,65 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pytensor.graph.basic import Variable
+
+from dlmie import init
+from dlmie.network import parameter
+from dlmie.ops.conv import conv2d
+
+
+class Conv2D:
+    """2-D cross-correlation with bias.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters: ``NAME/W`` (filters, channels / groups, height, width) and
+        ``NAME/b`` (filters,).
+    channels, filters : int
+        Channels in and out.
+    size : int or (int, int)
+        Height and width of the filters.
+    stride, padding, dilation, groups
+        As for :func:`dlmie.ops.conv.conv2d`.
+    W, b : initialiser or array
+        First values; ``b=None`` for no bias.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        filters: int,
+        size: int | tuple[int, int],
+        *,
+        rng: np.random.Generator,
+        stride: int | tuple[int, int] = 1,
+        padding: Any = "same",
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        W: Any = None,
+        b: Any = 0.0,
+        dtype: str = "float32",
+    ) -> None:
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (filters, channels // groups, height, width)
+        start = init.he_normal() if W is None else W
+        self.W = parameter(f"{name}/W", init.resolve(start)(rng, shape, dtype), regularizable=True)
+        self.b = (
+            None if b is None else parameter(f"{name}/b", init.resolve(b)(rng, (filters,), dtype))
+        )
+        self.options: dict[str, Any] = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
+
+    def __call__(self, x: Variable) -> Variable:
+        """x (batch, channels, rows, columns) → (batch, filters, rows', columns')."""
+        return conv2d(x, self.W, self.b, **self.options)

@@ -1,0 +1,50 @@
+"""The source of randomness of a training graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from dlmie.ops import noise as ops
+
+
+class Noise:
+    """Fresh, reproducible randomness for every call of a compiled training function.
+
+    One shared integer, the key, moves on by one at each call (``dlmie.function`` adds the update);
+    all masks are functions of it, so saving the key saves the whole random state.  An expression
+    built without a ``Noise`` is deterministic: training and testing are two expressions.
+
+    Parameters
+    ----------
+    seed : int
+        First key; runs with distant seeds share no masks.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.key = pytensor.shared(np.int64(seed) << np.int64(32), name="/noise/key")
+        self.key.tag.update = self.key + np.int64(1)  # which dlmie.function adds
+        self._uses = 0
+
+    def _salt(self) -> int:
+        self._uses += 1
+        return self._uses
+
+    def dropout(self, x: Variable, rate: float) -> Variable:
+        """Inverted dropout of ``x``; at rate 0, ``x`` itself."""
+        return ops.dropout(x, rate, self.key, self._salt()) if rate else x
+
+    def uniform_like(self, x: Variable) -> Variable:
+        """Numbers in [0, 1), shaped like ``x``."""
+        return ops.uniform_like(x, self.key, self._salt())
+
+    def bernoulli_like(self, x: Variable, probability: float) -> Variable:
+        """0 or 1 in the dtype of ``x``; 1 with the given probability."""
+        return pt.cast(self.uniform_like(x) < np.asarray(probability, x.type.dtype), x.type.dtype)
+
+
+def dropout(x: Variable, rate: float, noise: Noise | None) -> Variable:
+    """Dropout in a training expression; ``x`` itself where ``noise`` is None."""
+    return x if noise is None else noise.dropout(x, rate)

@@ -1,0 +1,168 @@
+"""Networks: named symbolic variables over named parameters."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.sharedvar import TensorSharedVariable
+from pytensor.tensor.type import TensorType
+
+from dlmie.errors import DlmieError
+
+
+class Parameter(TensorSharedVariable):
+    """A shared variable that a network learns; found by walking the graph, asked for by role."""
+
+    roles: frozenset[str]
+
+
+def parameter(
+    name: str, value: np.ndarray, *, trainable: bool = True, regularizable: bool = False
+) -> Parameter:
+    """A named parameter with a fixed shape.
+
+    Parameters
+    ----------
+    name : str
+        Path of the parameter in its model: ``/decoder/lstm/W``.
+    value : float array
+        Its first value; the dtype stays.
+    trainable, regularizable : bool
+        The roles by which optimisers and weight decay ask for it.
+    """
+    value = np.asarray(value)
+    result = Parameter(
+        type=TensorType(value.dtype, shape=value.shape), value=value, strict=True, name=name
+    )
+    roles = {"trainable": trainable, "regularizable": regularizable}
+    result.roles = frozenset(role for role, wanted in roles.items() if wanted)
+    return result
+
+
+def find_parameters(
+    outputs: Variable | Iterable[Variable], role: str | None = None
+) -> list[Parameter]:
+    """The parameters that ``outputs`` depend on, sorted by name; of one role, if given."""
+    roots = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    found = {v for v in ancestors(roots) if isinstance(v, Parameter)}
+    chosen = [v for v in found if role is None or role in v.roles]
+    return sorted(chosen, key=lambda v: str(v.name))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?`` for an error about an unknown name, with the list of known ones."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint} (known: {', '.join(known)})"
+
+
+class View(Mapping[str, Variable]):
+    """The named variables of a network on one input: ``view["conv5_3"]``."""
+
+    def __init__(self, network: Network, input: Variable, variables: Mapping[str, Variable]):
+        self.network, self.input = network, input
+        self.variables = dict(variables)
+        for layer, variable in self.variables.items():
+            # What a captioner needs to know about the annotations it is handed.
+            variable.tag.network, variable.tag.layer = network, layer
+            if variable.name is None:
+                variable.name = layer
+
+    def __getitem__(self, layer: str) -> Variable:
+        try:
+            return self.variables[layer]
+        except KeyError:
+            inner = "/" in layer  # "conv1_1/pre" and the like make long lists
+            known = [name for name in self.variables if inner or "/" not in name]
+            raise DlmieError(
+                f"{self.network.name} has no layer {layer!r}{suggest(layer, known)}"
+            ) from None
+
+    def __contains__(self, layer: object) -> bool:
+        return layer in self.variables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.variables)
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+
+class Network(View):
+    """A feed-forward network: layers that can be built on any input, and one standard input.
+
+    A subclass creates its layers, sets ``name`` and ``preprocessing``, implements ``build`` and
+    then calls ``super().__init__(input)``.  ``net["conv5_3"]`` is a symbolic variable: annotations
+    for a captioner, an objective for a picture; ``grad(net["fc8"][0, c], net.input)`` is a saliency
+    map.
+    """
+
+    name: str
+    preprocessing: Any = None
+    classes: list[str] | None = None
+    weights: dict[str, str] | None = (
+        None  # where the weights came from: {"package" | "path", "sha256"}
+    )
+
+    def __init__(self, input: Variable) -> None:
+        super().__init__(self, input, self.build(input))
+
+    # *args only so that subclasses may name the options that they have.
+    def build(self, x: Variable, *args: Any, **options: Any) -> dict[str, Variable]:
+        """The network's variables by layer name, on input ``x``, in order from input to output."""
+        raise NotImplementedError
+
+    def on(self, x: Variable, **options: Any) -> View:
+        """The same parameters applied to another input, or built with other options."""
+        return View(self, x, self.build(x, **options))
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return find_parameters(self.variables.values())
+
+    def summary(self) -> str:
+        """A table of layers with shapes and parameters; what is inside a layer counts with it."""
+        seen: set[Parameter] = set()
+        rows = []
+        for layer, variable in self.variables.items():
+            if "/" in layer:  # "conv1_1/pre", "block3/expand"
+                continue
+            new = [p for p in find_parameters(variable) if p not in seen]
+            seen.update(new)
+            shape = ", ".join(
+                "batch" if n is None and i == 0 else str(n or "?")
+                for i, n in enumerate(variable.type.shape)
+            )
+            rows.append((layer, f"({shape})", f"{sum(count(p) for p in new):,}"))
+        rows.append(("total", "", f"{sum(count(p) for p in seen):,}"))
+        return format_table(("layer", "shape", "parameters"), rows)
+
+
+def count(variable: Parameter) -> int:
+    """Number of elements of a parameter."""
+    return int(np.prod(variable.get_value(borrow=True).shape))
+
+
+def format_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Plain text columns: the first flush left, the others flush right."""
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def image_input(size: int | None, dtype: str = "float32", name: str = "image") -> Variable:
+    """A symbolic batch of preprocessed images (batch, 3, size, size); any size when None."""
+    return pt.tensor(name, dtype=dtype, shape=(None, 3, size, size))

@@ -1,0 +1,159 @@
+/* Two-dimensional cross-correlation: geometry, choice of algorithm, activation gradient.
+ *
+ * Every operation takes the same parameters
+ *   p = {stride_h, stride_w, same, top, bottom, left, right, dilation_h, dilation_w, groups,
+ *        activation, exact, has_bias}
+ * where `same` computes the padding from the input (TensorFlow's rule: out = ceil(in / stride),
+ * an odd row or column of padding goes to the bottom or right).
+ */
+#include "conv.h"
+
+enum { LANES_WORTH_FILLING = 16 };
+enum { P_STRIDE, P_SAME = 2, P_PAD, P_DILATION = 7, P_GROUPS = 9, P_ACTIVATION, P_EXACT, P_BIAS };
+
+/* Size of the output along one axis and the padding before it; negative when nothing fits. */
+static int64_t output_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilation,
+                           int same, int64_t before, int64_t after, int64_t *pad) {
+    const int64_t reach = (kernel - 1) * dilation + 1;
+    if (same) {
+        const int64_t out = (size + stride - 1) / stride;
+        *pad = max64((out - 1) * stride + reach - size, 0) / 2;
+        return out;
+    }
+    *pad = before;
+    const int64_t room = size + before + after - reach;
+    return room < 0 ? -1 : room / stride + 1;
+}
+
+static int geometry(const tensor *x, const tensor *w, const int64_t *p, conv_geometry *s,
+                    char *error) {
+    if (x->ndim != 4 || w->ndim != 4)
+        REFUSE("conv2d: input and filters must have 4 dimensions, not %d and %d", (int)x->ndim,
+               (int)w->ndim);
+    *s = (conv_geometry){
+        .batch = x->shape[0], .channels = x->shape[1], .height = x->shape[2],
+        .width = x->shape[3], .filters = w->shape[0], .groups = p[P_GROUPS],
+        .kernel_h = w->shape[2], .kernel_w = w->shape[3], .stride_h = p[P_STRIDE],
+        .stride_w = p[P_STRIDE + 1], .dilation_h = p[P_DILATION], .dilation_w = p[P_DILATION + 1]};
+    if (s->channels != w->shape[1] * s->groups)
+        REFUSE("conv2d: the input has %lld channels, the filters expect %lld (%lld groups)",
+               (long long)s->channels, (long long)(w->shape[1] * s->groups),
+               (long long)s->groups);
+    if (s->filters % s->groups)
+        REFUSE("conv2d: %lld filters do not divide into %lld groups", (long long)s->filters,
+               (long long)s->groups);
+    if (s->kernel_h < 1 || s->kernel_w < 1) REFUSE("conv2d: empty filters");
+    const int same = p[P_SAME] != 0;
+    const int64_t *pad = p + P_PAD;
+    s->out_h = output_size(s->height, s->kernel_h, s->stride_h, s->dilation_h, same, pad[0],
+                           pad[1], &s->pad_top);
+    s->out_w = output_size(s->width, s->kernel_w, s->stride_w, s->dilation_w, same, pad[2],
+                           pad[3], &s->pad_left);
+    if (s->out_h < 0 || s->out_w < 0)
+        REFUSE("conv2d: a %lldx%lld filter does not fit an input of %lldx%lld with its padding",
+               (long long)s->kernel_h, (long long)s->kernel_w, (long long)s->height,
+               (long long)s->width);
+    return 0;
+}
+
+static int check_gradient(const conv_geometry *s, const tensor *g, char *error) {
+    const int64_t expected[4] = {s->batch, s->filters, s->out_h, s->out_w};
+    for (int i = 0; i < 4; i++)
+        if (g->ndim != 4 || g->shape[i] != expected[i])
+            REFUSE("conv2d: the gradient of the output must be %lldx%lldx%lldx%lld",
+                   (long long)expected[0], (long long)expected[1], (long long)expected[2],
+                   (long long)expected[3]);
+    return 0;
+}
+
+/* One algorithm: how it computes the three operations; each returns 1 when memory runs out. */
+typedef struct {
+    int (*forward)(const conv_geometry *s, const real *x, const real *w, const real *bias,
+                   int activation, real *y);
+    int (*input_gradient)(const conv_geometry *s, const real *w, const real *g, real *dx);
+    int (*weight_gradient)(const conv_geometry *s, const real *x, const real *g, real *dw);
+} algorithm;
+
+static const algorithm gemm = {KERNEL(conv_gemm_forward), KERNEL(conv_gemm_input_gradient),
+                               KERNEL(conv_gemm_weight_gradient)};
+static const algorithm depthwise = {KERNEL(conv_depthwise_forward),
+                                    KERNEL(conv_depthwise_input_gradient),
+                                    KERNEL(conv_depthwise_weight_gradient)};
+#ifndef DLMIE_DOUBLE
+static const algorithm winograd = {conv_winograd_forward, conv_winograd_input_gradient,
+                                   conv_winograd_weight_gradient};
+
+/* Winograd's tiles pay when the channels fill vectors and the tiles are not mostly beyond the edge:
+ * a tile costs 36 products and its transforms, an output 9. */
+static int suits_winograd(const conv_geometry *s) {
+    const int64_t tiles = ((s->out_h + 3) / 4) * ((s->out_w + 3) / 4);
+    const int64_t narrower = min64(s->channels, s->filters) / s->groups;
+    return s->kernel_h == 3 && s->kernel_w == 3 && s->stride_h == 1 && s->stride_w == 1 &&
+           s->dilation_h == 1 && s->dilation_w == 1 && narrower >= LANES_WORTH_FILLING &&
+           2 * 36 * tiles <= 9 * s->out_h * s->out_w;
+}
+#endif
+
+static const algorithm *algorithm_for(const conv_geometry *s, int exact) {
+    if (s->groups > 1 && s->groups == s->channels) return &depthwise;
+#ifndef DLMIE_DOUBLE
+    if (!exact && suits_winograd(s)) return &winograd;
+#else
+    UNUSED(exact);
+#endif
+    return &gemm;
+}
+
+/* conv2d(x, w, b if has_bias) -> activation(x * w + b) */
+EXPORT int KERNEL(conv2d_shape)(SHAPE_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (p[P_BIAS] && (in[2].ndim != 1 || in[2].shape[0] != s.filters))
+        REFUSE("conv2d: the bias must have %lld elements, one a filter", (long long)s.filters);
+    SET_SHAPE(&out[0], s.batch, s.filters, s.out_h, s.out_w);
+    return 0;
+}
+
+EXPORT int KERNEL(conv2d)(KERNEL_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
+    if (algorithm_for(&s, p[P_EXACT] != 0)
+            ->forward(&s, x, w, bias, (int)p[P_ACTIVATION], out[0].data))
+        REFUSE("conv2d: out of memory");
+    return 0;
+}
+
+/* conv2d_input_gradient(x for its shape, w, g) -> gradient with respect to x */
+EXPORT int KERNEL(conv2d_input_gradient_shape)(SHAPE_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error) || check_gradient(&s, &in[2], error)) return 1;
+    set_shape(&out[0], 4, in[0].shape);
+    return 0;
+}
+
+EXPORT int KERNEL(conv2d_input_gradient)(KERNEL_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    const real *w = in[1].data, *g = in[2].data;
+    if (algorithm_for(&s, p[P_EXACT] != 0)->input_gradient(&s, w, g, out[0].data))
+        REFUSE("conv2d: out of memory");
+    return 0;
+}
+
+/* conv2d_weight_gradient(x, w for its shape, g) -> gradient with respect to w */
+EXPORT int KERNEL(conv2d_weight_gradient_shape)(SHAPE_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error) || check_gradient(&s, &in[2], error)) return 1;
+    set_shape(&out[0], 4, in[1].shape);
+    return 0;
+}
+
+EXPORT int KERNEL(conv2d_weight_gradient)(KERNEL_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    const real *x = in[0].data, *g = in[2].data;
+    if (algorithm_for(&s, p[P_EXACT] != 0)->weight_gradient(&s, x, g, out[0].data))
+        REFUSE("conv2d: out of memory");
+    return 0;
+}

@@ -1,0 +1,109 @@
+/* Matrix products over one thread pool.
+ *
+ * BLAS libraries bring threads of their own, which spin after each call and fight with OpenMP's
+ * for the cores.  dlmie therefore keeps BLAS single-threaded and divides the output among the
+ * OpenMP threads itself: panels of rows or of columns, whichever is longer, a multiple of 16 wide
+ * so that the inner kernels of BLAS stay full.  The division depends on the shape and the number
+ * of threads only: results repeat from run to run.
+ */
+#include "kernels.h"
+
+/* Fortran interface: a BLAS may decorate its names (scipy-openblas32 prefixes scipy_). */
+#ifndef BLAS_SYMBOL
+#define BLAS_SYMBOL(name) name##_
+#endif
+#define BLAS_JOIN(name) BLAS_SYMBOL(name)
+
+#ifdef DLMIE_BLAS
+extern void BLAS_JOIN(GEMM)(const char *, const char *, const int *, const int *, const int *,
+                            const real *, const real *, const int *, const real *, const int *,
+                            const real *, real *, const int *);
+
+void KERNEL(gemm_serial)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha,
+                         const real *a, int64_t lda, const real *b, int64_t ldb, real beta,
+                         real *c, int64_t ldc) {
+    if (m == 0 || n == 0) return;
+    /* Row-major C = A B is column-major C' = B' A'. */
+    int m_ = (int)m, n_ = (int)n, k_ = (int)k;
+    int lda_ = (int)max64(lda, 1), ldb_ = (int)max64(ldb, 1), ldc_ = (int)max64(ldc, 1);
+    BLAS_JOIN(GEMM)(tb ? "T" : "N", ta ? "T" : "N", &n_, &m_, &k_, &alpha, b, &ldb_, a, &lda_,
+                    &beta, c, &ldc_);
+}
+#else
+/* No BLAS to link with: the plain triple loop, ordered so that the inner loop runs along rows. */
+void KERNEL(gemm_serial)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha,
+                         const real *a, int64_t lda, const real *b, int64_t ldb, real beta,
+                         real *c, int64_t ldc) {
+    for (int64_t i = 0; i < m; i++) {
+        real *row = c + i * ldc;
+        for (int64_t j = 0; j < n; j++) row[j] = beta == 0 ? 0 : beta * row[j];
+        for (int64_t l = 0; l < k; l++) {
+            const real w = alpha * (ta ? a[l * lda + i] : a[i * lda + l]);
+            if (tb)
+                for (int64_t j = 0; j < n; j++) row[j] += w * b[j * ldb + l];
+            else
+                for (int64_t j = 0; j < n; j++) row[j] += w * b[l * ldb + j];
+        }
+    }
+}
+#endif
+
+void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
+                  int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
+    const int threads = thread_count();
+    /* Below about 30 microseconds of work, waking a thread costs more than it brings. */
+    if (threads == 1 || inside_parallel() || (double)m * n * k < 1e6) {
+        KERNEL(gemm_serial)(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    const int by_rows = m >= n;
+    const int64_t length = by_rows ? m : n;
+    const int64_t panel = ((length + threads - 1) / threads + 15) / 16 * 16;
+    const int64_t panels = (length + panel - 1) / panel;
+#pragma omp parallel for schedule(static, 1)
+    for (int64_t i = 0; i < panels; i++) {
+        const int64_t from = i * panel, size = min64(panel, length - from);
+        if (by_rows)
+            KERNEL(gemm_serial)(ta, tb, size, n, k, alpha, a + (ta ? from : from * lda), lda,
+                                b, ldb, beta, c + from * ldc, ldc);
+        else
+            KERNEL(gemm_serial)(ta, tb, m, size, k, alpha, a, lda,
+                                b + (tb ? from * ldb : from), ldb, beta, c + from, ldc);
+    }
+}
+
+/* matmul(A, B) -> C; p = {transpose A, transpose B}. */
+EXPORT int KERNEL(matmul_shape)(SHAPE_ARGUMENTS) {
+    const int ta = p[0] != 0, tb = p[1] != 0;
+    if (in[0].ndim != 2 || in[1].ndim != 2) REFUSE("matmul: both operands must be matrices");
+    const int64_t k = in[0].shape[!ta], k_b = in[1].shape[tb];
+    if (k != k_b)
+        REFUSE("matmul: inner sizes differ, %lld and %lld", (long long)k, (long long)k_b);
+    SET_SHAPE(&out[0], in[0].shape[ta], in[1].shape[!tb]);
+    return 0;
+}
+
+EXPORT int KERNEL(matmul)(KERNEL_ARGUMENTS) {
+    UNUSED(error);
+    const int ta = p[0] != 0, tb = p[1] != 0;
+    const int64_t m = out[0].shape[0], n = out[0].shape[1], k = in[0].shape[!ta];
+    if (k == 0) {
+        memset(out[0].data, 0, sizeof(real) * (size_t)(m * n));
+        return 0;
+    }
+    KERNEL(gemm)(ta, tb, m, n, k, 1, in[0].data, in[0].shape[1], in[1].data, in[1].shape[1], 0,
+                 out[0].data, n);
+    return 0;
+}
+
+#ifndef DLMIE_DOUBLE /* once, not for each precision */
+EXPORT void dlmie_set_threads(int threads) {
+#ifdef _OPENMP
+    omp_set_num_threads(threads);
+#else
+    UNUSED(threads);
+#endif
+}
+
+EXPORT int dlmie_get_threads(void) { return thread_count(); }
+#endif

@@ -1,0 +1,148 @@
+"""Graph rewrites towards the kernels of dense and recurrent networks (tag ``dlmie``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pytensor.compile.mode import optdb
+from pytensor.graph.basic import Apply, Variable
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.scalar.basic import Add, Exp, Mul, Sqr, Tanh
+from pytensor.scalar.math import Sigmoid
+from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
+from pytensor.tensor.math import Sum
+from pytensor.tensor.shape import Reshape
+from pytensor.tensor.special import LogSoftmax
+from pytensor.tensor.special import Softmax as PlainSoftmax
+
+from dlmie.ops.affine import Affine
+from dlmie.ops.crossentropy import Softmax
+from dlmie.ops.elementwise import Vectorised
+from dlmie.ops.inplace import OverwriteInputs
+from dlmie.ops.matmul import MatMul
+from dlmie.ops.optimisers import Rule
+from dlmie.ops.rewrites import TAG
+from dlmie.ops.sums import SumAxis, SumOfSquares
+
+FLOATS = ("float32", "float64")
+FUNCTIONS = {Tanh: "tanh", Sigmoid: "sigmoid", Exp: "exp"}
+
+
+def _is(node: Apply | None, *scalar_ops: type) -> bool:
+    """Whether a node is elementwise one of these operations."""
+    return (
+        node is not None
+        and isinstance(node.op, Elemwise)
+        and isinstance(node.op.scalar_op, scalar_ops)
+    )
+
+
+def _only_client(fgraph: Any, variable: Variable) -> bool:
+    return len(fgraph.clients[variable]) == 1
+
+
+@node_rewriter([PlainSoftmax, LogSoftmax])
+def use_dlmie_softmax(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """Softmax over the last axis → the vectorised kernel."""
+    (x,) = node.inputs
+    axis = node.op.axis  # None: over all; a number, or in later versions of PyTensor a tuple
+    axes = range(x.type.ndim) if axis is None else np.atleast_1d(axis)
+    if x.type.dtype not in FLOATS or x.type.ndim == 0:
+        return None
+    if [int(i) % x.type.ndim for i in axes] != [x.type.ndim - 1]:
+        return None
+    return [Softmax(isinstance(node.op, LogSoftmax))(x)]
+
+
+@node_rewriter([Elemwise])
+def use_vectorised_functions(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """tanh, sigmoid and exp of matrices and larger tensors → kernels without a call an element."""
+    kind = FUNCTIONS.get(type(node.op.scalar_op))
+    (out,) = node.outputs if len(node.outputs) == 1 else (None,)
+    if kind is None or out is None or out.type.ndim < 2 or out.type.dtype not in FLOATS:
+        return None
+    if node.inputs[0].type.dtype != out.type.dtype or all(out.type.broadcastable):
+        return None
+    return [Vectorised(kind)(node.inputs[0])]
+
+
+@node_rewriter([Elemwise])
+def join_bias(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """``x W + b`` → Affine, also where the product was reshaped before b was added."""
+    if not _is(node, Add) or len(node.inputs) != 2:
+        return None
+    for bias, product in (node.inputs, node.inputs[::-1]):
+        shuffle, rows = bias.owner, product.owner
+        if shuffle is None or not isinstance(shuffle.op, DimShuffle):
+            continue
+        order = shuffle.op.new_order
+        if shuffle.inputs[0].type.ndim != 1 or order != ("x",) * (len(order) - 1) + (0,):
+            continue
+        reshape = None
+        if rows is not None and isinstance(rows.op, Reshape) and _only_client(fgraph, product):
+            reshape, rows = rows, rows.inputs[0].owner
+        if rows is None or type(rows.op) is not MatMul or not _only_client(fgraph, rows.outputs[0]):
+            continue
+        b, out = shuffle.inputs[0], rows.outputs[0]
+        # PyTensor broadcasts what is known to have size 1 only: else b is as wide as its partner.
+        if b.type.dtype != out.type.dtype or any(b.type.broadcastable + out.type.broadcastable):
+            continue
+        width = out.type.shape[1]
+        if reshape is not None and (width is None or product.type.shape[-1] != width):
+            continue
+        y = Affine(rows.op.transpose_a, rows.op.transpose_b)(*rows.inputs, b)
+        return [y if reshape is None else reshape.op(y, *reshape.inputs[1:])]
+    return None
+
+
+@node_rewriter([CAReduce])
+def use_parallel_sums(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """Sums over one axis, and sums of squares, → kernels that use all threads."""
+    op, (x,) = node.op, node.inputs
+    if not isinstance(op, Sum) or x.type.dtype not in FLOATS:
+        return None
+    if node.outputs[0].type.dtype != x.type.dtype:
+        return None
+    axes = tuple(range(x.type.ndim)) if op.axis is None else tuple(op.axis)
+    if len(axes) == x.type.ndim and _is(x.owner, Sqr, Mul):
+        factors = x.owner.inputs
+        same = len(factors) == 1 or (len(factors) == 2 and factors[0] is factors[1])
+        if same and factors[0].type.dtype == x.type.dtype:
+            return [SumOfSquares()(factors[0])]
+    if len(axes) == 1 and x.type.ndim in (2, 3, 4):
+        return [SumAxis(axes[0])(x)]
+    return None
+
+
+@node_rewriter([Elemwise])
+def join_optimiser_step(fgraph: Any, node: Apply) -> dict[Variable, Variable] | None:
+    """parameter + step of a rule → one pass that updates parameter and slots."""
+    if not _is(node, Add) or len(node.inputs) != 2:
+        return None
+    for step, parameter in (node.inputs, node.inputs[::-1]):
+        rule = step.owner
+        if rule is None or not isinstance(rule.op, Rule) or rule.op.adds:
+            continue
+        if step is not rule.outputs[0] or not _only_client(fgraph, step):
+            continue
+        if parameter.type.dtype != step.type.dtype:
+            continue
+        if parameter.type.broadcastable != step.type.broadcastable:
+            continue
+        moved, *slots = Rule(rule.op.kind, rule.op.constants, adds=True)(parameter, *rule.inputs)
+        return {node.outputs[0]: moved, **dict(zip(rule.outputs[1:], slots, strict=True))}
+    return None
+
+
+# After PyTensor's own simplifications, before it fuses what is left of elementwise operations.
+for position, rewrite in [
+    (1.68, use_dlmie_softmax),
+    (45.0, join_bias),
+    (45.1, use_parallel_sums),
+    (45.2, join_optimiser_step),
+    (45.3, use_vectorised_functions),
+]:
+    optdb.register(str(rewrite), dfs_rewriter(rewrite), TAG, position=position)
+# Once PyTensor knows what may be destroyed, before its own elementwise operations take it.
+optdb.register("overwrite_inputs", OverwriteInputs(), TAG, position=50.05)

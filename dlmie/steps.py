@@ -1,0 +1,269 @@
+"""Training steps: a model, an objective and an optimiser as one compiled function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+
+from dlmie import optim
+from dlmie.compilation import function
+from dlmie.data.vocabulary import END, PAD, SPECIAL, START
+from dlmie.decoding import Caption, Decoding
+from dlmie.errors import DlmieError
+from dlmie.layers.noise import Noise
+from dlmie.metrics import CiderD
+from dlmie.network import Parameter, find_parameters
+
+_END = SPECIAL[END]
+
+
+class TrainingStep:
+    """Teacher-forced training, compiled to one function when first called.
+
+    Parameters
+    ----------
+    model : Captioner
+    optimiser
+        A chain of :mod:`dlmie.optim`; default Adam with a learning rate of 4e-4.
+    alpha_penalty : float
+        Weight of the doubly stochastic penalty Σ_cells (1 - Σ_t α_t)² (Xu et al. 2015, equation
+        14); needs a model with attention.
+    label_smoothing : float
+        Share of each target's probability that goes to all words.
+    scheduled_sampling : float
+        Share of the previous words that the model replaces by its own (Bengio et al. 2015).
+    finetune : str, optional
+        Train the encoder, too, from this layer on; batches then hold images, not features.
+    encoder_lr : float
+        Factor on the learning rate of the encoder's parameters.
+    seed : int
+        Of dropout and everything else that is random in the step.
+    """
+
+    #: Name in a run's configuration.
+    kind = "teacher-forcing"
+    #: Whether to say on standard error that it is being compiled.
+    progress = True
+
+    def __init__(
+        self,
+        model: Any,
+        optimiser: Any = None,
+        *,
+        alpha_penalty: float = 0.0,
+        label_smoothing: float = 0.0,
+        scheduled_sampling: float = 0.0,
+        finetune: str | None = None,
+        encoder_lr: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.optimiser = optim.adam(4e-4) if optimiser is None else optimiser
+        self.options: dict[str, Any] = {
+            "alpha_penalty": alpha_penalty,
+            "label_smoothing": label_smoothing,
+            "scheduled_sampling": scheduled_sampling,
+            "finetune": finetune,
+            "encoder_lr": encoder_lr,
+            "seed": seed,
+        }
+        self.finetune, self.encoder_lr = finetune, encoder_lr
+        self.noise = Noise(seed)
+        self._build()
+
+    def _build(self) -> None:
+        self.features, self.input = self._annotations()
+        out = self.model.loss(
+            self.features,
+            noise=self.noise,
+            label_smoothing=self.options["label_smoothing"],
+            scheduled_sampling=self.options["scheduled_sampling"],
+        )
+        self._inputs = [self.input, self.model.tokens]
+        self._outputs = [out["sum"], out["words"]]
+        objective = (out["sum"] + self._penalties(out)) / out["words"]
+        self._finish(objective, out.get("extra_updates", ()))
+
+    def _annotations(self) -> tuple[Any, Any]:
+        """The annotations, and the input they come from: themselves, or images to the encoder."""
+        model = self.model
+        if self.finetune is None:
+            return model.features, model.features
+        if model.encoder is None:
+            raise DlmieError("to train the encoder, make the model from its layer: net[...]")
+        return model.encoder[model.layer], model.encoder.input
+
+    def _penalties(self, out: dict[str, Any]) -> Any:
+        total = out.get("extra_loss", 0)  # a model's own term: hard attention's REINFORCE
+        if self.options["alpha_penalty"]:
+            if "alphas" not in out:
+                raise DlmieError(f"alpha_penalty needs attention, and {self.model.kind} has none")
+            mask = pt.neq(self.model.tokens[:, 1:].T, PAD)[:, :, None]  # (time, batch, 1)
+            attended = (out["alphas"] * pt.cast(mask, self.model.dtype)).sum(axis=0)
+            weight = np.asarray(self.options["alpha_penalty"], self.model.dtype)
+            total = total + weight * ((1 - attended) ** 2).sum()
+        return total
+
+    def _finish(self, objective: Any, extra_updates: Sequence[tuple[Any, Any]] = ()) -> None:
+        """The updates of whatever the objective depends on and may be trained."""
+        self.extra_updates = list(extra_updates)
+        self.parameters = self._trained(objective)
+        optimiser = self.optimiser
+        if self.finetune is not None:
+            # Parameters are named with underscores where the network's name has hyphens.
+            where = f"/{self.model.encoder.name.replace('-', '_')}"
+            optimiser = optim.chain(optimiser).with_factor(where, self.encoder_lr)
+        self.updates = optimiser.updates(objective, self.parameters)
+
+    def _trained(self, objective: Any) -> list[Parameter]:
+        wanted = find_parameters(objective, "trainable")
+        if self.finetune is None:
+            return wanted
+        encoder, first, last = self.model.encoder, self.finetune, self.model.layer
+        encoder[first]  # a clear error for an unknown layer
+        # What is inside a layer ("block3/expand") stands before it and belongs to it.
+        names = list(encoder)
+        start = next(i for i, n in enumerate(names) if n == first or n.startswith(f"{first}/"))
+        frozen = set(find_parameters([encoder[n] for n in names[:start]]))
+        if not set(find_parameters(encoder[last], "trainable")) - frozen:
+            raise DlmieError(
+                f"there is nothing to train from {first} on: the captioner sees {last} of "
+                f"{encoder.name}, so name this layer or one before it that has weights"
+            )
+        return [p for p in wanted if p not in frozen]
+
+    @cached_property
+    def _function(self) -> Callable[..., Any]:
+        return function(
+            self._inputs,
+            self._outputs,
+            updates=[*self.updates, *self.extra_updates],
+            name=f"{self.model.kind} training step",
+            progress=self.progress,
+        )
+
+    def __call__(self, batch: Any) -> tuple[float, int]:
+        """One update of the parameters; returns (summed loss, number of words)."""
+        total, words = self._function(batch.inputs, batch.tokens)
+        return float(total), int(words)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All shared variables that a checkpoint must hold, by name."""
+        named = {str(p.name): p for p in self.parameters}
+        extra = {str(variable.name): variable for variable, _ in self.extra_updates}
+        return {**named, **self.updates.state, **extra, "/noise/key": self.noise.key}
+
+    def to_json(self) -> dict[str, Any]:
+        """What rebuilds this step for the same model."""
+        return {
+            "step": self.kind,
+            "optimiser": self.optimiser.to_json(),
+            "objective": self.options,
+        }
+
+
+class SelfCriticalStep(TrainingStep):
+    """Self-critical training: raise the probability of captions that score above their siblings.
+
+    Each image gets ``samples`` captions drawn from the model; the reward is CIDEr-D against the
+    image's references, the baseline the mean reward of the image's other samples (Rennie et al.
+    2017; baseline of Luo 2020).  Start from a model that was trained by teacher forcing.
+
+    Parameters
+    ----------
+    model, optimiser, seed
+        See :class:`TrainingStep`.  Each image of a batch is used once, however many of its captions
+        are there: ``captions_per_image=1`` is what suits.
+    references : list of list of list of str
+        For each training image the words of its references.
+    samples : int
+        Captions drawn for each image.
+    temperature : float
+        Of drawing.
+    max_length : int
+        Words that a drawn caption has at most, the end counted as one.
+    """
+
+    kind = "self-critical"
+
+    def __init__(
+        self,
+        model: Any,
+        optimiser: Any = None,
+        *,
+        references: Sequence[Sequence[Sequence[str]]],
+        samples: int = 5,
+        temperature: float = 1.0,
+        max_length: int = 20,
+        seed: int = 0,
+    ) -> None:
+        if samples < 2:
+            raise DlmieError("self-critical training compares samples: it needs at least 2")
+        # The end counts as a word, or captions that stop too early would score best.
+        self.cider = CiderD([[[*words, _END] for words in image] for image in references])
+        self.decoding = Decoding(
+            samples=samples, temperature=temperature, max_length=max_length, allow_unknown=False
+        )
+        self.weights = pt.tensor("weights", dtype=model.dtype, shape=(None,))  # (captions,)
+        super().__init__(model, optimiser, seed=seed)
+        self.options = {
+            "samples": samples,
+            "temperature": temperature,
+            "max_length": max_length,
+            "seed": seed,
+        }
+
+    def _build(self) -> None:
+        # Captions are drawn from the test expression, so that is what learns: no dropout.
+        self.features = self.input = self.model.features
+        out = self.model.loss(self.features)
+        weighted = (out["each"] * self.weights).sum()  # (time, captions) × (captions,)
+        self._inputs = [self.input, self.model.tokens, self.weights]
+        self._outputs = [weighted, out["words"]]
+        self._finish(weighted / out["words"])
+
+    def __call__(self, batch: Any) -> tuple[float, int]:
+        """One update; the "loss" is minus the mean reward of the drawn captions, per word."""
+        images, first = np.unique(batch.image_index, return_index=True)
+        features = batch.inputs[first]
+        step, state = self.model.decoder.begin(features)
+        # The key of this update seeds the draws, so that resuming repeats them.
+        key = int(self.noise.key.get_value())
+        self.noise.key.set_value(np.int64(key + 1))
+        drawn = self.decoding(step, state, keys=[key * 1_000_003 + int(i) for i in images])
+        reward = np.array(
+            [
+                [self.cider.score(self._words(c), int(image)) for c in captions]
+                for image, captions in zip(images, drawn, strict=True)
+            ]
+        )  # (images, samples)
+        samples = reward.shape[1]
+        baseline = (reward.sum(axis=1, keepdims=True) - reward) / (samples - 1)
+        # A caption that was cut at its greatest length has no end to learn.
+        tokens = _pad(
+            [[START, *c.words, *[END] * c.finished] for captions in drawn for c in captions]
+        )
+        advantage = (reward - baseline).reshape(-1).astype(self.model.dtype)
+        _, words = self._function(np.repeat(features, samples, axis=0), tokens, advantage)
+        return -float(reward.mean()) * int(words), int(words)
+
+    def _words(self, caption: Caption) -> list[str]:
+        return [*self.model.vocabulary.decode(caption.words), *[_END] * caption.finished]
+
+
+def _pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Word numbers of several captions as one int32 matrix, PAD after each."""
+    result = np.full((len(rows), max(map(len, rows))), PAD, np.int32)
+    for line, row in zip(result, rows, strict=True):
+        line[: len(row)] = row
+    return result
+
+
+def compile(model: Any, optimiser: Any = None, **options: Any) -> TrainingStep:
+    """Make a training step: see :class:`TrainingStep` for the options."""
+    return TrainingStep(model, optimiser, **options)

@@ -1,0 +1,83 @@
+"""HDF5: Keras's `.h5` and `.weights.h5`, and any other file of named arrays."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import numpy as np
+
+from dlmie.errors import WeightsError
+from dlmie.weights.containers import name_of
+from dlmie.weights.limits import check_declared
+from dlmie.weights.number_types import native
+
+
+def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
+    """The arrays of an HDF5 file.
+
+    Where the attributes `layer_names` and `weight_names` give Keras's order (at the root of a
+    weights file, under `model_weights` in a whole model), names are `LAYER/WEIGHT` in that order,
+    such as `block1_conv1/kernel`. Anything else keeps its path: `layers/conv2d/vars/0` in Keras 3,
+    `W1` in a flat file. The state of Keras's optimizer is left out.
+    """
+    import h5py
+
+    with h5py.File(file, "r") as root:
+        nodes = _nodes(root)
+        arrays = {path: node for path, node in nodes.items() if isinstance(node, h5py.Dataset)}
+        check_declared(sum(dataset.nbytes for dataset in arrays.values()), size)
+        for prefix, group in (("", root), ("model_weights/", nodes.get("model_weights"))):
+            if group is not None and _names(group, "layer_names"):
+                arrays = _in_keras_order(nodes, prefix, _names(group, "layer_names"))
+        return {name: native(np.asarray(dataset[()])) for name, dataset in arrays.items()}
+
+
+def _nodes(root: Any) -> dict[str, Any]:
+    """Every group and numeric dataset by its path; only those that are in this very file."""
+    import h5py
+
+    found: dict[str, Any] = {}
+
+    def visit(path: str, node: Any) -> None:
+        if path.startswith(("optimizer/", "optimizer_weights/")):
+            return
+        if isinstance(node, h5py.Dataset):
+            if node.dtype.kind not in "biufc":
+                return
+            if node.is_virtual or node.external:
+                raise WeightsError(f"takes {path} from another file; refused")
+        found[path] = node
+
+    root.visititems(visit)  # follows no soft or external link
+    return found
+
+
+def _in_keras_order(nodes: dict[str, Any], prefix: str, layers: list[str]) -> dict[str, Any]:
+    ordered: dict[str, Any] = {}
+    for layer in layers:
+        for weight in _names(_find(nodes, prefix + layer), "weight_names"):
+            name = f"{layer}/{_short(weight, layer)}"
+            if name in ordered:
+                raise WeightsError(f"holds two arrays called {name!r}")
+            ordered[name] = _find(nodes, f"{prefix}{layer}/{weight}")
+    return ordered
+
+
+def _find(nodes: dict[str, Any], path: str) -> Any:
+    if path not in nodes:
+        raise WeightsError(f"is damaged: it lists {path}, which is not there")
+    return nodes[path]
+
+
+def _short(weight: str, layer: str) -> str:
+    """The name of a weight without its layer's: Keras 2 has `conv/kernel:0`, Keras 1 `conv_W`."""
+    separator = "/" if "/" in weight else "_"
+    return weight.removeprefix(layer + separator).removesuffix(":0")
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list of names; Keras splits one that is too long for an attribute into numbered parts."""
+    parts = [attribute] if attribute in group.attrs else []
+    while f"{attribute}{len(parts)}" in group.attrs:
+        parts.append(f"{attribute}{len(parts)}")
+    return [name_of(name) for part in parts for name in group.attrs[part]]
