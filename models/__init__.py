@@ -1,0 +1,85 @@
+"""Networks and captioners: definitions only, each a graph of named symbolic variables."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dlmie.errors import DlmieError
+
+if __name__ != "dlmie.models":  # a second copy of every class would follow
+    raise ImportError("import this package as dlmie.models, not as models")
+
+if TYPE_CHECKING:
+    from dlmie.models.caption_rnn import CaptionRNN as CaptionRNN
+    from dlmie.models.classifier import Classifier as Classifier
+    from dlmie.models.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
+    from dlmie.models.show_attend_tell import ShowAttendTell as ShowAttendTell
+    from dlmie.models.show_tell import ShowTell as ShowTell
+    from dlmie.models.squeezenet import SqueezeNet as SqueezeNet
+    from dlmie.models.tiny_imagenet import PretrainedCNN as PretrainedCNN
+    from dlmie.models.vgg import VGG16 as VGG16
+    from dlmie.models.vgg import VGG19 as VGG19
+
+# Public names and the module that defines each: PyTensor is imported when a class is first used.
+_PUBLIC = {
+    "CaptionRNN": "caption_rnn",
+    "Classifier": "classifier",
+    "EfficientNetLite0": "efficientnet_lite",
+    "PretrainedCNN": "tiny_imagenet",
+    "ShowAttendTell": "show_attend_tell",
+    "ShowTell": "show_tell",
+    "SqueezeNet": "squeezenet",
+    "VGG16": "vgg",
+    "VGG19": "vgg",
+}
+
+# Networks by the name that commands and files use; nothing is imported by a string of a file.
+ENCODERS = {
+    "efficientnet-lite0": "EfficientNetLite0",
+    "vgg16": "VGG16",
+    "vgg19": "VGG19",
+    "squeezenet": "SqueezeNet",
+    "tiny-imagenet": "PretrainedCNN",
+}
+__all__ = [*_PUBLIC, "ENCODERS", "encoder"]
+
+
+def encoder(name: str, **options: Any) -> Classifier:
+    """A network by its name in ``ENCODERS``.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"vgg16"``.
+    options
+        Of its class, such as ``weights="vgg16.h5"``.
+
+    Raises
+    ------
+    DlmieError
+        An unknown name; says which are known.
+
+    Examples
+    --------
+    >>> from dlmie import models
+    >>> models.encoder("squeezenet")["fire9"].type.shape
+    (None, 512, 14, 14)
+    """
+    if name not in ENCODERS:
+        close = difflib.get_close_matches(name.lower(), ENCODERS, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise DlmieError(f"unknown encoder {name!r}{hint} (known: {', '.join(ENCODERS)})")
+    network: Classifier = __getattr__(ENCODERS[name])(**options)
+    return network
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"dlmie.models.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'dlmie.models' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,60 @@
+"""The 1,000 classes of ImageNet (ILSVRC 2012), as numbers and as names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from dlmie.errors import DlmieError
+
+
+@cache
+def classes() -> tuple[str, ...]:
+    """Short English names in ImageNet's order: each is different, ``crane (bird)`` for instance.
+
+    Examples
+    --------
+    >>> classes()[207]
+    'golden retriever'
+    """
+    text = Path(__file__).with_name("imagenet_classes.txt").read_text(encoding="utf-8")
+    return tuple(text.split("\n")[:-1])
+
+
+def class_index(target: int | str, names: Sequence[str] | None = None) -> int:
+    """The number of a class given by number or name.
+
+    Parameters
+    ----------
+    target : int or str
+        ``207``, ``"207"`` or ``"golden retriever"``; capitals do not matter.
+    names : sequence of str, optional
+        The classes' names in order (default: ImageNet's).
+
+    Raises
+    ------
+    DlmieError
+        No such class; names the closest ones.
+
+    Examples
+    --------
+    >>> class_index("Golden Retriever")
+    207
+    """
+    names = classes() if names is None else names
+    text = str(target).strip()
+    if text.lstrip("-").isdecimal():
+        if not 0 <= int(text) < len(names):
+            raise DlmieError(f"there is no class {text}: classes are 0 to {len(names) - 1}")
+        return int(text)
+    lower = [name.lower() for name in names]
+    if text.lower() in lower:
+        return lower.index(text.lower())
+    holding = [name for name in lower if text.lower() in re.findall(r"\w+", name)]
+    close = (holding or difflib.get_close_matches(text.lower(), lower, cutoff=0.5))[:3]
+    guesses = [repr(names[lower.index(name)]) for name in close]
+    hint = f"did you mean {' or '.join(guesses)}?" if guesses else "use its number"
+    raise DlmieError(f"there is no class {text!r}; {hint}")

@@ -1,0 +1,113 @@
+"""Named recipes: everything that decides a training run but the data and the seed.
+
+``dlmie train DATA --recipe NAME --to RUN`` follows one; every option given overrides it.  The
+optimiser is written as the options of ``dlmie train`` are; a number with "epochs" behind it is
+turned into steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any
+
+from dlmie.errors import DlmieError
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "show-tell-flickr8k": {
+        "about": "Show and Tell on Flickr8k photographs with ImageNet features.",
+        "model": "show-tell",
+        "config": {"words": 512, "hidden": 512, "dropout": 0.5},
+        "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
+        "optimiser": {
+            "optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": "0.5 epochs",
+            "clip_norm": 5.0, "ema": 0.999,
+        },
+        "objective": {"label_smoothing": 0.1},
+        "training": {
+            "epochs": 12, "batch": 128, "monitor": "cider_d", "flip": True,
+            "decoding": {"beam": 3},
+        },
+    },
+    "show-tell-flickr8k-more": {
+        "about": "Second stage: the same once more with less dropout; give the first by --from.",
+        "model": "show-tell",
+        "config": {"dropout": 0.4},
+        "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
+        "optimiser": {
+            "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "clip_norm": 5.0, "ema": 0.995,
+        },
+        "objective": {"label_smoothing": 0.1},
+        "training": {
+            "epochs": 7, "batch": 128, "monitor": "cider_d", "flip": True,
+            "decoding": {"beam": 3},
+        },
+    },
+    "show-tell-scenes": {
+        "about": "Show and Tell on the embedded scenes: two minutes.",
+        "model": "show-tell",
+        "config": {"words": 128, "hidden": 256, "dropout": 0.2},
+        "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 64},
+        "optimiser": {
+            "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
+            "clip_norm": 5.0,
+        },
+        "objective": {},
+        "training": {"epochs": 12, "batch": 64, "monitor": "bleu_4", "decoding": {"beam": 3}},
+    },
+    "show-attend-tell-flickr8k": {
+        "about": "Show, Attend and Tell (soft) on Flickr8k photographs.",
+        "model": "show-attend-tell",
+        "config": {"words": 256, "hidden": 512, "attention": 256, "dropout": 0.5},
+        "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
+        "optimiser": {
+            "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "warmup": "300",
+            "clip_norm": 5.0, "ema": 0.999,
+        },
+        "objective": {"alpha_penalty": 0.1, "label_smoothing": 0.1},
+        "training": {
+            "epochs": 9, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
+        },
+    },
+    "show-attend-tell-scenes": {
+        "about": "Show, Attend and Tell (soft) on the embedded scenes.",
+        "model": "show-attend-tell",
+        "config": {"words": 128, "hidden": 256, "attention": 128, "dropout": 0.2},
+        "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 64},
+        "optimiser": {
+            "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
+            "clip_norm": 5.0,
+        },
+        "objective": {"alpha_penalty": 0.5},
+        "training": {"epochs": 12, "batch": 64, "monitor": "bleu_4", "decoding": {"beam": 3}},
+    },
+}  # fmt: skip
+
+#: The layer a captioner sees unless another is named: one vector an image, or a grid.
+LAYERS: dict[str, dict[str, str]] = {
+    "efficientnet-lite0": {"vector": "pool", "grid": "block10"},
+    "vgg16": {"vector": "fc7", "grid": "conv5_3"},
+    "vgg19": {"vector": "fc7", "grid": "conv5_4"},
+    "squeezenet": {"vector": "fire9", "grid": "fire9"},
+    "tiny-imagenet": {"vector": "block9", "grid": "block5"},
+}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """A recipe by name, free to be changed.
+
+    Raises
+    ------
+    DlmieError
+        No such recipe; names the closest one.
+    """
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise DlmieError(f"unknown recipe {name!r}{hint} (known: {', '.join(RECIPES)})")
+    return copy.deepcopy(RECIPES[name])
+
+
+def default_layer(encoder: str, grid: bool) -> str:
+    """The layer of an encoder that a captioner sees by default: with ``grid`` one to attend to."""
+    return LAYERS[encoder]["grid" if grid else "vector"]
