@@ -1,0 +1,42 @@
+"""Pictures made by gradients: objective × parameterisation × regularisers × transforms × a loop."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if __name__ != "dlmie.visualize":  # a second copy of every class would follow
+    raise ImportError("import this package as dlmie.visualize, not as visualize")
+
+if TYPE_CHECKING:
+    from dlmie.visualize.ascent import ascend as ascend
+    from dlmie.visualize.attention_maps import attend as attend
+    from dlmie.visualize.figures import Figure as Figure
+
+# Public names and the module that defines each: PyTensor and matplotlib load when first needed.
+_PUBLIC = {
+    "Figure": "figures",
+    "ascend": "ascent",
+    "attend": "attention_maps",
+    "dream": "deepdream",
+    "faithfulness": "faithfulness_curves",
+    "fool": "adversarial",
+    "grid": "activations",
+    "invert": "inversion",
+    "redo": "remaking",
+    "saliency": "attribution",
+    "stylize": "style_transfer",
+    "texture": "style_transfer",
+    "visualize": "class_images",
+}
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"dlmie.visualize.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'dlmie.visualize' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,248 @@
+"""Fooling images: photographs changed so little that nobody sees it, until the network errs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dlmie.data.images import ImageSource, deprocess
+from dlmie.errors import DlmieError
+from dlmie.network import suggest
+from dlmie.visualize.ascent import Ascent, ascend
+from dlmie.visualize.evaluation import probabilities
+from dlmie.visualize.figures import Figure, Panel, stretch
+from dlmie.visualize.manifests import make_manifest
+from dlmie.visualize.objectives import Objective, unit
+from dlmie.visualize.pixels import pixel_size, to_network, valid_range
+from dlmie.visualize.subjects import Subject, choose, class_index, class_name, read_image
+
+METHODS = ("pgd", "fgsm", "step", "margin")
+NORMS = ("linf", "l2")
+
+
+class FoolingWarning(UserWarning):
+    """The network was not fooled within the budget and the steps."""
+
+
+def fool(
+    model: Any,
+    image: ImageSource,
+    target: int | str | None = None,
+    *,
+    method: str = "pgd",
+    norm: str = "linf",
+    budget: float | None = None,
+    confidence: float = 0.9,
+    steps: int = 100,
+    rate: float | None = None,
+    magnify: float = 10.0,
+    frames: int = 0,
+    seed: int = 0,
+    progress: bool = False,
+) -> Figure:
+    """Change a photograph until the network sees another class in it.
+
+    Parameters
+    ----------
+    model : Network
+    image
+        Anything that ``load_image`` reads; it is brought to the network's size.
+    target : int or str, optional
+        The class to be seen (default: the second most likely one).
+    method : str
+        ``pgd`` (Madry et al. 2018) and ``fgsm`` (one step; Goodfellow et al. 2015) stay within a
+        budget; ``step`` follows the gradient scaled to length ``rate`` and ``margin`` the gap to
+        the present class (cs231n), without any.
+    norm : "linf" or "l2"
+        How ``pgd`` and ``fgsm`` measure their budget.
+    budget : float, optional
+        The largest change, in grey levels of 0..255: of any value for "linf" (default 8), the root
+        of the mean square for "l2" (default 4).
+    confidence : float
+        Stop when the target has this probability.
+    steps : int
+        At most.
+    rate : float, optional
+        Length of a step: grey levels for ``pgd`` (default: a fifth of the budget), root mean
+        square ones for ``step`` (default 0.5); a factor for ``margin`` (default 1).
+    magnify : float
+        Of the difference in the figure's last panel.
+    frames : int
+        Pictures of an animation.
+    seed : int
+    progress : bool
+
+    Returns
+    -------
+    Figure
+        ``image`` is the fooling image at the network's size: saved as PNG, it fools again.
+        ``figure()`` shows original, fooling image, difference and magnified difference.
+        ``manifest["results"]``: ``fooled``, probabilities, steps, largest and mean change.
+
+    Warns
+    -----
+    FoolingWarning
+        It did not succeed.
+
+    Examples
+    --------
+    >>> fool(net, "dog.jpg", target=130, confidence=0.99).save("fooled.png")   # doctest: +SKIP
+    """
+    if method not in METHODS:
+        raise DlmieError(f"there is no method {method!r}{suggest(method, METHODS)}")
+    if norm not in NORMS:
+        raise DlmieError(f"there is no norm {norm!r}{suggest(norm, NORMS)}")
+    subject = choose(model, image, target, rank=1)
+    network, index = subject.network, class_index(subject.network, subject.target)
+    _, x = read_image(network, image)
+    before = probabilities(network, x)[0]
+    true = int(before.argmax())
+    if true == index:
+        raise DlmieError(
+            f"the network already sees {subject.label} in this photograph: choose another target"
+        )
+    limit = budget if budget is not None else (8.0 if norm == "linf" else 4.0)
+    attack = _Attack(subject, x, true, index, confidence, limit, norm, method, rate)
+    wanted = np.unique(np.linspace(0, steps, frames).round().astype(int)) if frames else ()
+    run = attack.run(1 if method == "fgsm" else steps, tuple(wanted), progress)
+
+    fooled = deprocess(run.images[0], network.preprocessing)
+    after = probabilities(network, to_network(fooled, network)[None])[0]
+    original = deprocess(x[0], network.preprocessing)
+    difference = fooled.astype(np.float64) - original
+    success = bool(after.argmax() == index)
+    if not success:
+        import warnings
+
+        warnings.warn(
+            f"not fooled: after {len(run.values)} steps {subject.label} has probability "
+            f"{after[index]:.2f}; allow a larger budget or more steps",
+            FoolingWarning,
+            stacklevel=2,
+        )
+    results = {
+        "fooled": success,
+        "from": class_name(network, true),
+        "to": subject.label,
+        "probability_before": float(before[index]),
+        "probability_after": float(after[index]),
+        "steps": len(run.values),
+        "largest_change": float(np.abs(difference).max()),
+        "rms_change": float(np.sqrt(np.mean(difference**2))),
+    }
+    arguments = {
+        "target": index,
+        "method": method,
+        "norm": norm,
+        "budget": limit,
+        "confidence": confidence,
+        "steps": steps,
+        "rate": rate,
+        "magnify": magnify,
+        "frames": frames,
+        "seed": seed,
+    }
+    magnified = np.clip(128 + magnify * difference, 0, 255).astype(np.uint8)
+    panels = [
+        Panel(original, f"{class_name(network, true)} {before[true]:.1%}"),
+        Panel(fooled, f"{class_name(network, int(after.argmax()))} {after.max():.1%}"),
+        Panel(stretch(difference), f"difference, at most {results['largest_change']:.0f} levels"),
+        Panel(magnified, f"magnified difference ({magnify:g}×)"),
+    ]
+    return Figure(
+        fooled,
+        panels,
+        columns=4,
+        manifest=make_manifest(
+            "fool", network, arguments, images={"image": image}, results=results
+        ),
+        arrays={"difference": difference, "values": run.values, "images": run.images},
+        frames=[deprocess(i[0], network.preprocessing) for _, i in run.frames],
+        photo=original,
+    )
+
+
+class _Attack:
+    """One attack on one image (1, 3, H, W)."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        x: np.ndarray,
+        true: int,
+        index: int,
+        confidence: float,
+        budget: float,
+        norm: str,
+        method: str,
+        rate: float | None,
+    ) -> None:
+        self.network, self.x, self.index = subject.network, x, index
+        self.confidence, self.budget, self.norm, self.method = confidence, budget, norm, method
+        self.level = pixel_size(self.network.preprocessing, x.dtype.name)
+        self.rate = rate
+        self.objective = self._objective(true)
+
+    def _objective(self, true: int) -> Objective:
+        logits = self.network["logits"]
+        if self.method == "step":
+            return unit(logits, self.index)
+        return unit(logits, self.index) - unit(logits, true)
+
+    def run(self, steps: int, frames: tuple[int, ...], progress: bool) -> Ascent:
+        return ascend(
+            self.objective,
+            self.x,
+            steps=steps,
+            rule=self,
+            regularizers=[self._project],
+            frames=frames,
+            progress=progress,
+            label="fooling",
+            until=None if self.method == "fgsm" else self._done,
+        )
+
+    def begin(self) -> Callable[[np.ndarray, int], np.ndarray]:
+        """The rule of ascent: from gradients to steps, in network units."""
+
+        def step(gradient: np.ndarray, t: int) -> np.ndarray:
+            if self.method == "margin":
+                # A step of one along margin × gradient, the margin at least 100 (cs231n), there in
+                # grey levels: both the step and the gradient change with the unit.
+                margin = max(-float(self.last_margin), 100.0)
+                move = margin * gradient * self.level**2 * (self.rate or 1.0)
+                return move.astype(gradient.dtype)
+            direction = gradient * self.level  # as if pixels were grey levels
+            rms = np.sqrt(np.mean(np.square(direction, dtype=np.float64))) + 1e-20
+            if self.method == "step":
+                return (direction / rms * (self.rate or 0.5) * self.level).astype(gradient.dtype)
+            length = self.budget if self.method == "fgsm" else self.rate or self.budget / 5
+            unit_step = np.sign(direction) if self.norm == "linf" else direction / rms
+            return (unit_step * length * self.level).astype(gradient.dtype)
+
+        return step
+
+    def _project(self, image: np.ndarray, gradient: np.ndarray, step: int) -> np.ndarray:
+        """Back to within the budget, and within black and white."""
+        if self.method in ("step", "margin"):
+            return image
+        change = (image - self.x) / self.level
+        if self.norm == "linf":
+            change = np.clip(change, -self.budget, self.budget)
+        else:
+            rms = float(np.sqrt(np.mean(np.square(change, dtype=np.float64))))
+            change = change * min(1.0, self.budget / max(rms, 1e-12))
+        low, high = valid_range(self.network.preprocessing, self.x.dtype.name)
+        result: np.ndarray = np.clip(self.x + change * self.level, low, high).astype(self.x.dtype)
+        return result
+
+    def _done(self, step: int, images: np.ndarray, values: np.ndarray) -> bool:
+        """Whether the image as it would be saved, rounded to grey levels, fools."""
+        self.last_margin = float(values[0])
+        if self.method != "step" and values[0] < 0:
+            return False
+        saved = to_network(deprocess(images[0], self.network.preprocessing), self.network)
+        found = probabilities(self.network, saved[None])[0]
+        return bool(found.argmax() == self.index and found[self.index] >= self.confidence)

@@ -1,0 +1,130 @@
+"""What a picture is about: a class of a network, or words of a captioner, named as users do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dlmie.data.images import ImageSource
+from dlmie.data.vocabulary import END, START, UNK, tokenize
+from dlmie.errors import DlmieError
+from dlmie.network import Network, suggest
+from dlmie.visualize.evaluation import probabilities
+from dlmie.visualize.objectives import Objective, caption_log_likelihood, unit
+from dlmie.visualize.pixels import load_pixels, to_network
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An objective with the words for it.
+
+    Attributes
+    ----------
+    network : Network
+        That reads the pixels.
+    objective : Objective
+    label : str
+        For titles: ``"Egyptian cat"``.
+    target : int or str
+        What names it in a manifest.
+    """
+
+    network: Network
+    objective: Objective
+    label: str
+    target: int | str
+
+
+def network_of(model: Any) -> Network:
+    """The network that reads pixels: the model itself, or a captioner's encoder."""
+    if isinstance(model, Network):
+        return model
+    if hasattr(model, "members"):
+        network: Network = model.members[0].encoder.network
+        return network
+    raise DlmieError(f"a picture needs a network or a captioner, not {type(model).__name__}")
+
+
+def image_size(network: Network) -> tuple[int, int]:
+    """Rows and columns of the images that the network was made for."""
+    rows, columns = network.input.type.shape[2:]
+    size = network.preprocessing.size
+    return rows or size, columns or size
+
+
+def read_image(network: Network, image: ImageSource) -> tuple[np.ndarray, np.ndarray]:
+    """An image as pixels (H, W, 3) at the size it has, and as the network reads it (1, 3, h, w)."""
+    pixels = load_pixels(image)
+    return pixels, to_network(load_pixels(pixels, image_size(network)), network)[None]
+
+
+def class_name(network: Network, index: int) -> str:
+    """What people call a class."""
+    return network.classes[index] if network.classes else f"class {index}"
+
+
+def class_index(network: Network, target: int | str) -> int:
+    """The number of a class by number or name; raises DlmieError with the closest names."""
+    if "logits" not in network:
+        raise DlmieError(f"{network.name} was made without its classifier")
+    if hasattr(network, "class_index"):
+        return int(network.class_index(target))
+    return int(target)
+
+
+def choose(model: Any, image: ImageSource, target: int | str | None, rank: int = 0) -> Subject:
+    """The subject that a user names, or the model's own choice.
+
+    Parameters
+    ----------
+    model : Network or captioner
+    image
+        To see what the model makes of it.
+    target : int, str or None
+        A class by number or name; for a captioner a word of its caption, its place in the caption,
+        or a whole sentence.  None: the most likely class (the ``rank``-th after it) or the whole
+        caption.
+    """
+    network = network_of(model)
+    if network is not model:
+        return _words(model, image, target)
+    if target is None:
+        _, x = read_image(network, image)
+        target = int(np.argsort(-probabilities(network, x)[0], kind="stable")[rank])
+    index = class_index(network, target)
+    return Subject(network, unit(network["logits"], index), class_name(network, index), index)
+
+
+def sentence_subject(captioner: Any, sentence: str, position: int | None = None) -> Subject:
+    """The log-likelihood of a sentence, or of one of its words given those before."""
+    words = tokenize(sentence)
+    ids = captioner.vocabulary.encode(words)
+    if not words:
+        raise DlmieError("the sentence has no words")
+    unknown = [word for word, number in zip(words, ids, strict=True) if number == UNK]
+    if unknown:
+        raise DlmieError(f"the captioner does not know the words {', '.join(unknown)}")
+    member = captioner.members[0]
+    layer = member.encoder.network[member.encoder.layer]
+    tokens = np.array([[START, *ids, END]], np.int32)
+    objective = caption_log_likelihood(member.model, layer, tokens, position)
+    label = sentence if position is None else words[position]
+    return Subject(member.encoder.network, objective, label, sentence)
+
+
+def _words(captioner: Any, image: ImageSource, target: int | str | None) -> Subject:
+    if isinstance(target, str) and len(tokenize(target)) > 1:
+        return sentence_subject(captioner, target)
+    said = captioner(load_pixels(image))[0].text
+    words = said.split()
+    if target is None:
+        return sentence_subject(captioner, said)
+    if isinstance(target, int):
+        if not 0 <= target < len(words):
+            raise DlmieError(f"the caption {said!r} has words 0 to {len(words) - 1}")
+        return sentence_subject(captioner, said, target)
+    if target not in words:
+        raise DlmieError(f"the caption {said!r} has no word {target!r}{suggest(target, words)}")
+    return sentence_subject(captioner, said, words.index(target))
