@@ -1,0 +1,224 @@
+"""Captioners' training steps and their parts, dlmie beside PyTorch on the same numbers.
+
+    python -m benchmarks.recurrent [NAME ...]
+
+Every row compares the two results before it times anything.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.timing import race
+from dlmie import optim
+from dlmie.compilation import function, get_threads
+from dlmie.network import find_parameters, parameter
+from dlmie.ops.attention_lstm import attention_lstm_sequence
+from dlmie.ops.crossentropy import softmax_cross_entropy
+from dlmie.ops.embedding import embedding
+from dlmie.ops.lstm import lstm_sequence
+
+BATCH, TIME, CELLS, CHANNELS, HIDDEN, WORDS = 64, 20, 196, 512, 512, 9000
+RATE = 1e-4
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().numpy().copy()
+
+
+def _linear(name: str, layer: nn.Linear) -> Callable[[Any], Any]:
+    """A copy of a PyTorch layer, over the last axis."""
+    w = parameter(f"/{name}/W", _array(layer.weight).T.copy())
+    b = None if layer.bias is None else parameter(f"/{name}/b", _array(layer.bias))
+
+    def apply(x: Any) -> Any:
+        leading = [x.shape[i] for i in range(x.type.ndim - 1)]
+        y = x.reshape((-1, layer.in_features)) @ w
+        y = y if b is None else y + b
+        return y.reshape((*leading, layer.out_features))
+
+    return apply
+
+
+def _gates(weights: torch.Tensor) -> np.ndarray:
+    """PyTorch's gates i, f, g, o in dlmie's order i, f, o, g, along the last axis."""
+    i, f, g, o = np.split(_array(weights).T, 4, axis=-1)
+    return np.concatenate([i, f, o, g], axis=-1)
+
+
+def _check(ours: float, theirs: float, tolerance: float = 1e-4) -> None:
+    if not abs(ours - theirs) <= tolerance * max(abs(theirs), 1):
+        raise AssertionError(f"results differ: {ours} here, {theirs} in PyTorch")
+
+
+class _TorchAttention(nn.Module):
+    """Show, Attend and Tell as PyTorch users write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, HIDDEN)
+        self.cell = nn.LSTMCell(HIDDEN + CHANNELS, HIDDEN)
+        self.project = nn.Linear(CHANNELS, HIDDEN)
+        self.query = nn.Linear(HIDDEN, HIDDEN, bias=False)
+        self.score = nn.Linear(HIDDEN, 1, bias=False)
+        self.gate = nn.Linear(HIDDEN, CHANNELS)
+        self.first_h, self.first_c = nn.Linear(CHANNELS, HIDDEN), nn.Linear(CHANNELS, HIDDEN)
+        self.output = nn.Linear(HIDDEN, WORDS)
+
+    def forward(self, a: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        mean = a.mean(1)
+        h, c = torch.tanh(self.first_h(mean)), torch.tanh(self.first_c(mean))
+        projected, x = self.project(a), self.words(tokens[:, :-1])
+        states, alphas = [], []
+        for t in range(tokens.shape[1] - 1):
+            score = self.score(torch.tanh(projected + self.query(h)[:, None])).squeeze(2)
+            alpha = F.softmax(score, 1)
+            z = (a * alpha[:, :, None]).sum(1) * torch.sigmoid(self.gate(h))
+            h, c = self.cell(torch.cat([x[:, t], z], 1), (h, c))
+            states.append(h)
+            alphas.append(alpha)
+        logits = self.output(torch.stack(states, 1))
+        loss = F.cross_entropy(logits.reshape(-1, WORDS), tokens[:, 1:].reshape(-1))
+        return loss + ((1 - torch.stack(alphas, 1).sum(1)) ** 2).mean()
+
+
+class _TorchShowTell(nn.Module):
+    """Show and Tell as PyTorch users write it: the fused LSTM."""
+
+    def __init__(self, image: int = 4096) -> None:
+        super().__init__()
+        self.words = nn.Embedding(WORDS, HIDDEN)
+        self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
+        self.image, self.output = nn.Linear(image, HIDDEN), nn.Linear(HIDDEN, WORDS)
+
+    def forward(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([self.image(features)[:, None], self.words(tokens[:, :-1])], 1)
+        logits = self.output(self.lstm(x)[0][:, 1:])
+        return F.cross_entropy(logits.reshape(-1, WORDS), tokens[:, 1:].reshape(-1))
+
+
+def _torch_step(module: nn.Module, compile: bool, *data: torch.Tensor) -> Callable[[], float]:
+    optimiser = torch.optim.Adam(module.parameters(), RATE)
+    forward = torch.compile(module) if compile else module
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        loss = forward(*data)
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    return step
+
+
+def _dlmie_step(loss: Any, inputs: list[Any], data: list[np.ndarray]) -> Callable[[], float]:
+    updates = optim.adam(RATE).updates(loss, find_parameters(loss))
+    run = function(inputs, loss, updates=list(updates))
+    return lambda: float(run(*data))
+
+
+def _tokens() -> torch.Tensor:
+    return torch.randint(0, WORDS, (BATCH, TIME + 1), generator=torch.Generator().manual_seed(0))
+
+
+def _cross_entropy(h: Any, tokens: Any, output: Callable[[Any], Any]) -> Any:
+    logits = output(h.reshape((-1, HIDDEN)))
+    losses = softmax_cross_entropy(logits, tokens[:, 1:].T.flatten())
+    return losses.mean(dtype="float32")
+
+
+def attend_steps(compile: bool = False) -> tuple[Callable[[], float], Callable[[], float]]:
+    """One training step of Show, Attend and Tell: dlmie's and PyTorch's, from equal weights."""
+    torch.manual_seed(0)
+    module = _TorchAttention()
+    annotations = torch.randn(BATCH, CELLS, CHANNELS).relu()
+    a = pt.tensor("a", dtype="float32", shape=(None, CELLS, CHANNELS))
+    tokens = pt.imatrix("tokens")
+    cell = module.cell
+    w_x, w_z = np.split(_gates(cell.weight_ih), 2)
+    b = _gates(cell.bias_ih[None].T + cell.bias_hh[None].T)[0]
+    mean = a.mean(axis=1, dtype="float32")
+    x = embedding(parameter("/words", _array(module.words.weight)), tokens[:, :-1].T)
+    flat = x.reshape((-1, HIDDEN)) @ parameter("/W_x", w_x) + parameter("/b", b)
+    seen = attention_lstm_sequence(
+        flat.reshape((x.shape[0], x.shape[1], 4 * HIDDEN)),
+        a,
+        _linear("project", module.project)(a),
+        pt.tanh(_linear("h", module.first_h)(mean)),
+        pt.tanh(_linear("c", module.first_c)(mean)),
+        parameter("/W_h", _gates(cell.weight_hh)),
+        parameter("/W_z", w_z),
+        parameter("/W_q", _array(module.query.weight).T.copy()),
+        parameter("/v", _array(module.score.weight)[0]),
+        gate=(
+            parameter("/W_beta", _array(module.gate.weight).T.copy()),
+            parameter("/b_beta", _array(module.gate.bias)),
+        ),
+    )
+    loss = _cross_entropy(seen.h, tokens, _linear("output", module.output))
+    loss = loss + ((1 - seen.alpha.sum(axis=0)) ** 2).mean(dtype="float32")
+    numbers = _tokens()
+    data = [_array(annotations), numbers.numpy().astype("int32")]
+    return _dlmie_step(loss, [a, tokens], data), _torch_step(module, compile, annotations, numbers)
+
+
+def show_tell_steps(compile: bool = False) -> tuple[Callable[[], float], Callable[[], float]]:
+    """One training step of Show and Tell: dlmie's and PyTorch's, from equal weights."""
+    torch.manual_seed(0)
+    module = _TorchShowTell()
+    features = torch.randn(BATCH, module.image.in_features)
+    f, tokens = pt.fmatrix("features"), pt.imatrix("tokens")
+    lstm = module.lstm
+    words = embedding(parameter("/words", _array(module.words.weight)), tokens[:, :-1].T)
+    x = pt.concatenate([_linear("image", module.image)(f)[None], words], axis=0)
+    b = _gates((lstm.bias_ih_l0 + lstm.bias_hh_l0)[None].T)[0]
+    w_x = parameter("/W_x", _gates(lstm.weight_ih_l0))
+    flat = x.reshape((-1, HIDDEN)) @ w_x + parameter("/b", b)
+    zero = pt.zeros((f.shape[0], HIDDEN), dtype="float32")
+    xp = flat.reshape((x.shape[0], x.shape[1], 4 * HIDDEN))
+    h, _ = lstm_sequence(xp, zero, zero, parameter("/W_h", _gates(lstm.weight_hh_l0)))
+    loss = _cross_entropy(h[1:], tokens, _linear("output", module.output))
+    numbers = _tokens()
+    data = [_array(features), numbers.numpy().astype("int32")]
+    return _dlmie_step(loss, [f, tokens], data), _torch_step(module, compile, features, numbers)
+
+
+def _race_steps(name: str, steps: Callable[..., Any], goal: float, compile: bool) -> dict[str, Any]:
+    ours, theirs = steps()
+    for _ in range(2):  # the second step has seen one update
+        _check(ours(), theirs())
+    compiled = steps(compile=True)[1] if compile else None
+    return race(name, ours, theirs, compiled=compiled, goal=goal)
+
+
+def show_attend_tell_step(compile: bool = False) -> dict[str, Any]:
+    """B 64, T 20, 196 cells × 512, H = E = A = 512, V 9000, vector gate, Adam."""
+    return _race_steps("show_attend_tell_step", attend_steps, 1.9, compile)
+
+
+def show_tell_step(compile: bool = False) -> dict[str, Any]:
+    """B 64, T 20, 4096-d image, H = E = 512, V 9000, Adam."""
+    return _race_steps("show_tell_step", show_tell_steps, 1.15, compile)
+
+
+ROWS = {row.__name__: row for row in (show_attend_tell_step, show_tell_step)}
+
+
+def main() -> None:
+    """Run the rows named on the command line, or all."""
+    torch.set_num_threads(get_threads())
+    for name in sys.argv[1:] or ROWS:
+        print(json.dumps(ROWS[name]()))
+
+
+if __name__ == "__main__":
+    main()
