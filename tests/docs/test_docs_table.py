@@ -1,0 +1,38 @@
+"""The table of docs/performance.md is written from measured numbers only."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from docs_blocks import ROOT
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    sys.modules.pop("benchmarks", None)
+
+
+def test_rows_are_replaced_and_others_kept() -> None:
+    from benchmarks.table import BEGIN, END, HEAD, update
+
+    page = f"# Speed\n{BEGIN}\nNothing yet.\n{END}\nMore.\n"
+    first = {"name": "beam5", "dlmie_s": 0.5, "torch_eager_s": 1.25, "ratio": 2.5, "goal": 2.0}
+    second = {"name": "compile_cold", "dlmie_s": 31.04, "ratio": None, "goal": 45}
+    page = update(page, [first, second], "a machine")
+    assert page.count(HEAD) == 1
+    assert "| `beam5` | 500.0 ms | 1,250.0 ms | – | – | 2.50 × | 2.0 | – |" in page
+    assert "| `compile_cold` | 31.0 s |" in page
+    assert page.endswith(f"Measured on a machine.\n{END}\nMore.\n")
+    page = update(page, [{**first, "dlmie_s": 0.25, "ratio": 5.0, "spread": 0.031}], "another")
+    assert "| `beam5` | 250.0 ms | 1,250.0 ms | – | – | 5.00 × | 2.0 | 3 % |" in page
+    assert page.count("`compile_cold`") == 1
+    assert page.count("`beam5`") == 1
+
+
+def test_the_page_has_a_place_for_the_table() -> None:
+    from benchmarks.table import BEGIN, END
+
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert page.index(BEGIN) < page.index(END)

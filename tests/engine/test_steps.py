@@ -1,0 +1,196 @@
+"""Training steps: fine-tuning, self-critical training, and the overfit self-check."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hub_cases import make_cache, make_data, make_network_step, make_step
+
+import dlmie
+from dlmie import optim, storage
+from dlmie.data.batches import Batch
+from dlmie.data.captions import Captions
+from dlmie.data.features import Features
+from dlmie.data.vocabulary import END, START, Vocabulary
+from dlmie.errors import DataError, DlmieError
+from dlmie.hub_encoders import make_encoder
+from dlmie.hub_training import overfit, reference_words, resume, train
+from dlmie.models.show_tell import ShowTell
+from dlmie.steps import SelfCriticalStep, TrainingStep
+
+OPTIONS: dict[str, Any] = {
+    "epochs": 1, "batch": 24, "monitor": "dev_loss", "decoding": {"beam": 2}, "progress": False
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Captions:
+    return make_data(tmp_path_factory.mktemp("steps"))
+
+
+@pytest.fixture(scope="module")
+def cache(data: Captions) -> Features:
+    return make_cache(data, data.path.with_name("blocks.h5"))
+
+
+def test_fine_tuning_trains_from_the_layer_on_and_loads_back(
+    data: Captions, cache: Features, tmp_path: Path
+) -> None:
+    step = make_network_step(data)
+    encoder = step.model.encoder
+    before = {str(p.name): p.get_value() for p in encoder.parameters}
+    run = train(step, data, to=tmp_path / "run", **OPTIONS)
+    assert json.loads((run.folder / "config.json").read_text())["features"] is None
+    moved = {n for n, p in ((str(p.name), p) for p in encoder.parameters)
+             if not np.array_equal(p.get_value(), before[n])}  # fmt: skip
+    assert moved
+    assert all(name.startswith("/squeezenet/fire2") for name in moved)
+    inside = [n for n in before if n.startswith("/squeezenet/fire2")]
+    assert moved == set(inside)  # what is inside the layer, too
+
+    pictures = list(data["dev"].load_images(range(4)))
+    captioner = dlmie.load(run.folder)
+    loaded = captioner.members[0].encoder.network
+    with step.updates.averaged():
+        for p, q in zip(encoder.parameters, loaded.parameters, strict=True):
+            np.testing.assert_array_equal(p.get_value(), q.get_value())
+    said = [c[0].words for c in captioner(pictures, beam=2)]
+    again = [c[0].words for c in dlmie.load(run.folder / "best.h5")(pictures, beam=2)]
+    assert said == again
+    with pytest.raises(DataError, match="was trained together with its encoder"):
+        dlmie.evaluate(captioner, data["dev"], features=cache)
+
+
+def test_fine_tuning_from_a_layer_that_plays_no_part(data: Captions) -> None:
+    network = make_encoder("squeezenet", size=32, weights=None)
+    with pytest.raises(DlmieError, match="nothing to train from fire5 on: the captioner sees fire"):
+        make_step(data, network["fire2"], finetune="fire5")
+    with pytest.raises(DlmieError, match="has no layer 'fire22'; did you mean 'fire2'"):
+        make_step(data, network["fire2"], finetune="fire22")
+    with pytest.raises(DlmieError, match=r"make the model from its layer: net\[...\]"):
+        make_step(data, (4, 2, 2), finetune="fire2")
+
+
+WORDS = [list("abc"), list("bcd"), list("cda"), list("dab"), list("acb"), list("bdc")]
+
+
+def toy_critic(samples: int = 6) -> tuple[SelfCriticalStep, Batch]:
+    """Six images whose one feature tells their sentence."""
+    vocabulary = Vocabulary.build(WORDS, min_count=1)
+    model = ShowTell((6,), vocabulary, words=12, hidden=16, dropout=0.0, seed=2)
+    step = SelfCriticalStep(
+        model, optim.adam(1e-2), references=[[words] for words in WORDS], samples=samples,
+        max_length=5, seed=3,
+    )  # fmt: skip
+    step.progress = False
+    tokens = np.asarray([[START, *vocabulary.encode(w), END] for w in WORDS], np.int32)
+    index = np.arange(6)
+    batch = Batch(np.eye(6, dtype=np.float32), tokens, index, index, np.zeros(6, bool))
+    return step, batch
+
+
+def reward(step: SelfCriticalStep, batch: Batch) -> float:
+    total, words = step(batch)
+    return -total / words
+
+
+def test_self_critical_training_raises_the_reward_and_resumes() -> None:
+    step, batch = toy_critic()
+    teacher = TrainingStep(step.model, optim.adam(2e-2))
+    teacher.progress = False
+    for _ in range(12):
+        teacher(batch)
+    rewards = [reward(step, batch) for _ in range(40)]
+    assert np.mean(rewards[-8:]) > 1.3 * np.mean(rewards[:8])
+
+    # The draws depend on nothing but the saved state.
+    saved = {name: np.copy(v.get_value()) for name, v in step.state.items()}
+    expected = [reward(step, batch) for _ in range(3)]
+    other, _ = toy_critic()
+    for name, variable in other.state.items():
+        variable.set_value(saved[name])
+    assert [reward(other, batch) for _ in range(3)] == expected
+    for name, variable in other.state.items():
+        np.testing.assert_array_equal(variable.get_value(), step.state[name].get_value())
+
+
+def test_self_critical_training_needs_siblings() -> None:
+    with pytest.raises(DlmieError, match="needs at least 2"):
+        toy_critic(samples=1)
+
+
+def test_a_caption_that_was_cut_has_no_end_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    step, batch = toy_critic(samples=2)
+    seen: list[np.ndarray] = []
+
+    def watch(features: np.ndarray, tokens: np.ndarray, weights: np.ndarray) -> Any:
+        seen.append(tokens)
+        return 0.0, 1
+
+    step.__dict__["_function"] = watch
+    step.model.parameters[0].set_value(step.model.parameters[0].get_value())
+    bias = next(p for p in step.model.parameters if p.name == "/output/b")
+    value = bias.get_value()
+    value[END] = -50  # it never ends by itself
+    bias.set_value(value)
+    step(batch)
+    assert (seen[0] == END).sum() == 0
+    assert seen[0].shape == (12, 6)  # START and five words
+
+
+def test_a_self_critical_run_is_resumed_from_its_folder(
+    data: Captions, cache: Features, tmp_path: Path
+) -> None:
+    model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
+    references = reference_words(data["train"])
+    step = SelfCriticalStep(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
+    step.progress = False
+    options = {**OPTIONS, "captions_per_image": 1, "epochs": 2}
+    whole = train(step, data, to=tmp_path / "whole", features=cache, **options)
+    model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
+    step = SelfCriticalStep(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
+    step.progress = False
+    parts = train(step, data, to=tmp_path / "parts", features=cache, **{**options, "epochs": 1})
+    resume(parts.folder, epochs=2, progress=False)
+    (_, one), (_, other) = (storage.load(f / "state.h5") for f in (whole.folder, parts.folder))
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+# -- the overfit self-check ------------------------------------------------------------------------
+
+
+def test_a_working_model_learns_by_heart_and_is_left_as_it_was(
+    data: Captions, cache: Features
+) -> None:
+    chain = optim.chain(optim.clip_norm(5.0), optim.adam(1e-2))
+    model = ShowTell(cache.shape, data.vocabulary, words=32, hidden=64, dropout=0.1)
+    step = TrainingStep(model, chain)
+    step.progress = False
+    before = {name: np.copy(v.get_value()) for name, v in step.state.items()}
+    report = overfit(step, data, images=12, features=cache, batch=6, progress=False)
+    assert report.passed, str(report)
+    assert report.loss <= 0.5 < report.first_loss
+    assert report.images == 12
+    assert set(report.changes) == {str(p.name) for p in model.parameters}
+    assert all(0 < change <= 2 for change in report.changes.values())
+    assert "overfit 12 images: passed" in str(report)
+    assert json.loads(json.dumps(report.to_json()))["stuck"] == []
+    for name, variable in step.state.items():
+        np.testing.assert_array_equal(variable.get_value(), before[name])
+
+
+def test_a_model_that_does_not_learn_fails(data: Captions, cache: Features) -> None:
+    model = ShowTell(cache.shape, data.vocabulary, words=4, hidden=4)
+    step = TrainingStep(model, optim.sgd(0.0))
+    step.progress = False
+    report = overfit(step, data, images=4, features=cache, epochs=2, progress=False)
+    assert not report.passed
+    assert report.epochs == 2
+    assert len(report.stuck) == len(report.changes)
+    assert "FAILED" in str(report)
+    assert "never moved" in str(report)
