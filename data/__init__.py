@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dlmie.data.images import load_image as load_image
     from dlmie.data.images import preprocess as preprocess
     from dlmie.data.scenes import prepare_scenes as prepare_scenes
+    from dlmie.data.tiny_imagenet import TinyImageNet as TinyImageNet
     from dlmie.data.vocabulary import Vocabulary as Vocabulary
     from dlmie.data.vocabulary import tokenize as tokenize
 
@@ -33,6 +34,7 @@ _PUBLIC = {
     "Features": "feature_cache",
     "Preprocessing": "images",
     "Record": "captions",
+    "TinyImageNet": "tiny_imagenet",
     "Vocabulary": "vocabulary",
     "extract_features": "features",
     "load_image": "images",
