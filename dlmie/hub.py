@@ -88,6 +88,15 @@ class Member:
         header = self.header["encoder"]
         return Encoder(encoder_from_header(header, self.arrays, self.path), header["layer"])
 
+    @property
+    def source(self) -> str:
+        """What :func:`load` takes for this model: a shipped name, a run folder or a file."""
+        if self.path.parent.name == "pretrained":
+            for name, file in SHIPPED.items():
+                if self.path.name == file:
+                    return name
+        return str(self.path.parent if self.path.name == "best.h5" else self.path)
+
 
 class ImageCaptioner:
     """From photographs to sentences: one trained model, or an ensemble of several.

@@ -55,7 +55,7 @@ def attend_images(
     """
     decoding = Decoding() if decoding is None else decoding
     made_by = {
-        "captioner": [source_of(member) for member in captioner.members],
+        "captioner": [member.source for member in captioner.members],
         "decoding": None if say is not None else asdict(decoding),
         "say": say,
     }
@@ -73,16 +73,6 @@ def attend_images(
         except ImageError as error:  # gone since it was captioned
             figure = error
         yield image, figure
-
-
-def source_of(member: hub.Member) -> str:
-    """What :func:`dlmie.load` takes for this model: a shipped name, a run folder or a file."""
-    path = member.path
-    if path.parent.name == "pretrained":
-        for name, file in hub.SHIPPED.items():
-            if path.name == file:
-                return name
-    return str(path.parent if path.name == "best.h5" else path)
 
 
 def _told(

@@ -15,7 +15,6 @@ import numpy as np
 import dlmie
 from dlmie import hub
 from dlmie.decoding import Caption, Decoding
-from dlmie.hub_attention import source_of
 from dlmie.metrics import Scores
 from dlmie.visualize.report_page import Example, build_page
 
@@ -94,7 +93,7 @@ def report(
         for image in hub.decode_in_batches(captioner, read, len(split), decoding, progress=progress)
     ]
     scores = hub.score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
-    model = " + ".join(source_of(member) for member in captioner.members)
+    model = " + ".join(member.source for member in captioner.members)
     html = build_page(
         title=f"{model} on {split.name}",
         subtitle=f"{captioner.header['kind']}, {scores.protocol['images']:,} images",

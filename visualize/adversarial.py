@@ -11,12 +11,11 @@ from dlmie.data.images import ImageSource, deprocess
 from dlmie.errors import DlmieError
 from dlmie.network import suggest
 from dlmie.visualize.ascent import Ascent, ascend
-from dlmie.visualize.evaluation import probabilities
 from dlmie.visualize.figures import Figure, Panel, stretch
+from dlmie.visualize.goals import Goal, find_goal
 from dlmie.visualize.manifests import make_manifest
-from dlmie.visualize.objectives import Objective, unit
-from dlmie.visualize.pixels import pixel_size, to_network, valid_range
-from dlmie.visualize.subjects import Subject, choose, class_index, class_name, read_image
+from dlmie.visualize.pixels import pixel_size, valid_range
+from dlmie.visualize.subjects import read_image
 
 METHODS = ("pgd", "fgsm", "step", "margin")
 NORMS = ("linf", "l2")
@@ -42,15 +41,15 @@ def fool(
     seed: int = 0,
     progress: bool = False,
 ) -> Figure:
-    """Change a photograph until the network sees another class in it.
+    """Change a photograph until a network sees another class, or a captioner says a sentence.
 
     Parameters
     ----------
-    model : Network
+    model : Network or ImageCaptioner
     image
         Anything that ``load_image`` reads; it is brought to the network's size.
     target : int or str, optional
-        The class to be seen (default: the second most likely one).
+        The class to be seen, or the sentence to be said (default: the second most likely one).
     method : str
         ``pgd`` (Madry et al. 2018) and ``fgsm`` (one step; Goodfellow et al. 2015) stay within a
         budget; ``step`` follows the gradient scaled to length ``rate`` and ``margin`` the gap to
@@ -61,7 +60,7 @@ def fool(
         The largest change, in grey levels of 0..255: of any value for "linf" (default 8), the root
         of the mean square for "l2" (default 4).
     confidence : float
-        Stop when the target has this probability.
+        Stop when the class has this probability; a sentence, when a beam search finds it.
     steps : int
         At most.
     rate : float, optional
@@ -79,7 +78,8 @@ def fool(
     Figure
         ``image`` is the fooling image at the network's size: saved as PNG, it fools again.
         ``figure()`` shows original, fooling image, difference and magnified difference.
-        ``manifest["results"]``: ``fooled``, probabilities, steps, largest and mean change.
+        ``manifest["results"]``: ``fooled``, ``from`` and ``to``, probabilities (of a sentence their
+        logarithms), steps, largest and root mean square change.
 
     Warns
     -----
@@ -94,46 +94,34 @@ def fool(
         raise DlmieError(f"there is no method {method!r}{suggest(method, METHODS)}")
     if norm not in NORMS:
         raise DlmieError(f"there is no norm {norm!r}{suggest(norm, NORMS)}")
-    subject = choose(model, image, target, rank=1)
-    network, index = subject.network, class_index(subject.network, subject.target)
+    goal = find_goal(model, image, target, confidence=confidence, margin=method != "step")
+    network = goal.network
     _, x = read_image(network, image)
-    before = probabilities(network, x)[0]
-    true = int(before.argmax())
-    if true == index:
-        raise DlmieError(
-            f"the network already sees {subject.label} in this photograph: choose another target"
-        )
     limit = budget if budget is not None else (8.0 if norm == "linf" else 4.0)
-    attack = _Attack(subject, x, true, index, confidence, limit, norm, method, rate)
+    attack = _Attack(goal, x, limit, norm, method, rate)
     wanted = np.unique(np.linspace(0, steps, frames).round().astype(int)) if frames else ()
     run = attack.run(1 if method == "fgsm" else steps, tuple(wanted), progress)
 
     fooled = deprocess(run.images[0], network.preprocessing)
-    after = probabilities(network, to_network(fooled, network)[None])[0]
     original = deprocess(x[0], network.preprocessing)
     difference = fooled.astype(np.float64) - original
-    success = bool(after.argmax() == index)
-    if not success:
+    results, title, title_after = goal.report(original, fooled)
+    if not results["fooled"]:
         import warnings
 
         warnings.warn(
-            f"not fooled: after {len(run.values)} steps {subject.label} has probability "
-            f"{after[index]:.2f}; allow a larger budget or more steps",
+            f"not fooled: after {len(run.values)} steps it is {title_after}, not {goal.label}; "
+            "allow a larger budget or more steps",
             FoolingWarning,
             stacklevel=2,
         )
-    results = {
-        "fooled": success,
-        "from": class_name(network, true),
-        "to": subject.label,
-        "probability_before": float(before[index]),
-        "probability_after": float(after[index]),
+    results |= {
         "steps": len(run.values),
         "largest_change": float(np.abs(difference).max()),
         "rms_change": float(np.sqrt(np.mean(difference**2))),
     }
     arguments = {
-        "target": index,
+        "target": goal.target,
         "method": method,
         "norm": norm,
         "budget": limit,
@@ -146,8 +134,8 @@ def fool(
     }
     magnified = np.clip(128 + magnify * difference, 0, 255).astype(np.uint8)
     panels = [
-        Panel(original, f"{class_name(network, true)} {before[true]:.1%}"),
-        Panel(fooled, f"{class_name(network, int(after.argmax()))} {after.max():.1%}"),
+        Panel(original, title),
+        Panel(fooled, title_after),
         Panel(stretch(difference), f"difference, at most {results['largest_change']:.0f} levels"),
         Panel(magnified, f"magnified difference ({magnify:g}×)"),
     ]
@@ -155,9 +143,7 @@ def fool(
         fooled,
         panels,
         columns=4,
-        manifest=make_manifest(
-            "fool", network, arguments, images={"image": image}, results=results
-        ),
+        manifest=make_manifest("fool", model, arguments, images={"image": image}, results=results),
         arrays={"difference": difference, "values": run.values, "images": run.images},
         frames=[deprocess(i[0], network.preprocessing) for _, i in run.frames],
         photo=original,
@@ -169,31 +155,20 @@ class _Attack:
 
     def __init__(
         self,
-        subject: Subject,
+        goal: Goal,
         x: np.ndarray,
-        true: int,
-        index: int,
-        confidence: float,
         budget: float,
         norm: str,
         method: str,
         rate: float | None,
     ) -> None:
-        self.network, self.x, self.index = subject.network, x, index
-        self.confidence, self.budget, self.norm, self.method = confidence, budget, norm, method
+        self.goal, self.network, self.x = goal, goal.network, x
+        self.budget, self.norm, self.method, self.rate = budget, norm, method, rate
         self.level = pixel_size(self.network.preprocessing, x.dtype.name)
-        self.rate = rate
-        self.objective = self._objective(true)
-
-    def _objective(self, true: int) -> Objective:
-        logits = self.network["logits"]
-        if self.method == "step":
-            return unit(logits, self.index)
-        return unit(logits, self.index) - unit(logits, true)
 
     def run(self, steps: int, frames: tuple[int, ...], progress: bool) -> Ascent:
         return ascend(
-            self.objective,
+            self.goal.objective,
             self.x,
             steps=steps,
             rule=self,
@@ -241,8 +216,5 @@ class _Attack:
     def _done(self, step: int, images: np.ndarray, values: np.ndarray) -> bool:
         """Whether the image as it would be saved, rounded to grey levels, fools."""
         self.last_margin = float(values[0])
-        if self.method != "step" and values[0] < 0:
-            return False
-        saved = to_network(deprocess(images[0], self.network.preprocessing), self.network)
-        found = probabilities(self.network, saved[None])[0]
-        return bool(found.argmax() == self.index and found[self.index] >= self.confidence)
+        saved = deprocess(images[0], self.network.preprocessing)
+        return self.goal.reached(saved, self.last_margin, step)

@@ -13,7 +13,8 @@ from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
 from dlmie.network import suggest
 from dlmie.visualize import attribution_methods as methods
-from dlmie.visualize.figures import Figure, Panel, colour
+from dlmie.visualize.attention_maps import upsample
+from dlmie.visualize.figures import Figure, Panel, colour, overlay
 from dlmie.visualize.manifests import make_manifest
 from dlmie.visualize.pixels import resize_planes
 from dlmie.visualize.subjects import choose, read_image
@@ -89,7 +90,8 @@ def saliency(
     Figure
         ``image`` is the map in colours; ``overlay()`` lays it over the photograph; ``arrays`` hold
         ``map`` (0 to 1, of the photograph's size) and ``attribution`` (as measured, of the
-        network's input size).
+        network's input size).  ``figure()`` shows photograph, map and overlay, and beside them
+        where a captioner that attends looked when it said the word.
 
     Raises
     ------
@@ -146,10 +148,12 @@ def saliency(
         Panel(shown, f"{method}: {subject.label}", limits=(0, 1)),
         Panel(over.image, "overlay"),
     ]
-    manifest = make_manifest(
-        "saliency", subject.network, arguments, images={"image": image}, results=results
-    )
-    return replace(figure, panels=panels, columns=3, manifest=manifest)
+    if subject.attention is not None:
+        looked = upsample(subject.attention, pixels.shape[:2])
+        looked = looked / max(float(looked.max()), 1e-12)
+        panels.append(Panel(overlay(pixels, looked), f"attention: {subject.label}"))
+    manifest = make_manifest("saliency", model, arguments, images={"image": image}, results=results)
+    return replace(figure, panels=panels, columns=len(panels), manifest=manifest)
 
 
 def to_unit_range(attribution: np.ndarray, name: str) -> np.ndarray:

@@ -215,7 +215,7 @@ def visualize(
         pixels[0] if count == 1 else tile(list(pixels), columns),
         [Panel(image, title) for image, title in zip(pixels, titles, strict=True)],
         columns=min(columns, 6),
-        manifest=make_manifest("visualize", network, arguments, results=results),
+        manifest=make_manifest("visualize", objective.model, arguments, results=results),
         arrays={"pixels": pixels, "values": np.concatenate(values), "images": images},
         frames=kept,
     )
@@ -305,6 +305,8 @@ def _labels(
 ) -> tuple[list[str], list[float] | None]:
     """What to call each image, and for classes how sure the network is."""
     _, term = objective.terms[0]
+    if term.kind == "says":
+        return [term.options["sentence"]] * len(images), None
     index = term.options.get("index", term.options.get("channel"))
     if index is None:
         return [str(objective)] * len(images), None

@@ -14,6 +14,7 @@ import numpy as np
 from dlmie.data.images import ImageSource, load_image
 from dlmie.errors import DataError, DlmieError
 from dlmie.network import Network
+from dlmie.visualize.subjects import network_of
 
 FORMAT = 1
 SUFFIX = ".json"
@@ -36,9 +37,19 @@ def describe_network(network: Network) -> dict[str, Any]:
     return {"name": network.name, "weights": network.weights, "size": size}
 
 
+def describe_model(model: Any) -> dict[str, Any]:
+    """A network; or a captioner: its encoder, and the name and hash of each of its files."""
+    from dlmie.weights import sha256
+
+    if isinstance(model, Network):
+        return describe_network(model)
+    files = [{"source": m.source, "sha256": sha256(m.path)} for m in model.members]
+    return {**describe_network(network_of(model)), "captioner": files}
+
+
 def make_manifest(
     picture: str,
-    network: Network | Mapping[str, Any],
+    model: Any,
     arguments: Mapping[str, Any],
     *,
     images: Mapping[str, Any] | None = None,
@@ -50,8 +61,8 @@ def make_manifest(
     ----------
     picture : str
         The function that made it; one of ``dlmie.visualize``'s verbs.
-    network : Network or mapping
-        What made it; a captioner is described by the mapping.
+    model : Network, ImageCaptioner or mapping
+        What made it; a mapping describes it already.
     arguments : dict
         Its arguments other than network and images, as JSON values.
     images : dict
@@ -63,18 +74,21 @@ def make_manifest(
 
     from dlmie import __version__
 
-    described = {
+    shown = {
         name: [describe_image(i) for i in image]
         if isinstance(image, (list, tuple))
         else describe_image(image)
         for name, image in (images or {}).items()
     }
+    # A network is a mapping too: of its layers.
+    plain = isinstance(model, Mapping) and not isinstance(model, Network)
+    described = model if plain else describe_model(model)
     return {
         "dlmie": __version__,
         "format": FORMAT,
         "picture": picture,
-        "network": describe_network(network) if isinstance(network, Network) else to_plain(network),
-        "images": described,
+        "network": to_plain(described),
+        "images": shown,
         "arguments": to_plain(arguments),
         "results": to_plain(results or {}),
         "versions": {

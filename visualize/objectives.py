@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from dlmie.data.vocabulary import END, START, UNK, tokenize
 from dlmie.errors import DlmieError
 from dlmie.network import Network, View
 
@@ -45,6 +46,8 @@ class Term:
         or another photograph needs no compilation.  A first axis of length 1 serves all images.
     compiled : dict
         The options that are part of the graph.
+    captioner : ImageCaptioner or None
+        Whose sentence it is about.
     """
 
     kind: str
@@ -53,6 +56,7 @@ class Term:
     network: Network | None = None
     data: tuple[np.ndarray, ...] = ()
     compiled: dict[str, Any] = field(default_factory=dict)
+    captioner: Any = None
 
     @property
     def key(self) -> str:
@@ -78,6 +82,12 @@ class Objective:
             )
         (network,) = networks.values()
         return network
+
+    @property
+    def model(self) -> Any:
+        """The captioner that a term is about, else the network: what a manifest names."""
+        captioners = [t.captioner for _, t in self.terms if t.captioner is not None]
+        return captioners[0] if captioners else self.network
 
     def data_inputs(self) -> list[Variable]:
         """Symbolic variables for the data of all terms, in order."""
@@ -452,16 +462,58 @@ def caption_log_likelihood(
     tokens = np.atleast_2d(np.asarray(tokens, dtype=np.int32))
     if position is not None and not 0 <= position < tokens.shape[1] - 1:
         raise DlmieError(f"the sentence has no word {position}")
+    counted = np.ones((1, tokens.shape[1] - 1), model.dtype)
+    if position is not None:
+        counted = one_hot(position, tokens.shape[1] - 1, model.dtype, "the sentence")
 
     def build(view: View, data: list[Variable]) -> Variable:
         features = view[name]
         words = data[0] + pt.zeros((features.shape[0], 1), dtype="int32")
         each = model.loss(features, words)["each"]  # (time, batch)
-        return -(each.sum(axis=0) if position is None else each[position])
+        return -(each.T * data[1]).sum(axis=1)
 
     options = {"tokens": tokens.tolist(), "position": position}
-    compiled = {"model": id(model), "layer": name, "position": position}
-    return _single(Term("caption", options, build, network, (tokens,), compiled))
+    # Which word counts is data: each word of a caption needs no compilation of its own.
+    compiled = {"model": id(model), "layer": name}
+    return _single(Term("caption", options, build, network, (tokens, counted), compiled))
+
+
+def says(captioner: Any, sentence: str, position: int | None = None) -> Objective:
+    """``log p(sentence | image)`` of a captioner, or of one of its words given those before.
+
+    Parameters
+    ----------
+    captioner : ImageCaptioner
+        From :func:`dlmie.load`; of an ensemble, its first model.
+    sentence : str
+    position : int, optional
+        Of the word (0: the first).
+
+    Raises
+    ------
+    DlmieError
+        The sentence has no words, or some that the captioner does not know.
+
+    Examples
+    --------
+    >>> says(dlmie.load("flickr8k"), "a dog is running")                    # doctest: +SKIP
+    Objective(says(a dog is running))
+    """
+    words = tokenize(sentence)
+    if not words:
+        raise DlmieError("the sentence has no words")
+    ids = captioner.vocabulary.encode(words)
+    unknown = [word for word, number in zip(words, ids, strict=True) if number == UNK]
+    if unknown:
+        raise DlmieError(f"the captioner does not know the words {', '.join(unknown)}")
+    member = captioner.members[0]
+    layer = member.encoder.network[member.encoder.layer]
+    likelihood = caption_log_likelihood(
+        member.model, layer, np.array([[START, *ids, END]], np.int32), position
+    )
+    ((_, term),) = likelihood.terms
+    options = {"sentence": sentence, "position": position}
+    return _single(replace(term, kind="says", options=options, captioner=captioner))
 
 
 # What a manifest may name: terms that are made again from JSON alone.
@@ -473,11 +525,12 @@ _MAKERS: dict[str, Callable[..., Objective]] = {
     "energy": energy,
     "total_variation": total_variation,
     "alpha_norm": alpha_norm,
+    "says": says,
 }
 
 
-def from_json(value: Sequence[Any], network: Network) -> Objective:
-    """The objective that ``Objective.to_json`` described, on ``network``.
+def from_json(value: Sequence[Any], model: Any) -> Objective:
+    """The objective that ``Objective.to_json`` described, on a network or a captioner.
 
     Raises
     ------
@@ -490,7 +543,9 @@ def from_json(value: Sequence[Any], network: Network) -> Objective:
             raise DlmieError(f"an objective of kind {kind!r} cannot be made again from a manifest")
         arguments = {**options}
         if "layer" in arguments:
-            arguments["layer"] = network[arguments["layer"]]
+            arguments["layer"] = model[arguments["layer"]]
+        if kind == "says":
+            arguments["captioner"] = model
         term = float(weight) * _MAKERS[kind](**arguments)
         total = term if total is None else total + term
     if total is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
-from dlmie.network import Network, suggest
+from dlmie.network import suggest
 from dlmie.visualize import objectives
 from dlmie.visualize.activations import grid
 from dlmie.visualize.adversarial import fool
@@ -17,7 +17,7 @@ from dlmie.visualize.class_images import visualize
 from dlmie.visualize.deepdream import dream
 from dlmie.visualize.figures import Figure
 from dlmie.visualize.inversion import invert
-from dlmie.visualize.manifests import describe_network, find_image, read_manifest
+from dlmie.visualize.manifests import describe_model, find_image, read_manifest
 from dlmie.visualize.style_transfer import stylize
 
 # The pictures a manifest may name; nothing else is ever called.
@@ -34,7 +34,7 @@ _REMAKERS: dict[str, Callable[..., Figure]] = {
 
 def redo(
     manifest: str | Path | dict[str, Any],
-    network: Network,
+    model: Any,
     *,
     images: dict[str, ImageSource] | None = None,
     progress: bool = False,
@@ -45,8 +45,8 @@ def redo(
     ----------
     manifest
         Its manifest: a path (the picture's own will do) or the dict.
-    network : Network
-        The network it was made with.
+    model : Network or ImageCaptioner
+        What it was made with.
     images : dict, optional
         Images by argument name, where they have moved or were arrays.
     progress : bool
@@ -68,33 +68,40 @@ def redo(
     picture = manifest["picture"]
     if picture not in _REMAKERS:
         raise DlmieError(f"no picture {picture!r} can be made again{suggest(picture, _REMAKERS)}")
-    _check_network(manifest["network"], network)
+    _check_model(manifest["network"], model)
     sources = {
         name: find_image(name, described, (images or {}).get(name), folder)
         for name, described in manifest["images"].items()
     }
     arguments = dict(manifest["arguments"])
     function = _REMAKERS[picture]
-    first: Any = network
+    first: Any = model
     if picture in ("invert", "grid"):
         layers = arguments.pop("layer")
-        first = [network[n] for n in layers] if isinstance(layers, list) else network[layers]
+        first = [model[n] for n in layers] if isinstance(layers, list) else model[layers]
     elif picture in ("dream", "visualize"):
         stated, layer = arguments.pop("objective"), arguments.pop("layer", None)
-        first = network[layer] if stated is None else objectives.from_json(stated, network)
+        first = model[layer] if stated is None else objectives.from_json(stated, model)
     if picture == "stylize":
         content = sources.pop("content", None)
-        return stylize(network, content, progress=progress, **sources, **arguments)
+        return stylize(model, content, progress=progress, **sources, **arguments)
     if picture != "grid":
         arguments["progress"] = progress
     return function(first, **sources, **arguments)
 
 
-def _check_network(described: dict[str, Any], network: Network) -> None:
-    mine = describe_network(network)
-    hashes = [(d.get("weights") or {}).get("sha256") for d in (described, mine)]
-    if described["name"] != mine["name"] or hashes[0] != hashes[1]:
-        raise DlmieError(
-            f"the picture was made with {described['name']} (weights {str(hashes[0])[:12]}), "
-            f"not with {mine['name']} (weights {str(hashes[1])[:12]})"
-        )
+def _check_model(described: dict[str, Any], model: Any) -> None:
+    mine = describe_model(model)
+    theirs, ours = _named(described), _named(mine)
+    if theirs != ours:
+        raise DlmieError(f"the picture was made with {_listed(theirs)}, not with {_listed(ours)}")
+
+
+def _named(described: dict[str, Any]) -> list[tuple[str, str]]:
+    """What made a picture: the name and hash of the network, and of each captioner's file."""
+    network = described["name"], str((described.get("weights") or {}).get("sha256"))
+    return [network, *(("captioner", c["sha256"]) for c in described.get("captioner", ()))]
+
+
+def _listed(named: list[tuple[str, str]]) -> str:
+    return " and ".join(f"{name} (weights {sha[:12]})" for name, sha in named)

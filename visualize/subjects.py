@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from dlmie.data.images import ImageSource
-from dlmie.data.vocabulary import END, START, UNK, tokenize
+from dlmie.data.vocabulary import tokenize
 from dlmie.errors import DlmieError
 from dlmie.network import Network, suggest
 from dlmie.visualize.evaluation import probabilities
-from dlmie.visualize.objectives import Objective, caption_log_likelihood, unit
+from dlmie.visualize.objectives import Objective, says, unit
 from dlmie.visualize.pixels import load_pixels, to_network
 
 
@@ -29,12 +29,15 @@ class Subject:
         For titles: ``"Egyptian cat"``.
     target : int or str
         What names it in a manifest.
+    attention : (rows, columns) or None
+        Where the captioner looked when it said this word.
     """
 
     network: Network
     objective: Objective
     label: str
     target: int | str
+    attention: np.ndarray | None = None
 
 
 def network_of(model: Any) -> Network:
@@ -97,34 +100,25 @@ def choose(model: Any, image: ImageSource, target: int | str | None, rank: int =
     return Subject(network, unit(network["logits"], index), class_name(network, index), index)
 
 
-def sentence_subject(captioner: Any, sentence: str, position: int | None = None) -> Subject:
-    """The log-likelihood of a sentence, or of one of its words given those before."""
-    words = tokenize(sentence)
-    ids = captioner.vocabulary.encode(words)
-    if not words:
-        raise DlmieError("the sentence has no words")
-    unknown = [word for word, number in zip(words, ids, strict=True) if number == UNK]
-    if unknown:
-        raise DlmieError(f"the captioner does not know the words {', '.join(unknown)}")
-    member = captioner.members[0]
-    layer = member.encoder.network[member.encoder.layer]
-    tokens = np.array([[START, *ids, END]], np.int32)
-    objective = caption_log_likelihood(member.model, layer, tokens, position)
-    label = sentence if position is None else words[position]
-    return Subject(member.encoder.network, objective, label, sentence)
-
-
 def _words(captioner: Any, image: ImageSource, target: int | str | None) -> Subject:
     if isinstance(target, str) and len(tokenize(target)) > 1:
-        return sentence_subject(captioner, target)
-    said = captioner(load_pixels(image))[0].text
-    words = said.split()
+        return _sentence(captioner, target)
+    caption = captioner(load_pixels(image))[0]
+    words = caption.text.split()
     if target is None:
-        return sentence_subject(captioner, said)
-    if isinstance(target, int):
-        if not 0 <= target < len(words):
-            raise DlmieError(f"the caption {said!r} has words 0 to {len(words) - 1}")
-        return sentence_subject(captioner, said, target)
-    if target not in words:
-        raise DlmieError(f"the caption {said!r} has no word {target!r}{suggest(target, words)}")
-    return sentence_subject(captioner, said, words.index(target))
+        return _sentence(captioner, caption.text)
+    if isinstance(target, int) and not 0 <= target < len(words):
+        raise DlmieError(f"the caption {caption.text!r} has words 0 to {len(words) - 1}")
+    if isinstance(target, str) and target not in words:
+        hint = suggest(target, words)
+        raise DlmieError(f"the caption {caption.text!r} has no word {target!r}{hint}")
+    place = target if isinstance(target, int) else words.index(target)
+    said = says(captioner, caption.text, place)
+    alphas = getattr(caption, "alphas", None)
+    attention = None if alphas is None else alphas[place]
+    return Subject(said.network, said, words[place], caption.text, attention)
+
+
+def _sentence(captioner: Any, sentence: str) -> Subject:
+    said = says(captioner, sentence)
+    return Subject(said.network, said, sentence, sentence)

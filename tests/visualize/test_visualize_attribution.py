@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from small_networks import Small, photo
 
-from dlmie.data.vocabulary import Vocabulary
 from dlmie.errors import DlmieError
 from dlmie.visualize import attribution_methods as methods
 from dlmie.visualize.attribution import METHODS, FlatMapWarning, saliency
@@ -134,43 +133,6 @@ def test_one_class_is_as_good_as_its_name(small: Small) -> None:
     most_likely = saliency(small, photo(), method="gradient").manifest["arguments"]["target"]
     (logits,) = layer_values(small, ["logits"], to_network(photo(), small)[None])
     assert most_likely == logits.argmax()
-
-
-def test_words_of_a_caption(small: Small) -> None:
-    from dlmie.models import ShowTell
-
-    vocabulary = Vocabulary.build([["a", "red", "dog"]], min_count=1)
-    model = ShowTell(small["conv2"], vocabulary, words=5, hidden=6, dtype="float64")
-
-    class Said:
-        text = "a dog"
-
-    class Encoder:
-        network, layer = small, "conv2"
-
-    class Member:
-        encoder = Encoder
-
-    Member.model = model  # type: ignore[attr-defined]
-
-    class Captioner:
-        members = (Member,)
-
-        def __call__(self, image: np.ndarray) -> list[type[Said]]:
-            return [Said]
-
-    captioner = Captioner()
-    captioner.vocabulary = vocabulary  # type: ignore[attr-defined]
-    maps = [
-        saliency(captioner, photo(), target, method="gradient").arrays["attribution"]
-        for target in ("a", "dog", None, "red dog")
-    ]
-    assert all(m.max() > 0 for m in maps)
-    assert len({m.tobytes() for m in maps}) == 4
-    with pytest.raises(DlmieError, match="no word 'dogs'; did you mean 'dog'"):
-        saliency(captioner, photo(), "dogs")
-    with pytest.raises(DlmieError, match="does not know the words zebra"):
-        saliency(captioner, photo(), "a zebra")
 
 
 def test_faithfulness_tells_good_maps_from_bad(small: Small) -> None:
