@@ -32,9 +32,12 @@ LABELS = {
     "bleu_4_method2": "BLEU-4 (smoothed)",
     "log_probability": "log p",
     "pointing": "pointing",
-    "pointing_chance": "pointing: chance",
-    "pointing_shuffled": "pointing: other maps",
-    "pointing_ceiling": "pointing: at most",
+}
+# What the pointing score is to be compared with.
+_POINTING = {
+    "pointing_chance": "chance",
+    "pointing_shuffled": "other words' maps",
+    "pointing_ceiling": "at most",
 }
 _CURVES = (
     ("Loss a word", {"loss": "training", "dev_loss": "dev"}),
@@ -120,12 +123,13 @@ def build_page(
         "best": order[:extremes],
         "worst": order[::-1][:extremes],
     }
-    here = Path(__file__).parent
+    here, curves = Path(__file__).parent, _curves(records)
     page = Template((here / "report.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         subtitle=escape(subtitle),
         scores=_scores(scores, protocol_line),
-        curves=_curves(records),
+        curves=curves,
+        curves_link='<a href="#curves-title">Learning curves</a>' if curves else "",
         hint=_hint(colors, LABELS.get(rank_by, rank_by)),
         footer=_facts(facts or {}),
         style=(here / "report.css").read_text(encoding="utf-8"),
@@ -201,18 +205,27 @@ def _hint(colors: str | None, ranked: str) -> str:
 
 
 def _scores(scores: Mapping[str, Any], protocol_line: str) -> str:
-    shown = [name for name in LABELS if scores.get(name) is not None]
-    cells = []
-    for name in shown:
-        ends = scores.get(f"{name}_interval")
-        note = f"<small>{ends[0]:.4f} to {ends[1]:.4f}</small>" if ends else ""
-        cells.append(f'<td class="number">{scores[name]:.4f}{note}</td>')
-    head = "".join(f'<th scope="col">{LABELS[name]}</th>' for name in shown)
+    tiles = [
+        f"<div><dt>{label}</dt><dd>{scores[name]:.4f}{_note(scores, name)}</dd></div>"
+        for name, label in LABELS.items()
+        if scores.get(name) is not None
+    ]
     return (
-        f"<table><thead><tr>{head}</tr></thead><tbody><tr>{''.join(cells)}</tr></tbody></table>"
+        f'<dl class="scores">{"".join(tiles)}</dl>'
         f'<p class="protocol">{escape(protocol_line)}</p>'
         f"<details><summary>Protocol in full</summary>{_list(scores['protocol'])}</details>"
     )
+
+
+def _note(scores: Mapping[str, Any], name: str) -> str:
+    """What stands small beneath a score: its interval, or its points of reference."""
+    lines = []
+    if ends := scores.get(f"{name}_interval"):
+        lines.append(f"{ends[0]:.4f} to {ends[1]:.4f}")
+    if name == "pointing":
+        lines += [f"{label} {scores[key]:.4f}" for key, label in _POINTING.items()
+                  if scores.get(key) is not None]  # fmt: skip
+    return "".join(f"<small>{line}</small>" for line in lines)
 
 
 def _list(pairs: Mapping[str, Any]) -> str:
@@ -221,7 +234,7 @@ def _list(pairs: Mapping[str, Any]) -> str:
         for name, value in pairs.items()
         if value is not None
     ]
-    return f"<dl>{''.join(rows)}</dl>"
+    return f'<dl class="list">{"".join(rows)}</dl>'
 
 
 def _plain(value: Any) -> str:
