@@ -37,7 +37,7 @@ def class_index(target: int | str, names: Sequence[str] | None = None) -> int:
     Raises
     ------
     DlmieError
-        No such class; names the closest ones.
+        No such class; names the closest ones, and says which there are.
 
     Examples
     --------
@@ -57,4 +57,6 @@ def class_index(target: int | str, names: Sequence[str] | None = None) -> int:
     close = (holding or difflib.get_close_matches(text.lower(), lower, cutoff=0.5))[:3]
     guesses = [repr(names[lower.index(name)]) for name in close]
     hint = f"did you mean {' or '.join(guesses)}?" if guesses else "use its number"
-    raise DlmieError(f"there is no class {text!r}; {hint}")
+    few = len(names) <= 20
+    known = ", ".join(names) if few else f"dlmie classify --list shows all {len(names):,}"
+    raise DlmieError(f"there is no class {text!r}; {hint} ({known})")

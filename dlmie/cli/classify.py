@@ -12,7 +12,8 @@ from dlmie.models import ENCODERS
 
 
 @verb("classify")
-@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.argument("images", nargs=-1, type=click.Path())
+@click.option("--list", "listing", is_flag=True, help="Only say which classes there are.")
 @click.option("--encoder", type=click.Choice(list(ENCODERS)), default=DEFAULT, show_default=True,
               help="The network.")  # fmt: skip
 @own_weights_option
@@ -26,6 +27,7 @@ from dlmie.models import ENCODERS
 def command(
     console: Console,
     images: tuple[str, ...],
+    listing: bool,
     encoder: str,
     encoder_weights: str | None,
     top: int,
@@ -40,6 +42,11 @@ def command(
     from dlmie.cli.output import ImageRun, open_writer
     from dlmie.hub_images import classify_images
 
+    if listing:
+        _list_classes(console, encoder, encoder_weights)
+        return
+    if not images:
+        raise click.UsageError("name at least one image (or --list)")
     run = ImageRun(console, images, strict)
     network, _ = make_network(encoder, "probabilities", None, encoder_weights)
     kind = "json" if console.json else "text"
@@ -52,3 +59,10 @@ def command(
             item = {"image": str(path), "top": [asdict(g) for g in guesses]}
             writer.add(item, "\n".join([str(path), *lines]), ())
     run.finish()
+
+
+def _list_classes(console: Console, encoder: str, weights: str | None) -> None:
+    network, _ = make_network(encoder, "probabilities", None, weights)
+    known = network.classes or [f"class {i}" for i in range(network["logits"].type.shape[1])]
+    lines = [f"{number:>4}  {name}" for number, name in enumerate(known)]
+    console.result(known, "\n".join(lines))

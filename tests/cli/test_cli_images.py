@@ -73,6 +73,13 @@ class TestClassify:
         assert "no image in this folder" in fails("classify", tmp_path, *self.ENCODER)
         assert "no such file" in fails("classify", tmp_path / "none", *self.ENCODER)
         assert "--encoder-weights" in fails("classify", photographs, "--encoder", "vgg16", code=2)
+        assert "at least one image" in fails("classify", code=2)
+
+    def test_the_list_of_classes(self, invoke: Any) -> None:
+        listed = invoke("classify", "--list").stdout.splitlines()
+        assert len(listed) == 1000
+        assert listed[130] == " 130  flamingo"
+        assert json.loads(invoke("classify", "--list", "--json").stdout)[0] == "tench"
 
 
 class TestBench:

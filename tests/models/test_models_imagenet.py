@@ -54,6 +54,7 @@ def test_class_by_number_or_name(target: int | str) -> None:
         ("golden retreiver", "did you mean 'golden retriever'"),
         ("crane", "'crane (bird)' or 'crane (machine)'"),
         ("zzzzzz", "use its number"),
+        ("flamingoo", "dlmie classify --list shows all 1,000"),
     ],
 )
 def test_unknown_class_is_explained(target: int | str, hint: str) -> None:
@@ -63,3 +64,5 @@ def test_unknown_class_is_explained(target: int | str, hint: str) -> None:
 
 def test_own_names() -> None:
     assert imagenet.class_index("b", ["a", "b"]) == 1
+    with pytest.raises(DlmieError, match=r"there is no class 'c'; use its number \(a, b\)"):
+        imagenet.class_index("c", ["a", "b"])
