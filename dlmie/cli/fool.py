@@ -9,7 +9,8 @@ import click
 from dlmie.cli.common import Console, options_of, real, section, verb, whole
 from dlmie.cli.pictures import (
     animation_option,
-    load_network,
+    captioner_option,
+    load_model,
     network_options,
     one_line_warnings,
     output_path,
@@ -24,8 +25,11 @@ TARGET = "dlmie.visualize.adversarial:fool"
 @verb("fool")
 @click.argument("image", type=click.Path())
 @click.option(
-    "--target", help="The class to be seen, by number or name.  [default: the second most likely]"
+    "--target",
+    help="The class to be seen, by number or name; of a captioner the sentence to be said."
+    "  [default: the second most likely]",
 )
+@captioner_option("and make it say a sentence")
 @section(
     "The method",
     options_of(
@@ -46,6 +50,7 @@ def command(
     console: Console,
     image: str,
     target: str | None,
+    captioner: str | None,
     output: str | None,
     figure: str | None,
     animation: str | None,
@@ -53,14 +58,15 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Change the photograph IMAGE until the network sees another class; nobody else will."""
+    """Change the photograph IMAGE until the network sees another class, or a captioner says a
+    given sentence; nobody else will see a difference."""
     from dlmie.visualize.adversarial import fool
 
     path = output_path(output, image, "fool")
-    network = load_network(encoder, encoder_weights)
+    model = load_model(captioner, encoder, encoder_weights)
     with one_line_warnings(console):
         result = fool(
-            network,
+            model,
             image,
             target_of(target),
             frames=24 if animation else 0,
@@ -69,8 +75,9 @@ def command(
             **options,
         )
     found = result.manifest["results"]
+    share = found.get("probability_after")
+    now = found["said"] if share is None else f"{found['to']} {share:.1%}"
     text = (
-        f"{image}: {found['from']}, now {found['to']} {found['probability_after']:.1%}; "
-        f"largest change {found['largest_change']:.0f} of 255"
+        f"{image}: {found['from']}, now {now}; largest change {found['largest_change']:.0f} of 255"
     )
     write_picture(console, result, path, figure=figure, animation=animation, text=text)

@@ -51,6 +51,21 @@ def load_network(encoder: str, weights: str | None) -> Any:
     return network
 
 
+def captioner_option(what: str) -> Callable[[F], F]:
+    """``--captioner``: not a classifier is asked."""
+    text = f"Ask a captioner, not a classifier, {what}: its name, run or model file."
+    return click.option("--captioner", help=text)
+
+
+def load_model(captioner: str | None, encoder: str, weights: str | None) -> Any:
+    """The captioner that the options name, else the network."""
+    if captioner is None:
+        return load_network(encoder, weights)
+    import dlmie
+
+    return dlmie.load(captioner, encoder_weights=weights)
+
+
 def layer_by_name(network: Any, names: str | None) -> Any:
     """The layer, or list of layers with commas between them; the network itself for None."""
     if names is None:

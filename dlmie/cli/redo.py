@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,9 +26,6 @@ def command(
     encoder_weights: str | None,
 ) -> None:
     """Make a picture again from the manifest beside it (MANIFEST, or the picture itself)."""
-    from dlmie import hub
-    from dlmie.errors import DataError
-    from dlmie.models import ENCODERS
     from dlmie.visualize.manifests import read_manifest
     from dlmie.visualize.remaking import redo
 
@@ -40,23 +38,34 @@ def command(
             again = redo_attention(described, image=image, folder=Path(manifest).resolve().parent)
         write_picture(console, again, path, figure=figure, text="attend again")
         return
-    wanted = described["network"]
-    if wanted.get("name") not in ENCODERS:
-        raise DataError(f"{manifest}: names no network of dlmie")
-    options: dict[str, object] = {"size": wanted.get("size")}
-    weights = encoder_weights or (wanted.get("weights") or {}).get("path")
-    if weights is not None:
-        options["weights"] = Path(weights)
-    elif wanted.get("weights") is None:
-        options["weights"] = None
-    network = hub.make_encoder(wanted["name"], **options)
+    model = _model_of(manifest, described["network"], encoder_weights)
     with one_line_warnings(console):
         again = redo(
             manifest,
-            network,
+            model,
             images=None if image is None else {"image": image},
             progress=console.progress,
         )
     if described.get("overlay"):
         again = again.overlay()
     write_picture(console, again, path, figure=figure, text=f"{described['picture']} again")
+
+
+def _model_of(manifest: str, described: dict[str, Any], encoder_weights: str | None) -> Any:
+    """The network or captioner that made a picture."""
+    from dlmie import hub
+    from dlmie.errors import DataError
+    from dlmie.models import ENCODERS
+
+    if described.get("name") not in ENCODERS:
+        raise DataError(f"{manifest}: names no network of dlmie")
+    if "captioner" in described:
+        sources = [one["source"] for one in described["captioner"]]
+        return hub.load(sources, encoder_weights=encoder_weights)
+    options: dict[str, object] = {"size": described.get("size")}
+    weights = encoder_weights or (described.get("weights") or {}).get("path")
+    if weights is not None:
+        options["weights"] = Path(weights)
+    elif described.get("weights") is None:
+        options["weights"] = None
+    return hub.make_encoder(described["name"], **options)

@@ -8,7 +8,8 @@ import click
 
 from dlmie.cli.common import Console, options_of, real, section, verb, whole
 from dlmie.cli.pictures import (
-    load_network,
+    captioner_option,
+    load_model,
     network_options,
     one_line_warnings,
     output_path,
@@ -28,7 +29,7 @@ TARGET = "dlmie.visualize.attribution:saliency"
     "  [default: the most likely class; the whole caption]",
 )
 @options_of(TARGET, method="How: gradient, smooth, integrated, guided, grad-cam, occlusion …")
-@click.option("--captioner", help="Ask a captioner, not a classifier: its run or model file.")
+@captioner_option("about its caption")
 @section(
     "The method",
     options_of(
@@ -58,14 +59,10 @@ def command(
     **options: Any,
 ) -> None:
     """Show what in the photograph IMAGE a class depends on, or a word of a caption."""
-    import dlmie
     from dlmie.visualize.attribution import saliency
 
     path = output_path(output, image, "saliency")
-    if captioner is not None:
-        model: Any = dlmie.load(captioner, encoder_weights=encoder_weights)
-    else:
-        model = load_network(encoder, encoder_weights)
+    model = load_model(captioner, encoder, encoder_weights)
     with one_line_warnings(console):
         result = saliency(
             model,

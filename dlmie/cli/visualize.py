@@ -9,7 +9,8 @@ import click
 from dlmie.cli.common import Console, options_of, real, section, verb, whole
 from dlmie.cli.pictures import (
     animation_option,
-    load_network,
+    captioner_option,
+    load_model,
     network_options,
     one_line_warnings,
     output_path,
@@ -22,7 +23,13 @@ TARGET = "dlmie.visualize.class_images:visualize"
 
 
 @verb("visualize")
-@click.option("--target", default="flamingo", show_default=True, help="A class by number or name.")
+@click.option(
+    "--target",
+    default="flamingo",
+    show_default=True,
+    help="A class by number or name; of a captioner a sentence.",
+)
+@captioner_option("for an image of which it says --target")
 @click.option("--layer", help="Not a class: a channel, or the energy, of this layer.")
 @click.option("--channel", type=whole(0), help="Of the layer.  [default: its energy]")
 @click.option("--size", type=whole(16), default=224, show_default=True, help="Pixels.")
@@ -56,6 +63,7 @@ TARGET = "dlmie.visualize.class_images:visualize"
 def command(
     console: Console,
     target: str,
+    captioner: str | None,
     layer: str | None,
     channel: int | None,
     size: int,
@@ -66,7 +74,8 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Make the image that a class, a channel or a layer answers to most, from noise."""
+    """Make the image that a class, a channel or a layer answers to most, or of which a
+    captioner says a sentence, from noise."""
     from dlmie.visualize import objectives
     from dlmie.visualize.class_images import visualize
     from dlmie.visualize.subjects import class_index
@@ -74,8 +83,12 @@ def command(
     path = output_path(output, None, "visualize")
     if channel is not None and layer is None:
         raise click.UsageError("--channel needs --layer")
-    network = load_network(encoder, encoder_weights)
-    if layer is None:
+    if captioner is not None and layer is not None:
+        raise click.UsageError("--layer does not go with --captioner")
+    network = load_model(captioner, encoder, encoder_weights)
+    if captioner is not None:
+        objective = objectives.says(network, target)
+    elif layer is None:
         named = target_of(target)
         assert named is not None
         objective = objectives.unit(network["logits"], class_index(network, named))
