@@ -20,13 +20,14 @@ import pytensor.tensor as pt
 import torch
 import torch.nn.functional as F
 
+from benchmarks.limits import Work, counted, nbytes
 from benchmarks.timing import race
 from dlmie.compilation import function, get_threads
 from dlmie.ops.conv import conv2d
 from dlmie.ops.pool import max_pool
 
 Run = Callable[[], np.ndarray]
-Work = Literal["forward", "input_gradient", "weight_gradient"]
+Pass = Literal["forward", "input_gradient", "weight_gradient"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Layer:
         drawn = (rng.standard_normal(shape, dtype="float32") for shape in shapes)
         return [np.float32(scale) * a for scale, a in zip(scales, drawn, strict=True)]
 
-    def ours(self, work: Work) -> Run:
+    def ours(self, work: Pass) -> Run:
         x, w, b, g = self.arrays()
         inputs = [pt.tensor(dtype="float32", shape=a.shape) for a in (x, w, b, g)]
         options: Any = {"stride": self.stride, "padding": self.size // 2, "groups": self.groups}
@@ -70,7 +71,7 @@ class Layer:
         run = function([inputs[0], inputs[1], inputs[3]], gradient)
         return lambda: run(x, w, g)
 
-    def theirs(self, work: Work, memory_format: torch.memory_format) -> Run:
+    def theirs(self, work: Pass, memory_format: torch.memory_format) -> Run:
         tensors = (torch.from_numpy(a) for a in self.arrays())
         x, w, b, g = (
             t.contiguous(memory_format=memory_format) if t.ndim == 4 else t for t in tensors
@@ -96,15 +97,16 @@ class Layer:
         return run_backward
 
 
-def compare(name: str, layer: Layer, work: Work = "forward") -> dict[str, Any]:
+def compare(name: str, layer: Layer, work: Pass = "forward") -> dict[str, Any]:
     """One row."""
     torch.set_num_threads(get_threads())
     ours = layer.ours(work)
     theirs = layer.theirs(work, torch.contiguous_format)
     last = layer.theirs(work, torch.channels_last)
+    moved = nbytes(*layer.arrays()[::3], layer.arrays()[1])  # x, y and w, whichever is made
     _check(name, ours(), theirs())
     _check(name, last(), theirs())
-    return race(name, ours, theirs, channels_last=last)
+    return race(name, ours, theirs, channels_last=last, work=counted(theirs, bytes=moved))
 
 
 def _check(name: str, value: np.ndarray, wanted: np.ndarray) -> None:
@@ -136,7 +138,9 @@ def pool_2x2(gradient: bool = False) -> dict[str, Any]:
     eager, last = (partial(theirs, f) for f in formats)
     name = "pool_2x2_gradient" if gradient else "pool_2x2"
     _check(name, run(x), eager())
-    return race(name, lambda: run(x), eager, channels_last=last)
+    # The gradient reads x to find the maxima, and writes as much.
+    work = Work(bytes=x.nbytes * (2.25 if gradient else 1.25))
+    return race(name, lambda: run(x), eager, channels_last=last, work=work)
 
 
 LAYERS: dict[str, Layer] = {

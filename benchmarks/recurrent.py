@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytensor.tensor as pt
@@ -18,17 +20,46 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.timing import race
+from benchmarks.limits import FUNCTION, counted
+from benchmarks.timing import race, using_threads
 from dlmie import optim
-from dlmie.compilation import function, get_threads
+from dlmie.compilation import function
 from dlmie.network import find_parameters, parameter
 from dlmie.ops.attention_lstm import attention_lstm_sequence
 from dlmie.ops.crossentropy import softmax_cross_entropy
 from dlmie.ops.embedding import embedding
 from dlmie.ops.lstm import lstm_sequence
 
-BATCH, TIME, CELLS, CHANNELS, HIDDEN, WORDS = 64, 20, 196, 512, 512, 9000
+CHANNELS, HIDDEN, IMAGE = 512, 512, 4096
 RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a training step: captions, their length, the side of the grid, the vocabulary."""
+
+    batch: int = 64
+    time: int = 20
+    grid: int = 14
+    words: int = 9000
+
+    @property
+    def cells(self) -> int:
+        return self.grid * self.grid
+
+    def tokens(self) -> torch.Tensor:
+        shape = (self.batch, self.time + 1)
+        return torch.randint(0, self.words, shape, generator=torch.Generator().manual_seed(0))
+
+
+SIZE = Size()
+
+
+class Steps(NamedTuple):
+    """The same training step of the same model in dlmie and in PyTorch; each returns its loss."""
+
+    ours: Callable[[], float]
+    theirs: Callable[[], float]
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
@@ -63,16 +94,16 @@ def _check(ours: float, theirs: float, tolerance: float = 1e-4) -> None:
 class _TorchAttention(nn.Module):
     """Show, Attend and Tell as PyTorch users write it."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(WORDS, HIDDEN)
+        self.words = nn.Embedding(words, HIDDEN)
         self.cell = nn.LSTMCell(HIDDEN + CHANNELS, HIDDEN)
         self.project = nn.Linear(CHANNELS, HIDDEN)
         self.query = nn.Linear(HIDDEN, HIDDEN, bias=False)
         self.score = nn.Linear(HIDDEN, 1, bias=False)
         self.gate = nn.Linear(HIDDEN, CHANNELS)
         self.first_h, self.first_c = nn.Linear(CHANNELS, HIDDEN), nn.Linear(CHANNELS, HIDDEN)
-        self.output = nn.Linear(HIDDEN, WORDS)
+        self.output = nn.Linear(HIDDEN, words)
 
     def forward(self, a: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         mean = a.mean(1)
@@ -87,23 +118,23 @@ class _TorchAttention(nn.Module):
             states.append(h)
             alphas.append(alpha)
         logits = self.output(torch.stack(states, 1))
-        loss = F.cross_entropy(logits.reshape(-1, WORDS), tokens[:, 1:].reshape(-1))
+        loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].reshape(-1))
         return loss + ((1 - torch.stack(alphas, 1).sum(1)) ** 2).mean()
 
 
 class _TorchShowTell(nn.Module):
     """Show and Tell as PyTorch users write it: the fused LSTM."""
 
-    def __init__(self, image: int = 4096) -> None:
+    def __init__(self, words: int) -> None:
         super().__init__()
-        self.words = nn.Embedding(WORDS, HIDDEN)
+        self.words = nn.Embedding(words, HIDDEN)
         self.lstm = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
-        self.image, self.output = nn.Linear(image, HIDDEN), nn.Linear(HIDDEN, WORDS)
+        self.image, self.output = nn.Linear(IMAGE, HIDDEN), nn.Linear(HIDDEN, words)
 
     def forward(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         x = torch.cat([self.image(features)[:, None], self.words(tokens[:, :-1])], 1)
         logits = self.output(self.lstm(x)[0][:, 1:])
-        return F.cross_entropy(logits.reshape(-1, WORDS), tokens[:, 1:].reshape(-1))
+        return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].reshape(-1))
 
 
 def _torch_step(module: nn.Module, compile: bool, *data: torch.Tensor) -> Callable[[], float]:
@@ -126,22 +157,18 @@ def _dlmie_step(loss: Any, inputs: list[Any], data: list[np.ndarray]) -> Callabl
     return lambda: float(run(*data))
 
 
-def _tokens() -> torch.Tensor:
-    return torch.randint(0, WORDS, (BATCH, TIME + 1), generator=torch.Generator().manual_seed(0))
-
-
 def _cross_entropy(h: Any, tokens: Any, output: Callable[[Any], Any]) -> Any:
     logits = output(h.reshape((-1, HIDDEN)))
     losses = softmax_cross_entropy(logits, tokens[:, 1:].T.flatten())
     return losses.mean(dtype="float32")
 
 
-def attend_steps(compile: bool = False) -> tuple[Callable[[], float], Callable[[], float]]:
+def attend_steps(size: Size = SIZE, compile: bool = False) -> Steps:
     """One training step of Show, Attend and Tell: dlmie's and PyTorch's, from equal weights."""
     torch.manual_seed(0)
-    module = _TorchAttention()
-    annotations = torch.randn(BATCH, CELLS, CHANNELS).relu()
-    a = pt.tensor("a", dtype="float32", shape=(None, CELLS, CHANNELS))
+    module = _TorchAttention(size.words)
+    annotations = torch.randn(size.batch, size.cells, CHANNELS).relu()
+    a = pt.tensor("a", dtype="float32", shape=(None, size.cells, CHANNELS))
     tokens = pt.imatrix("tokens")
     cell = module.cell
     w_x, w_z = np.split(_gates(cell.weight_ih), 2)
@@ -166,16 +193,17 @@ def attend_steps(compile: bool = False) -> tuple[Callable[[], float], Callable[[
     )
     loss = _cross_entropy(seen.h, tokens, _linear("output", module.output))
     loss = loss + ((1 - seen.alpha.sum(axis=0)) ** 2).mean(dtype="float32")
-    numbers = _tokens()
+    numbers = size.tokens()
     data = [_array(annotations), numbers.numpy().astype("int32")]
-    return _dlmie_step(loss, [a, tokens], data), _torch_step(module, compile, annotations, numbers)
+    theirs = _torch_step(module, compile, annotations, numbers)
+    return Steps(_dlmie_step(loss, [a, tokens], data), theirs)
 
 
-def show_tell_steps(compile: bool = False) -> tuple[Callable[[], float], Callable[[], float]]:
+def show_tell_steps(size: Size = SIZE, compile: bool = False) -> Steps:
     """One training step of Show and Tell: dlmie's and PyTorch's, from equal weights."""
     torch.manual_seed(0)
-    module = _TorchShowTell()
-    features = torch.randn(BATCH, module.image.in_features)
+    module = _TorchShowTell(size.words)
+    features = torch.randn(size.batch, IMAGE)
     f, tokens = pt.fmatrix("features"), pt.imatrix("tokens")
     lstm = module.lstm
     words = embedding(parameter("/words", _array(module.words.weight)), tokens[:, :-1].T)
@@ -187,35 +215,68 @@ def show_tell_steps(compile: bool = False) -> tuple[Callable[[], float], Callabl
     xp = flat.reshape((x.shape[0], x.shape[1], 4 * HIDDEN))
     h, _ = lstm_sequence(xp, zero, zero, parameter("/W_h", _gates(lstm.weight_hh_l0)))
     loss = _cross_entropy(h[1:], tokens, _linear("output", module.output))
-    numbers = _tokens()
+    numbers = size.tokens()
     data = [_array(features), numbers.numpy().astype("int32")]
-    return _dlmie_step(loss, [f, tokens], data), _torch_step(module, compile, features, numbers)
+    theirs = _torch_step(module, compile, features, numbers)
+    return Steps(_dlmie_step(loss, [f, tokens], data), theirs)
 
 
-def _race_steps(name: str, steps: Callable[..., Any], goal: float, compile: bool) -> dict[str, Any]:
-    ours, theirs = steps()
-    for _ in range(2):  # the second step has seen one update
-        _check(ours(), theirs())
-    compiled = steps(compile=True)[1] if compile else None
-    return race(name, ours, theirs, compiled=compiled, goal=goal)
+def _race_steps(
+    name: str,
+    steps: Callable[..., Steps],
+    *,
+    size: Size = SIZE,
+    goal: float | None = None,
+    threads: int | None = None,
+    compile: bool = False,
+) -> dict[str, Any]:
+    with using_threads(threads):
+        ours, theirs = steps(size)
+        for _ in range(2):  # the second step has seen one update
+            _check(ours(), theirs())
+        compiled = steps(size, compile=True).theirs if compile else None
+        rows, attends = size.batch * size.time, steps is attend_steps
+        # What PyTorch does not count: its fused LSTM, or the tanh of every score, made three times.
+        flop = (
+            3 * rows * size.cells * HIDDEN * FUNCTION
+            if attends
+            else 3 * 2 * (rows + size.batch) * 2 * HIDDEN * 4 * HIDDEN
+        )
+        work = counted(theirs, flop=flop)
+        return race(name, ours, theirs, compiled=compiled, goal=goal, work=work)
 
 
 def show_attend_tell_step(compile: bool = False) -> dict[str, Any]:
     """B 64, T 20, 196 cells × 512, H = E = A = 512, V 9000, vector gate, Adam."""
-    return _race_steps("show_attend_tell_step", attend_steps, 1.9, compile)
+    return _race_steps("show_attend_tell_step", attend_steps, goal=1.9, compile=compile)
 
 
 def show_tell_step(compile: bool = False) -> dict[str, Any]:
     """B 64, T 20, 4096-d image, H = E = 512, V 9000, Adam."""
-    return _race_steps("show_tell_step", show_tell_steps, 1.15, compile)
+    return _race_steps("show_tell_step", show_tell_steps, goal=1.15, compile=compile)
 
 
-ROWS = {row.__name__: row for row in (show_attend_tell_step, show_tell_step)}
+# Show, Attend and Tell at other sizes than the row with a goal: one thing changes at a time.
+SCALED: dict[str, dict[str, Any]] = {
+    "batch1": {"size": Size(batch=1)},
+    "batch8": {"size": Size(batch=8)},
+    "grid7": {"size": Size(grid=7)},
+    "grid28_batch16": {"size": Size(grid=28, batch=16)},
+    "words1k": {"size": Size(words=1000)},
+    "words50k": {"size": Size(words=50_000)},
+    "time5": {"size": Size(time=5)},
+    "time40": {"size": Size(time=40)},
+    "1_thread": {"threads": 1},
+}
+
+ROWS = {row.__name__: row for row in (show_attend_tell_step, show_tell_step)} | {
+    f"attend_{kind}": partial(_race_steps, f"attend_{kind}", attend_steps, **options)
+    for kind, options in SCALED.items()
+}
 
 
 def main() -> None:
     """Run the rows named on the command line, or all."""
-    torch.set_num_threads(get_threads())
     for name in sys.argv[1:] or ROWS:
         print(json.dumps(ROWS[name]()))
 

@@ -19,8 +19,9 @@ import pytensor.tensor as pt
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import race
-from dlmie.compilation import function, get_threads, set_threads
+from benchmarks.limits import FUNCTION, Work, nbytes
+from benchmarks.timing import race, using_threads
+from dlmie.compilation import function
 from dlmie.ops.attention_lstm import attention_lstm_sequence
 from dlmie.ops.crossentropy import softmax_cross_entropy
 from dlmie.ops.embedding import embedding
@@ -64,12 +65,16 @@ def _compare(ours: Run, theirs: Run, tolerance: float = 2e-4) -> None:
 
 
 def _race(
-    name: str, ours: Callable[..., Any], theirs: Callable[..., Any], **arrays: np.ndarray
+    name: str,
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    work: Work,
+    **arrays: np.ndarray,
 ) -> dict[str, Any]:
     learned = [k for k, v in arrays.items() if v.dtype == np.float32]
     runs = _ours(ours, arrays, learned), _theirs(theirs, arrays, learned)
     _compare(*runs)
-    return race(name, *runs)
+    return race(name, *runs, work=work)
 
 
 def lstm(name: str, batch: int = BATCH, time: int = TIME, threads: int | None = None) -> Any:
@@ -98,16 +103,12 @@ def lstm(name: str, batch: int = BATCH, time: int = TIME, threads: int | None = 
         return [g_x.numpy(), g_w_x.numpy()[order].T, g_w_h.numpy()[order].T]
 
     mine = _ours(ours, arrays, list(arrays))
-    before = get_threads(), torch.get_num_threads()
-    try:
-        if threads is not None:
-            set_threads(threads)
-            torch.set_num_threads(threads)
+    rows = time * batch
+    products = 3 * 2 * rows * 2 * SIZE * 4 * SIZE  # forward, and the gradients of both factors
+    work = Work(products + 2 * 5 * rows * SIZE * FUNCTION, 2 * nbytes(*arrays.values()))
+    with using_threads(threads):
         _compare(mine, theirs)
-        return race(name, mine, theirs)
-    finally:
-        set_threads(before[0])
-        torch.set_num_threads(before[1])
+        return race(name, mine, theirs, work=work)
 
 
 def attention(name: str, batch: int = BATCH, time: int = TIME, grid: int = 14) -> Any:
@@ -140,7 +141,12 @@ def attention(name: str, batch: int = BATCH, time: int = TIME, grid: int = 14) -
             states.append(h)
         return torch.stack(states)
 
-    return _race(name, ours, theirs, **arrays)
+    rows, cells = time * batch, grid * grid
+    products = 3 * 2 * rows * SIZE * (4 + 4 + 1) * SIZE
+    weighing = 3 * 2 * rows * cells * SIZE  # the context; backward the same for a and for alpha
+    scores = 3 * rows * cells * SIZE * FUNCTION  # tanh forward, in d_query and in d_projection
+    work = Work(products + weighing + scores, 2 * nbytes(*arrays.values()))
+    return _race(name, ours, theirs, work, **arrays)
 
 
 def cross_entropy(name: str, rows: int = BATCH * TIME, words: int = WORDS) -> Any:
@@ -153,7 +159,9 @@ def cross_entropy(name: str, rows: int = BATCH * TIME, words: int = WORDS) -> An
     def theirs(logits: Any, targets: Any) -> Any:
         return F.cross_entropy(logits, targets, reduction="none")
 
-    return _race(name, ours, theirs, logits=_numbers(rows, words), targets=targets)
+    logits = _numbers(rows, words)
+    work = Work(2 * logits.size * FUNCTION, 3 * logits.nbytes)  # read twice, written once
+    return _race(name, ours, theirs, work, logits=logits, targets=targets)
 
 
 def embedding_gradient(name: str, words: int = WORDS) -> Any:
@@ -163,7 +171,9 @@ def embedding_gradient(name: str, words: int = WORDS) -> Any:
     def theirs(w: Any, ids: Any) -> Any:
         return F.embedding(ids, w)
 
-    return _race(name, lambda w, ids: embedding(w, ids), theirs, w=_numbers(words, SIZE), ids=ids)
+    w = _numbers(words, SIZE)
+    work = Work(bytes=w.nbytes + 4 * ids.size * SIZE * 4)
+    return _race(name, embedding, theirs, work, w=w, ids=ids)
 
 
 def adam(name: str, words: int = WORDS) -> Any:
@@ -182,7 +192,8 @@ def adam(name: str, words: int = WORDS) -> Any:
         optimiser.step()
     if not np.allclose(p.get_value(), parameter.detach().numpy(), atol=1e-6):
         raise AssertionError("the updates differ")
-    return race(name, run, optimiser.step)
+    # The parameter and two slots are read and written, the gradient is read.
+    return race(name, run, optimiser.step, work=Work(bytes=7 * start.nbytes))
 
 
 ROWS = {
@@ -192,7 +203,8 @@ ROWS = {
         ("lstm_batch1", lstm, {"batch": 1}),
         ("lstm_time5", lstm, {"time": 5}),
         ("lstm_time40", lstm, {"time": 40}),
-        ("lstm_one_thread", lstm, {"threads": 1}),
+        ("lstm_batch8", lstm, {"batch": 8}),
+        ("lstm_1_thread", lstm, {"threads": 1}),
         ("attention_lstm", attention, {}),
         ("attention_lstm_batch1", attention, {"batch": 1}),
         ("attention_lstm_7x7", attention, {"grid": 7}),
@@ -208,7 +220,6 @@ ROWS = {
 
 def main() -> None:
     """Run the rows named on the command line, or all."""
-    torch.set_num_threads(get_threads())
     for name in sys.argv[1:] or ROWS:
         print(json.dumps(ROWS[name]()))
 

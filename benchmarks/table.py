@@ -16,21 +16,54 @@ from pathlib import Path
 from typing import Any
 
 BEGIN, END = "<!-- rows of dlmie bench -->", "<!-- end of rows -->"
-HEAD = "| row | dlmie | PyTorch | channels_last | torch.compile | ratio | goal | spread |"
-RULE = "|---|---|---|---|---|---|---|---|"
-_TIMES = ("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s")
+COLUMNS = {
+    "dlmie": "dlmie",
+    "torch_eager": "PyTorch",
+    "torch_channels_last": "channels_last",
+    "torch_compile": "torch.compile",
+}
+HEADINGS = ("row", *COLUMNS.values(), "ratio", "goal", "spread", "limit")
+HEAD = f"| {' | '.join(HEADINGS)} |"
+RULE = "|---" * len(HEADINGS) + "|"
+
+
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """One row of the table; what was not run is a dash."""
+    ratios, goals = ([row.get(name), row.get(f"{name}_eager")] for name in ("ratio", "goal"))
+    if ratios[0] is None and goals[0] is not None:  # of compiling: seconds, at most
+        goal = f"≤ {goals[0]:g} s"
+    else:
+        goal = _joined(goals, "{}")
+    spread = row.get("spread")
+    return (
+        row["name"],
+        *(_amount(row, column) for column in COLUMNS),
+        _joined(ratios, "{:.2f} ×"),
+        goal,
+        "–" if spread is None else f"{100 * spread:.0f} %",
+        _limit(row),
+    )
+
+
+def _joined(values: list[float | None], form: str) -> str:
+    """A number, and the one against PyTorch without torch.compile where it is told apart."""
+    first, eager = ("–" if value is None else form.format(value) for value in values)
+    return first if eager == "–" else f"{first}, eager {eager}"
+
+
+def _amount(row: dict[str, Any], column: str) -> str:
+    memory = row.get(f"{column}_gib")
+    return _seconds(row.get(f"{column}_s")) if memory is None else f"{memory:.2f} GiB"
+
+
+def _limit(row: dict[str, Any]) -> str:
+    seconds = row.get("limit_s")
+    return "–" if seconds is None else f"{_seconds(seconds)} {row['limited_by']}"
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row of the table; what was not run is a dash."""
-    times = [_seconds(row.get(name)) for name in _TIMES]
-    ratio, goal, spread = (row.get(name) for name in ("ratio", "goal", "spread"))
-    shown = [
-        "–" if ratio is None else f"{ratio:.2f} ×",
-        "–" if goal is None else str(goal),
-        "–" if spread is None else f"{100 * spread:.0f} %",
-    ]
-    return "| " + " | ".join([f"`{row['name']}`", *times, *shown]) + " |"
+    name, *rest = cells(row)
+    return "| " + " | ".join([f"`{name}`", *rest]) + " |"
 
 
 def update(page: str, rows: list[dict[str, Any]], machine: str) -> str:
@@ -48,13 +81,19 @@ def update(page: str, rows: list[dict[str, Any]], machine: str) -> str:
 
 
 def machine() -> str:
-    """The processor that this runs on, as it names itself."""
+    """The processor that this runs on, as it names itself, and its two speeds."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
     name = names[0] if names else platform.processor() or platform.machine()
+    from benchmarks.limits import machine_speed
     from dlmie.compilation import get_threads
 
-    return f"{name}, {get_threads()} threads, Python {platform.python_version()}"
+    threads = get_threads()
+    flops, bandwidth = machine_speed(threads)
+    return (
+        f"{name}, {threads} threads, {flops / 1e9:.0f} GFLOP/s in a matrix product, "
+        f"{bandwidth / 1e9:.0f} GB/s of memory, Python {platform.python_version()}"
+    )
 
 
 def _seconds(value: float | None) -> str:

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.limits import Work
 
 COLUMNS = ("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s")
+
+
+@contextlib.contextmanager
+def using_threads(threads: int | None = None) -> Iterator[None]:
+    """So many threads for dlmie and for PyTorch; None: as many as dlmie has."""
+    import torch
+
+    from dlmie.compilation import get_threads, set_threads
+
+    before = get_threads(), torch.get_num_threads()
+    set_threads(threads or before[0])
+    torch.set_num_threads(threads or before[0])
+    try:
+        yield
+    finally:
+        set_threads(before[0])
+        torch.set_num_threads(before[1])
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -25,6 +46,7 @@ def race(
     channels_last: Callable[[], Any] | None = None,
     compiled: Callable[[], Any] | None = None,
     goal: float | None = None,
+    work: Work | None = None,
     rounds: int = 7,
     warmup: int = 2,
 ) -> dict[str, Any]:
@@ -36,13 +58,15 @@ def race(
         The same work by dlmie, by PyTorch, and by PyTorch in other ways.
     goal : float, optional
         The ratio to reach.
+    work : Work, optional
+        The least that must be done; gives ``limit_s`` and ``limited_by``.
 
     Returns
     -------
     dict
         ``name``, ``dlmie_s``, ``torch_eager_s``, ``torch_channels_last_s``, ``torch_compile_s``
         (None where not run), ``ratio`` against the fastest of PyTorch (above 1: dlmie is faster),
-        ``goal`` and ``spread``, the widest of all ranges as a share of its median.
+        ``goal`` and ``spread``, the widest of all ranges as a share of its median; the limit.
     """
     entered = zip(COLUMNS, (ours, theirs, channels_last, compiled), strict=True)
     runs = {column: run for column, run in entered if run is not None}
@@ -62,4 +86,5 @@ def race(
         "ratio": fastest / medians[COLUMNS[0]],
         "goal": goal,
         "spread": spread,
+        **({} if work is None else work.limit()),
     }

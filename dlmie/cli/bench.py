@@ -49,17 +49,19 @@ def command(
     for name in chosen:
         console.note(f"measuring {name} …")
         function = rows[name]
-        options = {"compile": with_compile, "progress": console.progress}
-        known = inspect.signature(function).parameters
-        row = function(**{key: value for key, value in options.items() if key in known})
+        add = with_compile and "compile" in inspect.signature(function).parameters
+        row = function(compile=True) if add else function()
         results.append({"name": name, **row})
     console.result(results, _text(results))
 
 
+def _folder() -> Path:
+    return Path(dlmie.__file__).resolve().parents[1] / "benchmarks"
+
+
 def load_rows() -> dict[str, Any]:
     """Every row by name: the functions in the ``ROWS`` of each module of ``benchmarks/``."""
-    folder = Path(dlmie.__file__).resolve().parents[1] / "benchmarks"
-    files = sorted(folder.glob("[a-z]*.py"))
+    files = sorted(_folder().glob("[a-z]*.py"))
     if not files:
         raise DlmieError(
             "the benchmarks are not part of an installed package: clone the repository, "
@@ -104,18 +106,5 @@ def _choose(rows: dict[str, Any], names: tuple[str, ...], everything: bool) -> l
 
 
 def _text(results: list[dict[str, Any]]) -> str:
-    head = ("", "dlmie", "torch eager", "channels last", "torch.compile", "ratio", "goal")
-    columns = ("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s")
-    lines = []
-    for row in results:
-        times = [_seconds(row.get(column)) for column in columns]
-        ratio, goal = row.get("ratio"), row.get("goal")
-        shown = "–" if ratio is None else f"{ratio:.2f} ×"
-        lines.append((row["name"], *times, shown, "" if goal is None else str(goal)))
-    return table(head, lines)
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.1f} s" if value >= 10 else f"{1000 * value:,.1f} ms"
+    written = _load(_folder() / "table.py")
+    return table(written.HEADINGS, [written.cells(row) for row in results])
