@@ -52,9 +52,9 @@ def attend(
     image
         The photograph, as :func:`~dlmie.data.images.load_image` takes it; of any aspect.
     layout : str
-        ``"grid"`` of about as many columns as rows, or ``"strip"``: one row.
+        ``"grid"``, or ``"strip"``: one row.
     columns : int, optional
-        Of the grid.
+        Of the grid; default: so many that the figure is about square.
     upsampling : str
         From cells to pixels, see :func:`upsample`.
     strength : float
@@ -104,6 +104,7 @@ def attend(
     if layout == "strip":
         columns = len(words) + 1
     panels = [Panel(photo), *(Panel(x, title) for x, title in zip(shown, titles, strict=True))]
+    about_square, side = _layout(len(panels), photo.shape[:2])
     ramp = np.linspace(0, 1, 256)[None]
     scale = Scale(
         _blend(np.full((1, 256, 3), _GREY), ramp, strength)[0], 0.0, highest, "attention on a cell"
@@ -111,7 +112,7 @@ def attend(
     return Figure(
         None,
         panels,
-        columns=columns or max(1, round(len(panels) ** 0.5)),
+        columns=columns or about_square,
         manifest=make_manifest(
             "attend",
             dict(made_by or {}),
@@ -131,7 +132,7 @@ def attend(
         seconds=_SECONDS,
         photo=photo,
         scale=scale if words else None,
-        side=1.9,
+        side=side,
     )
 
 
@@ -248,6 +249,13 @@ def _fit(photo: np.ndarray, longer: int) -> np.ndarray:
     factor = longer / max(photo.shape[:2])
     height, width = (max(1, round(side * factor)) for side in photo.shape[:2])
     return resize_image(photo, (height, width))
+
+
+def _layout(panels: int, size: tuple[int, int]) -> tuple[int, float]:
+    """Columns and the width of a panel in inches, for a figure about as wide as high."""
+    aspect = min(size[0] / size[1], 3)  # height by width
+    side = float(np.clip(2.3 / aspect, 1.3, 1.9))  # a word needs its place, however slim the photo
+    return max(1, round((panels * (aspect + 0.35 / side)) ** 0.5)), side
 
 
 def _blend(grey: np.ndarray, shares: np.ndarray, strength: float) -> np.ndarray:

@@ -225,7 +225,7 @@ def draw(
     small = len(panels) > 24
     side = 0.7 if small else side
     shapes = [p.image.shape for p in panels if p.image.ndim >= 2 and not p.labels]
-    aspect = float(np.clip(np.median([s[0] / s[1] for s in shapes]), 0.4, 2)) if shapes else 0.75
+    aspect = float(np.clip(np.median([s[0] / s[1] for s in shapes]), 0.15, 3)) if shapes else 0.75
     heading = 0.0 if small and not any(p.title for p in panels) else 0.35
     beside_panels = 0.3 if scale is None else 0.85
     canvas = Canvas(

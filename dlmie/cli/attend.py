@@ -47,7 +47,7 @@ FORMATS = ("png", "pdf", "svg", "gif")
     options_of(
         "dlmie.visualize.attention_maps:attend",
         layout=("A grid of panels, or one row.", click.Choice(["grid", "strip"])),
-        columns=("Of the grid.  [default: about as many as rows]", whole(1)),
+        columns=("Of the grid.  [default: for a figure about square]", whole(1)),
         upsampling=("From cells to pixels.", click.Choice(["smooth", "block"])),
         strength=("Of the colors over the photograph.", real(0, 1)),
         limit=("Where colors end; lower shows faint maps.  [default: highest weight]", real(0)),

@@ -161,10 +161,22 @@ def test_panels_are_the_photograph_and_the_words_in_order() -> None:
     titles = [panel.title for panel in figure.panels]
     assert titles == ["", "a  β 0.10", "$5  β 0.20", "dog  β 0.30", "runs  β 0.46"]
     assert figure.panels[0].image is figure.photo
-    assert figure.columns == 2  # the rounded root of five
+    assert figure.columns == 2
     assert [p.title for p in attend(said("a dog", alphas[:2]), photo).panels] == ["", "a", "dog"]
     assert attend(said("a b c d", alphas), photo, layout="strip").columns == 5
     assert attend(said("a b c d", alphas), photo, columns=3).columns == 3
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (20, 30), (30, 20), (120, 20), (20, 120)])
+@pytest.mark.parametrize("words", [1, 7, 20])
+def test_figures_are_about_square(words: int, shape: tuple[int, int]) -> None:
+    """Slim photographs stand in a row, wide ones in a column: no panel swims in white."""
+    alphas = np.repeat(planted(0, 1, (2, 3))[None], words, axis=0)
+    alphas[0] = planted(1, 1, (2, 3))
+    figure = attend(said(" ".join(["dog"] * words), alphas), noise(*shape))
+    rows = -(-(words + 1) // figure.columns)
+    height = rows * (figure.side * shape[0] / shape[1] + 0.35)
+    assert 0.3 < height / (figure.columns * figure.side) < 3.5
 
 
 def test_one_scale_for_all_words() -> None:
