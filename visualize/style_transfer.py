@@ -26,7 +26,7 @@ from dlmie.visualize.pixels import (
     to_network,
     valid_range,
 )
-from dlmie.visualize.rules import LBFGS, Adam, Rule
+from dlmie.visualize.rules import LBFGS, Adam, Rule, schedule
 
 #: Layers for content and for style, by network: Gatys' for VGG, cs231n's for SqueezeNet.
 LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -38,9 +38,17 @@ LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """Weights for SqueezeNet by cs231n: absolute, unlike the defaults of ``stylize``."""
+    """A row of cs231n's table for SqueezeNet; its other settings are ``COURSE``.
 
-    style_size: int
+    Attributes
+    ----------
+    style_shorter : int
+        Shorter side of the style picture.
+    content, style, variation : float, one float a style layer, float
+        Weights of sums, not of relative distances, in SqueezeNet's units of pixels.
+    """
+
+    style_shorter: int
     content: float
     style: tuple[float, ...]
     variation: float
@@ -51,7 +59,22 @@ PRESETS = {
     "scream": Preset(224, 3e-2, (200000, 800, 12, 1), 2e-2),
     "starry": Preset(192, 6e-2, (300000, 1000, 15, 3), 2e-2),
 }
-_DEVIATION = 57.4  # grey levels: the unit of pixels in cs231n's weights
+
+
+@dataclass(frozen=True)
+class Course:
+    """What cs231n's presets share; rates and limits in SqueezeNet's units of pixels."""
+
+    shorter: int = 192  # side of the content
+    steps: int = 200
+    rate: float = 3.0
+    late: float = 0.9  # share of the steps after which the rate is ``late_rate``, without limit
+    late_rate: float = 0.1
+    limit: float = 1.5
+    unit: float = float(np.mean([1 / (255 * s) for s in (0.229, 0.224, 0.225)]))  # of a grey level
+
+
+COURSE = Course()
 
 
 def stylize(
@@ -66,11 +89,11 @@ def stylize(
     style_weight: float = 30.0,
     variation: float = 6.0,
     preset: str | None = None,
-    longer: int = 384,
+    longer: int | None = None,
     style_longer: int | None = None,
-    octaves: int = 2,
-    steps: int = 120,
-    rate: float = 5.0,
+    octaves: int | None = None,
+    steps: int | None = None,
+    rate: float | None = None,
     method: str = "adam",
     start: str | None = None,
     original_colours: bool = False,
@@ -92,23 +115,28 @@ def stylize(
     content
         The photograph; None makes a texture, of ``longer`` × ``longer`` pixels.
     style
-        A picture or several.
+        A picture or several; none where ``style_weight`` is 0.
     style_weights : sequence of float, optional
         Shares of several styles (default: equal).
     content_layer, style_layers : optional
         Default: those of the literature for the network, else one of each scale.
+    content_weight, style_weight, variation : float
+        A weight of 0 leaves its loss out: with ``style_weight=0`` and ``start="noise"`` the content
+        layer is inverted.  A preset has weights of its own, and heeds only which are 0.
     preset : str, optional
-        "composition", "scream" or "starry": cs231n's weights, made for SqueezeNet.
-    longer : int
-        Longer side of the picture, in pixels.
+        "composition", "scream" or "starry": the weights, sizes, steps and rates of cs231n, made for
+        SqueezeNet; sizes, steps and rates that are given go before.
+    longer : int, optional
+        Longer side of the picture, in pixels (default: 384).
     style_longer : int, optional
         Longer side of the style pictures (default: ``longer``): smaller strokes when smaller.
-    octaves : int
-        Sizes to go through, each twice the one before, ending at ``longer``.
-    steps : int
-        In each octave.
-    rate : float
-        Of Adam, in grey levels; falls to a tenth.
+    octaves : int, optional
+        Sizes to go through, each twice the one before, ending at ``longer`` (default: 2; of a
+        preset 1).  128 → 256 → 512 are ``longer=512, octaves=3``.
+    steps : int, optional
+        In each octave (default: 120; of a preset 200).
+    rate : float, optional
+        Of Adam, in grey levels; falls to a tenth (default: 5; of a preset its own course).
     method : "adam" or "lbfgs"
     start : "content" or "noise", optional
         Default: "content"; of a texture, "noise".
@@ -122,7 +150,8 @@ def stylize(
     Returns
     -------
     Figure
-        ``manifest["results"]``: content, style and total-variation losses at the end, as weighted.
+        ``manifest["results"]``: the ``first_loss`` (of the smallest size), the ``last_loss``, and
+        of what the latter consists: ``content``, ``style`` and ``variation``, as weighted.
 
     Examples
     --------
@@ -134,32 +163,30 @@ def stylize(
         raise DlmieError(f"there is no preset {preset!r}{suggest(preset, PRESETS)}")
     chosen = PRESETS[preset] if preset else None
     styles: list[Any] = list(style) if isinstance(style, (list, tuple)) else [style]
-    shares = np.ones(len(styles)) if style_weights is None else np.asarray(style_weights, float)
-    if len(shares) != len(styles) or not len(styles) or shares.sum() <= 0:
-        raise DlmieError(f"{len(styles)} styles need as many positive weights, not {len(shares)}")
-    shares = shares / shares.sum()
+    shares = _shares(styles, style_weights, needed=style_weight > 0)
     default = LAYERS.get(network.name) or (last_at(network, 8), tuple(each_scale(network)))
     body, strokes = content_layer or default[0], list(style_layers or default[1])
     start = start or ("noise" if content is None else "content")
     if start not in ("content", "noise") or (start == "content" and content is None):
         raise DlmieError(f"stylize cannot start from {start!r}")
-    if content is None:
-        photo = np.full((longer, longer, 3), 128, np.uint8)
-    else:
-        photo = load_pixels(content, longer=longer)
+    octaves = octaves or (1 if chosen else 2)
+    steps = steps or (COURSE.steps if chosen else 120)
+    photo = _photograph(content, longer, chosen)
+    weights = _Weights(content_weight, style_weight, variation, chosen)
     rng = np.random.default_rng(seed)
     images: np.ndarray | None = None
     values, kept = [], []
     for octave in range(octaves):
         factor = 2.0 ** (octave - octaves + 1)
-        small = reduced(photo, round(longer * factor), network)
+        small = reduced(photo, round(max(photo.shape[:2]) * factor), network)
         check_size(network, as_pair(small.shape[:2]))
         x = to_network(small, network)[None]
-        losses = _losses(
-            network, None if content is None else x, styles, shares, body, strokes, chosen,
-            content_weight, style_weight, variation,
-            round((style_longer or (chosen.style_size if chosen else longer)) * factor), x.size,
-        )  # fmt: skip
+        losses = [] if content is None else weights.content_loss(network, body, x)
+        for one, share in zip(styles, shares, strict=True):
+            pixels = _style(one, style_longer or max(photo.shape[:2]), chosen)
+            pixels = reduced(pixels, round(max(pixels.shape[:2]) * factor), network)
+            losses += weights.style_losses(network, strokes, to_network(pixels, network), share)
+        losses += weights.variation_loss(network, x.size)
         low, high = valid_range(network.preprocessing, x.dtype.name)
         if images is not None:
             begin = np.clip(resize_planes(images, x.shape[2:]), low, high)
@@ -167,19 +194,18 @@ def stylize(
             begin = x
         else:
             begin = (low + (high - low) * rng.random(x.shape)).astype(x.dtype)
-        total = losses[0]
-        for loss in losses[1:]:
-            total = total + loss
+        total = sum(losses[1:], losses[0])
         wanted = np.unique(np.linspace(0, steps, max(2, frames // octaves)).round().astype(int))
         run = ascend(
             -total,
             begin,
             steps=steps,
-            rule=_rule(method, steps, rate * float(pixel_size(network.preprocessing).mean())),
+            rule=_rule(method, steps, rate, _level(network), chosen),
+            regularizers=[_Limit(network, steps)] if chosen and rate is None else [],
             any_size=True,
             frames=tuple(wanted) if frames else (),
             progress=progress,
-            label=f"style, size {octave + 1} of {octaves}",
+            label="style" if octaves == 1 else f"style, size {octave + 1} of {octaves}",
         )
         images = run.images
         values.append(-run.values[:, 0])
@@ -207,12 +233,16 @@ def stylize(
         "frames": frames,
         "seed": seed,
     }
-    results = {"first_loss": values[0][0], "last_loss": values[-1][-1]}
+    results = {
+        "first_loss": values[0][0],
+        "last_loss": values[-1][-1],
+        **_each_loss(network, losses, images),
+    }
     sources: dict[str, Any] = {"style": styles}
     if content is not None:
         sources["content"] = content
     panels = [] if content is None else [Panel(photo, "content")]
-    panels += [Panel(load_pixels(s, longer=longer), "style") for s in styles]
+    panels += [Panel(load_pixels(s, longer=max(photo.shape[:2])), "style") for s in styles]
     panels.append(Panel(picture, "result"))
     return Figure(
         picture,
@@ -230,44 +260,113 @@ def texture(network: Network, style: ImageSource | Sequence[ImageSource], **opti
     return stylize(network, None, style, **options)
 
 
-def _losses(
-    network: Network,
-    content: np.ndarray | None,
-    styles: Sequence[ImageSource],
-    shares: np.ndarray,
-    body: str,
-    strokes: Sequence[str],
-    preset: Preset | None,
-    content_weight: float,
-    style_weight: float,
-    variation: float,
-    style_longer: int,
-    size: int,
-) -> list[Objective]:
-    """Content, style and smoothness as weighted penalties, for one size."""
-    low, high = valid_range(network.preprocessing)
-    span, relative = float((high - low).mean()), preset is None
-    each = [style_weight / len(strokes)] * len(strokes) if preset is None else list(preset.style)
-    if len(each) != len(strokes):
-        raise DlmieError(f"this preset is for {len(each)} style layers, not {len(strokes)}")
-    losses = []
-    weight = content_weight if preset is None else preset.content
-    if content is not None and weight:
-        (target,) = layer_values(network, [body], content, any_size=True)
-        losses.append(weight * feature_match(network[body], target, relative=relative))
-    for image, share in zip(styles, shares, strict=True):
-        x = to_network(reduced(load_pixels(image), style_longer, network), network)[None]
-        grams = [gram_of(f) for f in layer_values(network, strokes, x, any_size=True)]
-        for layer, target, one in zip(strokes, grams, each, strict=True):
-            if one:
-                match = style_match(network[layer], target, relative=relative)
-                losses.append(float(share) * one * match)
-    if preset is None:
-        losses.append(variation / (size * span**2) * total_variation())
-    else:
-        level = float(pixel_size(network.preprocessing).mean())
-        losses.append(preset.variation / (level * _DEVIATION) ** 2 * total_variation())
-    return losses
+def _shares(styles: list[Any], weights: Sequence[float] | None, *, needed: bool) -> np.ndarray:
+    """What each style counts; together 1."""
+    shares = np.ones(len(styles)) if weights is None else np.asarray(weights, float)
+    if not styles and not needed:
+        return shares
+    if not styles:
+        raise DlmieError("a style is missing: give a picture, or style_weight=0 to do without")
+    if len(shares) != len(styles) or shares.sum() <= 0:
+        raise DlmieError(f"{len(styles)} styles need as many positive weights, not {len(shares)}")
+    return shares / shares.sum()
+
+
+def _photograph(
+    content: ImageSource | None, longer: int | None, preset: Preset | None
+) -> np.ndarray:
+    """The content's pixels at the size of the result; grey for a texture."""
+    if content is None:
+        side = longer or (COURSE.shorter if preset else 384)
+        return np.full((side, side, 3), 128, np.uint8)
+    if preset and longer is None:
+        return shorter_side(load_pixels(content), COURSE.shorter)
+    return load_pixels(content, longer=longer or 384)
+
+
+def _style(style: ImageSource, longer: int, preset: Preset | None) -> np.ndarray:
+    """A style's pixels at the size that sets the scale of its strokes."""
+    if preset:
+        return shorter_side(load_pixels(style), preset.style_shorter)
+    return load_pixels(style, longer=longer)
+
+
+def shorter_side(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Pixels with a shorter side of ``side``, larger or smaller than it was."""
+    factor = side / min(pixels.shape[:2])
+    rows, columns = (round(n * factor) for n in pixels.shape[:2])
+    return resize_image(pixels, (rows, columns))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Content, style and smoothness as weighted penalties; those of weight 0 are left out."""
+
+    content: float
+    style: float
+    variation: float
+    preset: Preset | None
+
+    def content_loss(self, network: Network, layer: str, x: np.ndarray) -> list[Objective]:
+        if not self.content:
+            return []
+        weight = self.preset.content if self.preset else self.content
+        (target,) = layer_values(network, [layer], x, any_size=True)
+        relative = self.preset is None
+        return [weight * feature_match(network[layer], target, relative=relative)]
+
+    def style_losses(
+        self, network: Network, layers: Sequence[str], x: np.ndarray, share: float
+    ) -> list[Objective]:
+        if not self.style:
+            return []
+        each = self.preset.style if self.preset else (self.style / len(layers),) * len(layers)
+        if len(each) != len(layers):
+            raise DlmieError(f"this preset is for {len(each)} style layers, not {len(layers)}")
+        features = layer_values(network, layers, x[None], any_size=True)
+        return [
+            float(share)
+            * weight
+            * style_match(network[layer], gram_of(one), relative=self.preset is None)
+            for layer, one, weight in zip(layers, features, each, strict=True)
+        ]
+
+    def variation_loss(self, network: Network, size: int) -> list[Objective]:
+        """``size``: numbers of the image."""
+        if not self.variation:
+            return []
+        low, high = valid_range(network.preprocessing)
+        if self.preset:
+            weight = self.preset.variation * (COURSE.unit / _level(network)) ** 2
+        else:
+            weight = self.variation / (size * float((high - low).mean()) ** 2)
+        return [weight * total_variation()]
+
+
+def _each_loss(
+    network: Network, losses: Sequence[Objective], images: np.ndarray
+) -> dict[str, float]:
+    """The weighted losses of an image (1, 3, H, W) by kind, in NumPy."""
+    kinds = {"feature_match": "content", "style_match": "style", "total_variation": "variation"}
+    result = dict.fromkeys(kinds.values(), 0.0)
+    terms = [term for loss in losses for term in loss.terms]
+    layers = list(dict.fromkeys(t.options["layer"] for _, t in terms if "layer" in t.options))
+    found = dict(zip(layers, layer_values(network, layers, images, any_size=True), strict=True))
+    for weight, term in terms:
+        if term.kind == "total_variation":
+            value = sum(float(np.square(np.diff(images, axis=axis)).sum()) for axis in (2, 3))
+        else:
+            features = found[term.options["layer"]]
+            shown = gram_of(features) if term.kind == "style_match" else features
+            target, scale = term.data
+            value = float(np.square(shown - target).sum() * scale[0])
+        result[kinds[term.kind]] += weight * value
+    return result
+
+
+def _level(network: Network) -> float:
+    """A grey level in the network's units."""
+    return float(pixel_size(network.preprocessing).mean())
 
 
 def reduced(pixels: np.ndarray, longer: int, network: Network) -> np.ndarray:
@@ -285,14 +384,33 @@ def gram_of(features: np.ndarray) -> np.ndarray:
     return result
 
 
-def _rule(method: str, steps: int, rate: float) -> Rule | LBFGS:
+def _rule(
+    method: str, steps: int, rate: float | None, level: float, preset: Preset | None
+) -> Rule | LBFGS:
+    """``level``: a grey level in the network's units."""
     if method == "lbfgs":
         return LBFGS()
+    if preset and rate is None:
+        first = round(COURSE.late * steps)
+        stages = [(first, 1.0), (steps - first, COURSE.late_rate / COURSE.rate)]
+        return Adam(schedule(COURSE.rate * level / COURSE.unit, stages))
+    base = (rate or 5.0) * level
 
     def falling(step: int) -> float:
-        return rate * 10.0 ** (-step / max(steps, 1))
+        return base * 10.0 ** (-step / max(steps, 1))
 
     return Adam(falling)
+
+
+class _Limit:
+    """Pixels no further from grey than cs231n lets them be while the rate is high."""
+
+    def __init__(self, network: Network, steps: int) -> None:
+        self.limit = COURSE.limit * _level(network) / COURSE.unit
+        self.until = round(COURSE.late * steps)
+
+    def __call__(self, image: np.ndarray, gradient: np.ndarray, step: int) -> np.ndarray:
+        return np.clip(image, -self.limit, self.limit) if step < self.until else image
 
 
 def keep_colours(picture: np.ndarray, photo: np.ndarray) -> np.ndarray:

@@ -27,7 +27,6 @@ TARGET = "dlmie.visualize.style_transfer:stylize"
     "styles",
     type=click.Path(),
     multiple=True,
-    required=True,
     help="A picture in the style wanted; may be given several times.",
 )
 @click.option(
@@ -41,9 +40,9 @@ TARGET = "dlmie.visualize.style_transfer:stylize"
     "The picture",
     options_of(
         TARGET,
-        longer=("Longer side in pixels.", whole(32)),
+        longer=("Longer side in pixels.  [default: 384]", whole(32)),
         style_longer=("Of the styles: smaller, finer strokes.  [default: the same]", whole(32)),
-        style_weight=("More is more style.", real(0)),
+        style_weight=("More is more style; 0 with --start noise inverts the content.", real(0)),
         content_weight=("More is more content.", real(0)),
         variation=("More is smoother.", real(0)),
         original_colours="Keep the photograph's colors.",
@@ -55,13 +54,13 @@ TARGET = "dlmie.visualize.style_transfer:stylize"
     options_of(
         TARGET,
         preset=(
-            "Weights of cs231n, for SqueezeNet.",
+            "Weights, sizes, steps and rates of cs231n, for SqueezeNet.",
             click.Choice(["composition", "scream", "starry"]),
         ),
         content_layer="[default: fit for the network]",
-        octaves=("Sizes to go through, each twice the one before.", whole(1)),
-        steps=("In each size.", whole(1)),
-        rate=("Of adam, in gray levels.", real(0)),
+        octaves=("Sizes to go through, each twice the one before.  [default: 2]", whole(1)),
+        steps=("In each size.  [default: 120]", whole(1)),
+        rate=("Of adam, in gray levels.  [default: 5, falling]", real(0)),
         method=("How.", click.Choice(["adam", "lbfgs"])),
     ),
 )
@@ -83,6 +82,8 @@ def command(
     """Paint the photograph CONTENT in the style of other pictures."""
     from dlmie.visualize.style_transfer import stylize
 
+    if not styles and options["style_weight"]:
+        raise click.UsageError("Missing option '--style'.")
     path = output_path(output, content, "style")
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):
@@ -96,5 +97,5 @@ def command(
             progress=console.progress,
             **options,
         )
-    text = f"{content or 'texture'} in the style of {', '.join(styles)}"
+    text = f"{content or 'texture'} in the style of {', '.join(styles) or 'nothing'}"
     write_picture(console, result, path, figure=figure, animation=animation, text=text)
