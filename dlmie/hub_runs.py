@@ -22,7 +22,10 @@ from dlmie.decoding import Decoding
 from dlmie.errors import DataError, DlmieError
 from dlmie.hub_encoders import encoder_from_header, feature_path, features_of, make_features
 from dlmie.network import suggest
-from dlmie.steps import SelfCriticalStep, TrainingStep
+from dlmie.steps import TrainingStep
+from dlmie.steps_distillation import DistillationStep
+from dlmie.steps_self_critical import SelfCriticalStep
+from dlmie.weights import sha256
 
 # What decides the best epoch: measured on dev, but for the loss of the training captions.
 MONITORS = ("bleu_1", "bleu_4", "cider_d", "dev_loss", "perplexity", "loss")
@@ -77,10 +80,40 @@ def rebuild_step(config: Mapping[str, Any], data: Captions) -> TrainingStep:
         annotations, data.vocabulary, **described["config"]
     )
     optimiser = optim.from_json(config["optimiser"])
-    if config["step"] == SelfCriticalStep.kind:
-        references = reference_words(data["train"])
-        return SelfCriticalStep(model, optimiser, references=references, **config["objective"])
-    return TrainingStep(model, optimiser, **config["objective"])
+    return make_step(config["step"], model, optimiser, data, config["objective"])
+
+
+def make_step(
+    kind: str, model: Any, optimiser: Any, data: Captions, objective: Mapping[str, Any]
+) -> TrainingStep:
+    """A training step by the name of its kind, as a run's configuration has it.
+
+    ``objective`` holds the options of the step's class; the teachers of distillation are named
+    there, by what :func:`dlmie.load` takes or as ``{"path", "sha256"}``.
+    """
+    options = dict(objective)
+    if kind == SelfCriticalStep.kind:
+        options["references"] = reference_words(data["train"])
+        return SelfCriticalStep(model, optimiser, **options)
+    if kind == DistillationStep.kind:
+        opened = [_open_teacher(source) for source in options.pop("teachers")]
+        options["teachers"] = [teacher for teacher, _ in opened]
+        options["origins"] = [origin for _, origin in opened]
+        return DistillationStep(model, optimiser, **options)
+    return TrainingStep(model, optimiser, **options)
+
+
+def _open_teacher(source: str | Mapping[str, str]) -> tuple[Any, dict[str, str]]:
+    """A trained model to learn from, and what it is known by from now on."""
+    known = source if isinstance(source, Mapping) else {"path": source}
+    path = hub.find_model(known["path"])
+    found = sha256(path)
+    if known.get("sha256", found) != found:
+        raise DataError(
+            f"{path}, a teacher of this run, is not the file it was (its SHA-256 differs): put "
+            "the old one back, or start a new run"
+        )
+    return hub.load(path).model, {"path": str(path.resolve()), "sha256": found}
 
 
 def reference_words(split: Any) -> list[list[list[str]]]:

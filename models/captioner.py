@@ -166,9 +166,10 @@ class Captioner:
         dict
             ``sum``: negative log-likelihood over the batch; ``words``: number of target words;
             ``per_word``, ``per_caption``: their quotients; ``each``: (time, batch), 0 at padding;
-            the extras of the forward pass; and where the model has a loss of its own, and noise is
-            given, ``extra_loss``, a sum over the batch like ``sum``, with ``extra_updates``, pairs
-            (shared variable, new value) that go with a step along it.
+            ``logits``: (time × batch, vocabulary); the extras of the forward pass; and where the
+            model has a loss of its own, and noise is given, ``extra_loss``, a sum over the batch
+            like ``sum``, with ``extra_updates``, pairs (shared variable, new value) that go with a
+            step along it.
         """
         features = self.features if features is None else features
         tokens = self.tokens if tokens is None else tokens
@@ -190,6 +191,7 @@ class Captioner:
             "per_word": total / count,
             "per_caption": total / captions,
             "each": each,
+            "logits": forward.logits,
             **forward.extras,
         }
         extra = None if noise is None else self.extra_loss(forward, each, present)

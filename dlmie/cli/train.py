@@ -46,6 +46,12 @@ _HELP = {
     "cell": "Recurrent cell: rnn or lstm.",
 }
 _INNER = ("annotations", "vocabulary", "self", "seed", "dtype")
+# The steps that a run may take, by the name in its configuration.
+_STEPS = {
+    "teacher-forcing": "dlmie.steps:TrainingStep",
+    "self-critical": "dlmie.steps_self_critical:SelfCriticalStep",
+    "distillation": "dlmie.steps_distillation:DistillationStep",
+}
 
 _OBJECTIVE: dict[str, Any] = {
     "alpha_penalty": "Weight of the penalty on attention that does not cover the image.",
@@ -56,6 +62,9 @@ _OBJECTIVE: dict[str, Any] = {
     "scheduled_sampling": ("Share of words replaced by the model's own.", real(0, 1)),
     "finetune": ("Train the encoder, too, from the layer of this name on.", str),
     "encoder_lr": "With --finetune: factor on the encoder's learning rate.",
+}
+_TEACHING: dict[str, Any] = {
+    "teacher_share": ("With --teacher: how much the teachers count in each word.", real(0, 1)),
 }
 _TRAINING: dict[str, Any] = {
     "epochs": ("Passes over the training captions.", whole(1)),
@@ -148,7 +157,19 @@ def _optimiser_options(function: F) -> F:
     ),
 )
 @section("Model", _model_options)
-@section("Objective", options_of("dlmie.steps:TrainingStep", **_OBJECTIVE))
+@section(
+    "Objective",
+    options_of("dlmie.steps:TrainingStep", **_OBJECTIVE),
+    click.option(
+        "--teacher",
+        "teachers",
+        multiple=True,
+        type=click.Path(),
+        metavar="RUN|FILE",
+        help="Learn what this trained captioner expects, too; again for each of several.",
+    ),
+    options_of("dlmie.steps_distillation:DistillationStep", **_TEACHING),
+)
 @section("Optimizer", _optimiser_options)
 @section(
     "Training",
@@ -255,13 +276,21 @@ def make_settings(chosen: dict[str, Any]) -> dict[str, Any]:
     known = parameters(MODELS[settings["model"]])
     if chosen.get("self_critical"):
         settings["step"] = "self-critical"
-    if settings.get("step") == "self-critical" and "start" not in chosen:
+    if chosen.get("teachers"):
+        settings["step"] = "distillation"
+        settings["objective"]["teachers"] = list(chosen["teachers"])
+    kind = settings.setdefault("step", "teacher-forcing")
+    if kind == "self-critical" and "start" not in chosen:
         raise click.UsageError(
             "self-critical training improves a trained captioner: name it by --from RUN"
         )
+    if kind == "distillation" and not settings["objective"].get("teachers"):
+        raise click.UsageError(
+            "distillation learns from trained captioners: name each by --teacher"
+        )
     settings["start"] = chosen.get("start")
     for name, value in chosen.items():
-        if name in _OBJECTIVE:
+        if name in _OBJECTIVE or name in _TEACHING:
             settings["objective"][name] = value
         elif name in _TRAINING:
             settings["training"][name] = value
@@ -278,6 +307,11 @@ def make_settings(chosen: dict[str, Any]) -> dict[str, Any]:
             own = ", ".join("--" + n.replace("_", "-") for n in known if n not in _INNER)
             raise click.UsageError(f"--{name.replace('_', '-')} is not an option of "
                                    f"{settings['model']}, which has {own}")  # fmt: skip
+    for name in settings["objective"]:
+        if name not in parameters(_STEPS[kind]):
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} has no meaning in {kind.replace('-', ' ')} training"
+            )
     return settings
 
 
@@ -290,8 +324,9 @@ def start_run(
     features: str | Path | None = None,
 ) -> Any:
     """Build what the settings describe and train it into the folder ``to``."""
-    from dlmie import hub_training, steps
+    from dlmie import hub_training
     from dlmie.data.captions import Captions
+    from dlmie.hub_runs import make_step
 
     if not isinstance(data, Captions):
         data = Captions(data)
@@ -315,13 +350,8 @@ def start_run(
         annotations = network[layer]
     model = _make_model(settings, annotations, data, seed)
     optimiser = _make_optimiser(settings, data)
-    if settings.get("step") == "self-critical":
-        references = hub_training.reference_words(data["train"])
-        step: Any = steps.SelfCriticalStep(
-            model, optimiser, references=references, seed=seed, **settings["objective"]
-        )
-    else:
-        step = steps.compile(model, optimiser, seed=seed, **settings["objective"])
+    objective = {**settings["objective"], "seed": seed}
+    step = make_step(settings.get("step", "teacher-forcing"), model, optimiser, data, objective)
     step.progress = console.progress
     return hub_training.train(
         step,
@@ -422,7 +452,7 @@ def _check_known(section: str, path: list[str], key: str) -> None:
     known = {
         "encoder": ["name", "layer", "size", "weights"],
         "optimiser": list(optimiser.DEFAULTS),
-        "objective": list(_OBJECTIVE),
+        "objective": [*_OBJECTIVE, *_TEACHING],
         "training": [*_TRAINING, "decoding"],
     }
     if section in known and path[0] not in known[section]:

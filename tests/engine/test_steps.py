@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hub_cases import make_cache, make_data, make_network_step, make_step
+from hub_cases import make_cache, make_data, make_network_step
+from hub_cases import make_step as make_case
 
 import dlmie
 from dlmie import optim, storage
@@ -18,9 +20,13 @@ from dlmie.data.features import Features
 from dlmie.data.vocabulary import END, START, Vocabulary
 from dlmie.errors import DataError, DlmieError
 from dlmie.hub_encoders import make_encoder
+from dlmie.hub_runs import make_step
 from dlmie.hub_training import overfit, reference_words, resume, train
 from dlmie.models.show_tell import ShowTell
-from dlmie.steps import SelfCriticalStep, TrainingStep
+from dlmie.ops.crossentropy import log_softmax
+from dlmie.steps import TrainingStep
+from dlmie.steps_distillation import DistillationStep
+from dlmie.steps_self_critical import SelfCriticalStep
 
 OPTIONS: dict[str, Any] = {
     "epochs": 1, "batch": 24, "monitor": "dev_loss", "decoding": {"beam": 2}, "progress": False
@@ -68,11 +74,11 @@ def test_fine_tuning_trains_from_the_layer_on_and_loads_back(
 def test_fine_tuning_from_a_layer_that_plays_no_part(data: Captions) -> None:
     network = make_encoder("squeezenet", size=32, weights=None)
     with pytest.raises(DlmieError, match="nothing to train from fire5 on: the captioner sees fire"):
-        make_step(data, network["fire2"], finetune="fire5")
+        make_case(data, network["fire2"], finetune="fire5")
     with pytest.raises(DlmieError, match="has no layer 'fire22'; did you mean 'fire2'"):
-        make_step(data, network["fire2"], finetune="fire22")
+        make_case(data, network["fire2"], finetune="fire22")
     with pytest.raises(DlmieError, match=r"make the model from its layer: net\[...\]"):
-        make_step(data, (4, 2, 2), finetune="fire2")
+        make_case(data, (4, 2, 2), finetune="fire2")
 
 
 WORDS = [list("abc"), list("bcd"), list("cda"), list("dab"), list("acb"), list("bdc")]
@@ -159,6 +165,99 @@ def test_a_self_critical_run_is_resumed_from_its_folder(
     (_, one), (_, other) = (storage.load(f / "state.h5") for f in (whole.folder, parts.folder))
     for name, array in one.items():
         np.testing.assert_array_equal(array, other[name])
+
+
+# -- distillation ----------------------------------------------------------------------------------
+
+
+def make_pupil(seed: int, share: float, teachers: int = 2) -> tuple[DistillationStep, Batch]:
+    _, batch = toy_critic()
+    vocabulary = Vocabulary.build(WORDS, min_count=1)
+    made = [
+        ShowTell((6,), vocabulary, words=12, hidden=16, dropout=0.0, seed=seed + i, dtype="float64")
+        for i in range(teachers + 1)
+    ]
+    step = DistillationStep(made[0], optim.adam(2e-2), teachers=made[1:], teacher_share=share)
+    step.progress = False
+    return step, replace(batch, inputs=batch.inputs.astype(np.float64))
+
+
+def log_probabilities(model: ShowTell, batch: Batch) -> np.ndarray:
+    """Of each next word, (time × batch, words)."""
+    logits = log_softmax(model.loss()["logits"])
+    return dlmie.function([model.features, model.tokens], logits)(batch.inputs, batch.tokens)
+
+
+def test_the_teachers_mean_is_what_is_learned() -> None:
+    step, batch = make_pupil(seed=5, share=1.0)
+    before = [{p.name: p.get_value() for p in teacher.parameters} for teacher in step.teachers]
+    mean = np.mean([np.exp(log_probabilities(t, batch)) for t in step.teachers], axis=0)
+
+    def surprise() -> float:
+        return float(-(mean * log_probabilities(step.model, batch)).sum(axis=1).mean())
+
+    least = float(-(mean * np.log(mean)).sum(axis=1).mean())  # where the pupil equals the mean
+    first = surprise() - least
+    for _ in range(150):
+        step(batch)
+    assert 0 <= surprise() - least < first / 10
+    for teacher, values in zip(step.teachers, before, strict=True):
+        assert not set(teacher.parameters) & set(step.parameters)
+        for p in teacher.parameters:
+            np.testing.assert_array_equal(p.get_value(), values[p.name])
+
+
+def test_without_a_share_the_teachers_say_nothing() -> None:
+    pupil, batch = make_pupil(seed=5, share=0.0)
+    alone = TrainingStep(
+        ShowTell((6,), pupil.model.vocabulary, **pupil.model.config), optim.adam(2e-2)
+    )
+    alone.progress = False
+    for _ in range(3):
+        assert pupil(batch) == pytest.approx(alone(batch))
+
+
+def test_teachers_must_fit(data: Captions, cache: Features) -> None:
+    step, _ = make_pupil(seed=1, share=0.5)
+    with pytest.raises(DlmieError, match="at least one trained model"):
+        DistillationStep(step.model, teachers=[])
+    with pytest.raises(DlmieError, match="from 0 to 1, not 2"):
+        DistillationStep(step.model, teachers=step.teachers, teacher_share=2)
+    other = ShowTell((7,), step.model.vocabulary, words=4, hidden=4)
+    with pytest.raises(DlmieError, match="must look at the same layer"):
+        DistillationStep(step.model, teachers=[other])
+    with pytest.raises(DataError, match="vocabular"):
+        DistillationStep(step.model, teachers=[ShowTell((6,), data.vocabulary, words=4, hidden=4)])
+
+
+def test_a_distilled_run_goes_on_with_its_teachers_only(
+    data: Captions, cache: Features, tmp_path: Path
+) -> None:
+    sizes = {"words": 6, "hidden": 8, "dropout": 0.2}
+    teacher = TrainingStep(ShowTell(cache.shape, data.vocabulary, seed=4, **sizes))
+    teacher.progress = False
+    taught = train(teacher, data, to=tmp_path / "teacher", features=cache, **OPTIONS)
+
+    def pupil() -> TrainingStep:
+        model = ShowTell(cache.shape, data.vocabulary, **sizes)
+        objective = {"teachers": [str(taught.folder)], "seed": 1}
+        step = make_step("distillation", model, optim.adam(1e-3), data, objective)
+        step.progress = False
+        return step
+
+    options = {**OPTIONS, "epochs": 2}
+    whole = train(pupil(), data, to=tmp_path / "whole", features=cache, **options)
+    parts = train(pupil(), data, to=tmp_path / "parts", features=cache, **OPTIONS)
+    resume(parts.folder, epochs=2, progress=False)
+    (_, one), (_, other) = (storage.load(f / "state.h5") for f in (whole.folder, parts.folder))
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+    best = taught.folder / "best.h5"
+    header, arrays = storage.load(best)
+    storage.save(best, {name: array + 1 for name, array in arrays.items()}, header)
+    with pytest.raises(DataError, match="teacher of this run, is not the file it was"):
+        resume(parts.folder, epochs=3, progress=False)
 
 
 # -- the overfit self-check ------------------------------------------------------------------------

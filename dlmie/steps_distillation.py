@@ -1,0 +1,99 @@
+"""Distillation: one model learns what several trained ones say together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from dlmie.data.vocabulary import PAD
+from dlmie.errors import DlmieError
+from dlmie.network import Parameter, find_parameters
+from dlmie.ops.crossentropy import log_softmax, softmax
+from dlmie.steps import TrainingStep
+
+
+class DistillationStep(TrainingStep):
+    """Teacher forcing in which each next word is also the one that trained models expect.
+
+    The loss of a word is ``(1 - s) (-log p(w)) - s Σ_v p̄(v) log p(v)``, where p̄ is the mean of the
+    teachers' probabilities after the same words and image (Hinton et al. 2015; word by word as in
+    Kim and Rush 2016).  One model keeps most of what an ensemble of its like is better by.
+
+    Parameters
+    ----------
+    model, optimiser, alpha_penalty, label_smoothing, seed
+        See :class:`~dlmie.steps.TrainingStep`.
+    teachers : sequence of Captioner
+        Of the same vocabulary and annotations; they do not change.
+    teacher_share : float
+        The share s that the teachers have in each target.
+    origins : sequence of mapping
+        Where each teacher came from, for the run's configuration.
+
+    Raises
+    ------
+    DlmieError
+        No teacher, or one of another vocabulary or other annotations.
+    """
+
+    kind = "distillation"
+
+    def __init__(
+        self,
+        model: Any,
+        optimiser: Any = None,
+        *,
+        teachers: Sequence[Any],
+        teacher_share: float = 0.7,
+        origins: Sequence[Mapping[str, Any]] = (),
+        alpha_penalty: float = 0.0,
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if not teachers:
+            raise DlmieError("distillation needs at least one trained model to learn from")
+        if not 0 <= teacher_share <= 1:
+            raise DlmieError(f"the teachers' share must be from 0 to 1, not {teacher_share}")
+        for number, teacher in enumerate(teachers):
+            model.vocabulary.check_matches(teacher.vocabulary, f"teacher {number + 1}")
+            if teacher.annotation_shape != model.annotation_shape:
+                raise DlmieError(
+                    f"teacher {number + 1} sees annotations {teacher.annotation_shape}, the model "
+                    f"{model.annotation_shape}: they must look at the same layer"
+                )
+        self.teachers, self.teacher_share = list(teachers), teacher_share
+        super().__init__(
+            model,
+            optimiser,
+            alpha_penalty=alpha_penalty,
+            label_smoothing=label_smoothing,
+            seed=seed,
+        )
+        self.options = {
+            "teachers": [dict(origin) for origin in origins],
+            "teacher_share": teacher_share,
+            "alpha_penalty": alpha_penalty,
+            "label_smoothing": label_smoothing,
+            "seed": seed,
+        }
+
+    def _likelihood(self, out: dict[str, Any]) -> Variable:
+        targets = self.model.tokens[:, 1:].T.flatten()  # (time × batch,)
+        mask = pt.cast(pt.neq(targets, PAD), self.model.dtype)
+        expected = -(self._expected() * log_softmax(out["logits"])).sum(axis=1)
+        share = np.asarray(self.teacher_share, self.model.dtype)
+        return (1 - share) * out["sum"] + share * (expected * mask).sum()
+
+    def _expected(self) -> Variable:
+        """The mean of the teachers' probabilities of each next word, (time × batch, words)."""
+        words = self.model.tokens[:, :-1].T
+        said = [softmax(teacher.forward(self.features, words).logits) for teacher in self.teachers]
+        return sum(said[1:], said[0]) / np.asarray(len(said), self.model.dtype)
+
+    def _trained(self, objective: Any) -> list[Parameter]:
+        known = {p for teacher in self.teachers for p in teacher.parameters}
+        return [p for p in find_parameters(objective, "trainable") if p not in known]
