@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dlmie import storage
+from dlmie import init, storage
 from dlmie.data.vocabulary import Vocabulary, tokenize
 from dlmie.decoding import Caption, Decoding, ensemble_step, force
 from dlmie.errors import DataError, DlmieError, WeightsError
@@ -252,9 +252,10 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
     header, arrays = storage.load(path)
     try:
         vocabulary = Vocabulary.from_json(header["vocabulary"])
-        model = captioner_class(header["kind"])(
-            tuple(header["annotation_shape"]), vocabulary, **header["config"]
-        )
+        with init.nothing_drawn():
+            model = captioner_class(header["kind"])(
+                tuple(header["annotation_shape"]), vocabulary, **header["config"]
+            )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} lacks or garbles its description ({error})") from error
     encoder = header.get("encoder")

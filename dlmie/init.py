@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +21,22 @@ Initialiser: TypeAlias = Callable[
 # Random numbers are drawn in double precision, so that float32 and float64 models of one seed agree
 # to rounding; a million at a time, so that a big matrix does not need three times its memory.
 _CHUNK = 1 << 20
+
+
+_drawing: ContextVar[bool] = ContextVar("drawing", default=True)
+
+
+@contextlib.contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Within, what would be random is 0: for a model whose values a file gives at once.
+
+    To draw a captioner's matrices takes longer than to read them, orthogonal ones above all.
+    """
+    token = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(token)
 
 
 class InitError(DlmieError, ValueError):
@@ -93,6 +111,8 @@ def orthogonal(gain: float = 1.0) -> Initialiser:
     ) -> npt.NDArray[Any]:
         if len(shape) < 2:
             raise InitError(f"orthogonal needs a matrix, not shape {tuple(shape)}; use normal")
+        if not _drawing.get():
+            return np.zeros(tuple(shape), dtype)
         rows, columns = shape[0], math.prod(shape[1:])
         tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(tall)
@@ -223,6 +243,8 @@ def _scaled(
         rng: np.random.Generator, shape: Sequence[int], dtype: npt.DTypeLike
     ) -> npt.NDArray[Any]:
         factor = scale(shape)
+        if not _drawing.get():
+            return np.zeros(tuple(shape), dtype)
         values = np.empty(math.prod(shape), dtype)
         for start in range(0, values.size, _CHUNK):
             part = values[start : start + _CHUNK]

@@ -144,3 +144,13 @@ def test_resolve_refuses_with_a_hint() -> None:
         init.resolve(None)
     with pytest.raises(DlmieError, match="give a name"):
         init.resolve(["a"])
+
+
+def test_nothing_is_drawn_for_a_model_that_a_file_fills() -> None:
+    with init.nothing_drawn():
+        for initialiser in (init.normal(), init.orthogonal(), init.per_gate("orthogonal", gates=2)):
+            assert not initialiser(rng(), (4, 8), "float32").any()
+        assert init.lstm_bias()(rng(), (8,), "float32").any()  # what is not random stays
+        with pytest.raises(init.InitError):  # and so do the checks
+            init.orthogonal()(rng(), (8,), "float32")
+    assert init.orthogonal()(rng(), (4, 8), "float32").any()

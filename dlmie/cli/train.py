@@ -367,7 +367,7 @@ def start_run(
 
 def _make_model(settings: dict[str, Any], annotations: Any, data: Any, seed: int) -> Any:
     """A fresh model, or with ``start`` one that goes on from a trained captioner's weights."""
-    from dlmie import hub, storage
+    from dlmie import hub, init, storage
 
     if settings.get("start") is None:
         make = hub.captioner_class(settings["model"])
@@ -375,7 +375,8 @@ def _make_model(settings: dict[str, Any], annotations: Any, data: Any, seed: int
     trained = hub.load(settings["start"]).model
     trained.vocabulary.check_matches(data.vocabulary, str(settings["start"]))
     config = {**trained.config, **settings["config"], "seed": seed}
-    model = type(trained)(annotations, data.vocabulary, **config)
+    with init.nothing_drawn():
+        model = type(trained)(annotations, data.vocabulary, **config)
     values = {str(p.name): p.get_value(borrow=True) for p in trained.parameters}
     storage.assign(model.parameters, values, settings["start"])
     return model
