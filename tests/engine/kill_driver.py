@@ -6,6 +6,7 @@ imported everything already, and none has OpenMP threads to lose in the fork.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import signal
@@ -13,7 +14,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hub_cases import make_cache, make_data, make_network_step, make_step
 
@@ -66,32 +67,48 @@ def watch(step: Any, said: int) -> Any:
 def attempt(kind: str, folder: Path, steps: int | None) -> bool:
     """One process; killed after ``steps`` steps and a moment.  Whether it came to the end."""
     heard, said = os.pipe()
+    complaint = folder / "complaint.txt"
     child = os.fork()
     if child == 0:
         os.close(heard)
-        code = 1
-        try:
-            work(kind, folder, said)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+        end(kind, folder, said, complaint)
     os.close(said)
+    killed = heard_steps(heard, steps)
+    if killed:
+        time.sleep(random.random() * 0.02)  # in the middle of a step, of saving, of measuring
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(heard)  # not earlier: a worker that still speaks would die of it
+    if killed and code == -signal.SIGKILL:
+        return False
+    if code:
+        text = complaint.read_text(encoding="utf-8") if complaint.exists() else "no word of it"
+        raise SystemExit(f"the worker in {folder} ended with {code} ({steps=}):\n{text}")
+    return True
+
+
+def end(kind: str, folder: Path, said: int, complaint: Path) -> NoReturn:
+    """The whole life of a worker; what it dies of, if not of being killed, is in ``complaint``."""
+    code = 1
+    try:
+        with complaint.open("w", encoding="utf-8") as file:
+            faulthandler.enable(file)
+            try:
+                work(kind, folder, said)
+                code = 0
+            except BaseException:
+                traceback.print_exc(file=file)
+    finally:
+        os._exit(code)
+
+
+def heard_steps(heard: int, steps: int | None) -> bool:
+    """Wait for so many steps (None: for ever); whether they came before the worker's end."""
     while steps is None or steps > 0:
         got = os.read(heard, 1 if steps is None else steps)
         if not got:
-            break
+            return False
         steps = None if steps is None else steps - len(got)
-    else:
-        time.sleep(random.random() * 0.02)  # in the middle of a step, of saving, of measuring
-        os.kill(child, signal.SIGKILL)
-    os.close(heard)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return False
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit("the worker failed")
     return True
 
 
@@ -101,8 +118,7 @@ def main(kind: str, folder: Path, kills: int, seed: int) -> None:
     make_cache(Captions(folder / "scenes.h5"), folder / "blocks.h5")
     (folder / "whole").mkdir()
     (folder / "killed").mkdir()
-    if not attempt(kind, folder / "whole", None):
-        raise SystemExit("nobody killed it")
+    attempt(kind, folder / "whole", None)
     done = 0
     while kills:
         done += attempt(kind, folder / "killed", random.randint(1, 11))
