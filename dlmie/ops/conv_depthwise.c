@@ -1,264 +1,319 @@
 /* Depthwise convolution: each filter sees one channel, so that there is no matrix product in it.
  * F. Chollet, "Xception: deep learning with depthwise separable convolutions" (2017).
  *
- * Each image plane is first copied to a small working area, padded with zeros and split by the
- * remainders of row and column modulo the stride.  There, with one pitch for all rows, output pixel
- * (oy, ox) stands at o = oy * pitch + ox, and every filter tap reads at a fixed offset from o: the
- * whole plane is one long loop without borders or strides, over full vectors for any image width.
- * The few numbers computed between the rows are thrown away.  The gradients use the same layout:
+ * LANES channels go together, one in each lane of a vector (lanes.h): a tap of a filter is then one
+ * product of two vectors, whatever the width of the image, the stride or the dilation.  A band of
+ * rows is transposed into a small area with zeros around it, correlated there, and transposed back:
  *
- *   y[o] = sum over taps of w[tap] * x[o + offset[tap]]
- *   dx of one remainder [q] = sum over its taps of w[tap] * g[q - offset[tap]]
- *   dw[tap] = sum over o of g[o] * x[o + offset[tap]]
+ *   out[oy, ox] = sum over taps (i, j) of
+ *       w[i, j] * area[oy step_h + i dilation_h, ox step_w + j dilation_w]
+ *
+ * The gradient with respect to the input is the same sum with the filter turned, over the gradient
+ * of the output with stride - 1 zeros between its pixels.  The gradient with respect to the filter
+ * multiplies the area by the gradient of the output instead, and sums over pixels.
  */
 #include "conv.h"
-#include "vectors.h"
+#include "lanes.h"
 
-enum { UNROLL = 4, BLOCK = UNROLL * LANES };
+enum { AREA_BYTES = 1 << 18, BLOCK = 8 /* outputs summed in registers */ };
 
+/* Which outputs read what.  Pixel (y, x) of an image stands in the area at row top + y spread_h and
+ * column left + x spread_w; the first tap of output (0, 0) reads at row `skip_h`, column `skip_w`. */
 typedef struct {
-    conv_geometry s;
-    int64_t multiplier, taps;
-    int64_t rows, pitch, plane; /* of the pixels of one remainder, in the working area */
-    int64_t outputs;            /* last output + 1, up to whole blocks */
-    int64_t margin, area;       /* zeros before and after; size of the working area */
-    int64_t out_area;           /* ... for a plane of outputs */
-} layout;
+    int64_t height, width, spread_h, spread_w, top, left;
+    int64_t out_h, out_w, step_h, step_w, skip_h, skip_w;
+    int64_t kernel_h, kernel_w, dilation_h, dilation_w, taps;
+    int64_t pitch, rows; /* of the area */
+    int64_t band, bands; /* rows of outputs at a time */
+    int64_t area, out;   /* elements, with room to overshoot */
+} window;
 
-/* Where a tap finds the input of output 0, and of which remainder that is. */
-static inline int64_t tap_offset(const layout *q, int64_t tap) {
-    const conv_geometry *s = &q->s;
-    const int64_t y = tap / s->kernel_w * s->dilation_h, x = tap % s->kernel_w * s->dilation_w;
-    return (y % s->stride_h * s->stride_w + x % s->stride_w) * q->plane +
-           y / s->stride_h * q->pitch + x / s->stride_w;
-}
-
-static layout make_layout(const conv_geometry *s) {
-    layout q = {.s = *s};
-    q.multiplier = s->filters / s->channels;
-    q.taps = s->kernel_h * s->kernel_w;
-    const int64_t reach_h = (s->kernel_h - 1) * s->dilation_h;
-    const int64_t reach_w = (s->kernel_w - 1) * s->dilation_w;
-    q.rows = s->out_h + reach_h / s->stride_h;
-    q.pitch = s->out_w + reach_w / s->stride_w;
-    q.plane = round_up(q.rows * q.pitch, BLOCK);
-    q.outputs = round_up((s->out_h - 1) * q.pitch + s->out_w, BLOCK);
-    q.margin = reach_h / s->stride_h * q.pitch + reach_w / s->stride_w + BLOCK;
-    q.area = s->stride_h * s->stride_w * q.plane + 2 * q.margin;
-    q.out_area = q.plane + 2 * q.margin;
+static window finish_window(window q) {
+    q.taps = q.kernel_h * q.kernel_w;
+    const int64_t reach_h = (q.kernel_h - 1) * q.dilation_h + 1;
+    const int64_t reach_w = (q.kernel_w - 1) * q.dilation_w + 1;
+    q.pitch = max64(q.left + (q.width - 1) * q.spread_w + 1,
+                    q.skip_w + (q.out_w - 1) * q.step_w + reach_w);
+    const int64_t fit = AREA_BYTES / (q.pitch * LANES * (int64_t)sizeof(real));
+    const int64_t most = max64(min64((fit - reach_h) / q.step_h + 1, q.out_h), 1);
+    q.bands = (q.out_h + most - 1) / most;
+    q.band = q.bands ? (q.out_h + q.bands - 1) / q.bands : 1;
+    q.rows = (q.band - 1) * q.step_h + reach_h;
+    q.area = (q.rows * q.pitch + BLOCK * q.step_w) * LANES;
+    q.out = (q.band * q.out_w + max64(BLOCK, LANES)) * LANES;
     return q;
 }
 
-/* The part of one row of the input that has remainder `phase`: first input column, first column of
- * the working area, and how many. */
+static window forward_window(const conv_geometry *s) {
+    return finish_window((window){
+        .height = s->height, .width = s->width, .spread_h = 1, .spread_w = 1,
+        .top = s->pad_top, .left = s->pad_left, .out_h = s->out_h, .out_w = s->out_w,
+        .step_h = s->stride_h, .step_w = s->stride_w, .kernel_h = s->kernel_h,
+        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w});
+}
+
+static window gradient_window(const conv_geometry *s) {
+    const int64_t before_h = (s->kernel_h - 1) * s->dilation_h - s->pad_top;
+    const int64_t before_w = (s->kernel_w - 1) * s->dilation_w - s->pad_left;
+    return finish_window((window){
+        .height = s->out_h, .width = s->out_w, .spread_h = s->stride_h, .spread_w = s->stride_w,
+        .top = max64(before_h, 0), .left = max64(before_w, 0),
+        .skip_h = max64(-before_h, 0), .skip_w = max64(-before_w, 0),
+        .out_h = s->height, .out_w = s->width, .step_h = 1, .step_w = 1, .kernel_h = s->kernel_h,
+        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w});
+}
+
+/* LANES channels of planes in memory, every other of which may be someone else's: a plane is
+ * `pitch` elements after the one before. */
 typedef struct {
-    int64_t source, target, size;
-} part;
+    real *data;
+    const real *end; /* of readable memory */
+    int64_t pitch, count;
+} lanes;
 
-static part row_part(const layout *q, int64_t phase) {
-    const int64_t stride = q->s.stride_w, pad = q->s.pad_left;
-    part r;
-    r.target = pad <= phase ? 0 : (pad - phase + stride - 1) / stride; /* t stride + phase >= pad */
-    r.source = r.target * stride + phase - pad;
-    const int64_t available = (q->s.width - r.source + stride - 1) / stride;
-    r.size = max64(min64(available, q->pitch - r.target), 0);
-    return r;
-}
-
-/* For every row of the input that is used: its row in the working area. */
-static inline int64_t area_row(const layout *q, int64_t y) {
-    const int64_t padded = y + q->s.pad_top, row = padded / q->s.stride_h;
-    if (row >= q->rows) return -1;
-    return padded % q->s.stride_h * q->s.stride_w * q->plane + row * q->pitch;
-}
-
-static void copy_in(const layout *q, const real *x, real *area) {
-    const int64_t stride = q->s.stride_w;
-    for (int64_t phase = 0; phase < stride; phase++) {
-        const part r = row_part(q, phase);
-        for (int64_t y = 0; y < q->s.height; y++) {
-            const int64_t row = area_row(q, y);
-            if (row < 0) continue;
-            const real *source = x + y * q->s.width + r.source;
-            real *target = area + phase * q->plane + row + r.target;
-            if (stride == 1) memcpy(target, source, (size_t)r.size * sizeof(real));
-            else if (stride == 2)
-                for (int64_t i = 0; i < r.size; i++) target[i] = source[2 * i];
-            else
-                for (int64_t i = 0; i < r.size; i++) target[i] = source[i * stride];
+/* Rows of the image that outputs [first, first + band) read -> area.  What lies between and beside
+ * pixels is zero already; rows of the area without a row of the image become zero. */
+static void fill_area(const window *q, lanes image, int64_t first, real *area) {
+    const int64_t start = q->skip_h + first * q->step_h - q->top; /* row of the area - top */
+    int64_t from = q->height, to = q->height;
+    for (int64_t r = 0; r < q->rows; r++) {
+        const int64_t y = start + r;
+        if (y >= 0 && y % q->spread_h == 0 && y / q->spread_h < q->height) {
+            from = min64(from, y / q->spread_h);
+            to = y / q->spread_h + 1;
+        } else {
+            memset(area + r * q->pitch * LANES, 0, (size_t)(q->pitch * LANES) * sizeof(real));
         }
     }
-}
-
-/* The inverse; pixels that no output saw are zero. */
-static void copy_back(const layout *q, const real *area, real *x) {
-    const int64_t stride = q->s.stride_w;
-    memset(x, 0, (size_t)(q->s.height * q->s.width) * sizeof(real));
-    for (int64_t phase = 0; phase < stride; phase++) {
-        const part r = row_part(q, phase);
-        for (int64_t y = 0; y < q->s.height; y++) {
-            const int64_t row = area_row(q, y);
-            if (row < 0) continue;
-            const real *source = area + phase * q->plane + row + r.target;
-            real *target = x + y * q->s.width + r.source;
-            for (int64_t i = 0; i < r.size; i++) target[i * stride] = source[i];
-        }
-    }
-}
-
-/* Rows of outputs, out_w wide, from or to rows of the working area, `pitch` apart. */
-static void copy_rows(int64_t rows, int64_t width, const real *source, int64_t from_pitch,
-                      real *target, int64_t to_pitch) {
-    for (int64_t y = 0; y < rows; y++)
-        memcpy(target + y * to_pitch, source + y * from_pitch, (size_t)width * sizeof(real));
-}
-
-/* out[i] = or += start + sum over taps of weights[t] * in[i + offsets[t]], limited. */
-static void correlate(int64_t taps, const int64_t *offsets, const real *weights, const real *in,
-                      real start, vec floor, vec ceiling, int accumulate, int64_t size, real *out) {
-    for (int64_t i = 0; i < size; i += BLOCK) {
-        vec sums[UNROLL];
-        for (int j = 0; j < UNROLL; j++)
-            sums[j] = accumulate ? load(out + i + j * LANES) : broadcast(start);
-        for (int64_t t = 0; t < taps; t++) {
-            const vec weight = broadcast(weights[t]);
-            const real *source = in + i + offsets[t];
-            for (int j = 0; j < UNROLL; j++) sums[j] += weight * load(source + j * LANES);
-        }
-        for (int j = 0; j < UNROLL; j++) {
-            const vec v = choose(sums[j] < floor, floor, sums[j]); /* NaN stays */
-            store(out + i + j * LANES, choose(v > ceiling, ceiling, v));
-        }
-    }
-}
-
-/* The taps in the order of the remainders that they read, and where they read. */
-typedef struct {
-    int64_t taps, *tap, *offset; /* in the working area */
-} tap_list;
-
-static int64_t tap_list_size(int64_t taps) {
-    return round_up(2 * taps * (int64_t)sizeof(int64_t), VECTOR_BYTES) / (int64_t)sizeof(real);
-}
-
-static tap_list list_taps(const layout *q, real *memory) {
-    tap_list list = {0, (int64_t *)memory, (int64_t *)memory + q->taps};
-    for (int64_t phase = 0; phase < q->s.stride_h * q->s.stride_w; phase++)
-        for (int64_t t = 0; t < q->taps; t++)
-            if (tap_offset(q, t) / q->plane == phase) {
-                list.tap[list.taps] = t;
-                list.offset[list.taps++] = tap_offset(q, t);
+    if (from == q->height) return;
+    real *row = area + ((from * q->spread_h - start) * q->pitch + q->left) * LANES;
+    int64_t x = 0;
+    for (int64_t p = from * q->width; p < to * q->width; p += LANES) {
+        const int64_t n = min64(to * q->width - p, LANES);
+        vec v[LANES];
+        read_pixels(image.data + p, image.pitch, image.count, n, image.end, v);
+        for (int64_t l = 0; l < n; l++) {
+            store(row + x * q->spread_w * LANES, v[l]);
+            if (++x == q->width) {
+                x = 0;
+                row += q->spread_h * q->pitch * LANES;
             }
-    return list;
+        }
+    }
+}
+
+/* What happens to a sum before it is stored. */
+typedef struct {
+    vec start, floor, ceiling;
+} ending;
+
+/* `rows` rows of outputs, one after the other at out, = or += their sums over the area. */
+static inline __attribute__((always_inline)) void
+correlate_rows(const int64_t step, const window *q, const real *area, const real *weights,
+               ending end, int accumulate, int64_t rows, real *out) {
+    for (int64_t r = 0; r < rows; r++, out += q->out_w * LANES)
+        for (int64_t x = 0; x < q->out_w; x += BLOCK) {
+            const real *corner = area + (r * q->step_h * q->pitch + q->skip_w + x * step) * LANES;
+            vec sums[BLOCK];
+            for (int b = 0; b < BLOCK; b++)
+                sums[b] = accumulate ? load(out + (x + b) * LANES) : end.start;
+            for (int64_t i = 0; i < q->kernel_h; i++)
+                for (int64_t j = 0; j < q->kernel_w; j++) {
+                    const vec weight = load(weights + (i * q->kernel_w + j) * LANES);
+                    const real *source =
+                        corner + (i * q->dilation_h * q->pitch + j * q->dilation_w) * LANES;
+                    for (int b = 0; b < BLOCK; b++) sums[b] += weight * load(source + b * step * LANES);
+                }
+            for (int b = 0; b < BLOCK; b++) {
+                const vec v = choose(sums[b] < end.floor, end.floor, sums[b]); /* NaN stays */
+                if (b < q->out_w - x)
+                    store(out + (x + b) * LANES, choose(v > end.ceiling, end.ceiling, v));
+            }
+        }
+}
+
+static void correlate(const window *q, const real *area, const real *weights, ending end,
+                      int accumulate, int64_t rows, real *out) {
+    if (q->step_w == 1) correlate_rows(1, q, area, weights, end, accumulate, rows, out);
+    else if (q->step_w == 2) correlate_rows(2, q, area, weights, end, accumulate, rows, out);
+    else correlate_rows(q->step_w, q, area, weights, end, accumulate, rows, out);
+}
+
+/* Filters of all channels -> tap t of filter m of channels [LANES k, LANES k + LANES) at
+ * target[((k multiplier + m) taps + t) LANES]; `turned` by half a circle for the gradient. */
+static void spread_filters(const conv_geometry *s, const real *w, int turned, real *target) {
+    const int64_t taps = s->kernel_h * s->kernel_w, multiplier = s->filters / s->channels;
+    for (int64_t c = 0; c < round_up(s->channels, LANES); c++)
+        for (int64_t m = 0; m < multiplier; m++)
+            for (int64_t t = 0; t < taps; t++) {
+                const int64_t tap = turned ? taps - 1 - t : t;
+                target[((c / LANES * multiplier + m) * taps + t) * LANES + c % LANES] =
+                    c < s->channels ? w[(c * multiplier + m) * taps + tap] : 0;
+            }
+}
+
+/* LANES channels, from `channel` on, of image n; or of their filters number m. */
+static lanes input_lanes(const conv_geometry *s, const real *x, int64_t n, int64_t channel) {
+    const int64_t plane = s->height * s->width;
+    return (lanes){(real *)x + (n * s->channels + channel) * plane,
+                   x + s->batch * s->channels * plane, plane, min64(LANES, s->channels - channel)};
+}
+
+static lanes output_lanes(const conv_geometry *s, const real *y, int64_t n, int64_t channel,
+                          int64_t m) {
+    const int64_t plane = s->out_h * s->out_w, multiplier = s->filters / s->channels;
+    return (lanes){(real *)y + (n * s->filters + channel * multiplier + m) * plane,
+                   y + s->batch * s->filters * plane, multiplier * plane,
+                   min64(LANES, s->channels - channel)};
+}
+
+static ending make_ending(int activation) {
+    return (ending){broadcast(0), broadcast(activation == NO_ACTIVATION ? -INFINITY : 0),
+                    broadcast(activation == RELU6 ? 6 : INFINITY)};
+}
+
+static vec bias_of(const conv_geometry *s, const real *bias, int64_t channel, int64_t m) {
+    const int64_t multiplier = s->filters / s->channels;
+    vec v = {0};
+    for (int64_t l = 0; bias && l < min64(LANES, s->channels - channel); l++)
+        v[l] = bias[(channel + l) * multiplier + m];
+    return v;
+}
+
+/* Transposed filters, and for each thread an area and outputs. */
+typedef struct {
+    scratch memory;
+    int64_t weights, own;
+} workspace;
+
+static workspace take_workspace(const conv_geometry *s, const window *q) {
+    workspace k;
+    k.weights = round_up(s->channels, LANES) * (s->filters / s->channels) * q->taps;
+    k.own = q->area + q->out;
+    k.memory = take_scratch(k.weights + k.own * thread_count());
+    return k;
+}
+
+static real *own_area(const workspace *k, const window *q) {
+    real *area = k->memory.data + k->weights + k->own * thread_number();
+    memset(area, 0, (size_t)q->area * sizeof(real));
+    return area;
 }
 
 int KERNEL(conv_depthwise_forward)(const conv_geometry *s, const real *x, const real *w,
                                    const real *bias, int activation, real *y) {
-    const layout q = make_layout(s);
-    const int64_t plane = s->height * s->width, pixels = s->out_h * s->out_w;
-    const vec floor = broadcast(activation == NO_ACTIVATION ? -INFINITY : 0);
-    const vec ceiling = broadcast(activation == RELU6 ? 6 : INFINITY);
-    const int64_t own = q.area + q.out_area + round_up(q.taps, LANES), list = tap_list_size(q.taps);
-    scratch memory = take_scratch(list + own * thread_count());
-    if (!memory.data) return 1;
-    const tap_list taps = list_taps(&q, memory.data);
+    const window q = forward_window(s);
+    const int64_t multiplier = s->filters / s->channels;
+    const workspace k = take_workspace(s, &q);
+    if (!k.memory.data) return 1;
+    spread_filters(s, w, 0, k.memory.data);
 #pragma omp parallel
     {
-        real *in = memory.data + list + own * thread_number(), *out = in + q.area;
-        real *weights = out + q.out_area;
-        memset(in, 0, (size_t)own * sizeof(real));
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t k = 0; k < s->batch * s->channels; k++) {
-            copy_in(&q, x + k * plane, in);
-            for (int64_t m = 0; m < q.multiplier; m++) {
-                const int64_t f = k % s->channels * q.multiplier + m;
-                for (int64_t t = 0; t < q.taps; t++) weights[t] = w[f * q.taps + taps.tap[t]];
-                correlate(q.taps, taps.offset, weights, in, bias ? bias[f] : 0, floor, ceiling, 0,
-                          q.outputs, out);
-                copy_rows(s->out_h, s->out_w, out, q.pitch, y + (k * q.multiplier + m) * pixels,
-                          s->out_w);
-            }
-        }
+        real *area = own_area(&k, &q), *out = area + q.area;
+        ending end = make_ending(activation);
+#pragma omp for collapse(3) schedule(dynamic)
+        for (int64_t n = 0; n < s->batch; n++)
+            for (int64_t c = 0; c < s->channels; c += LANES)
+                for (int64_t band = 0; band < q.bands; band++) {
+                    const int64_t first = band * q.band, rows = min64(q.band, q.out_h - first);
+                    fill_area(&q, input_lanes(s, x, n, c), first, area);
+                    for (int64_t m = 0; m < multiplier; m++) {
+                        const lanes to = output_lanes(s, y, n, c, m);
+                        end.start = bias_of(s, bias, c, m);
+                        correlate(&q, area, k.memory.data + (c * multiplier + m * LANES) * q.taps,
+                                  end, 0, rows, out);
+                        from_lanes(out, rows * q.out_w, to.data + first * q.out_w, to.pitch,
+                                   to.count);
+                    }
+                }
     }
-    give_scratch(memory);
+    give_scratch(k.memory);
     return 0;
 }
 
 int KERNEL(conv_depthwise_input_gradient)(const conv_geometry *s, const real *w, const real *g,
                                           real *dx) {
-    const layout q = make_layout(s);
-    const int64_t plane = s->height * s->width, pixels = s->out_h * s->out_w;
-    const vec floor = broadcast(-INFINITY), ceiling = broadcast(INFINITY);
-    const int64_t own = q.area + q.out_area + round_up(q.taps, LANES), list = tap_list_size(q.taps);
-    scratch memory = take_scratch(list + own * thread_count());
-    if (!memory.data) return 1;
-    tap_list taps = list_taps(&q, memory.data);
-    for (int64_t t = 0; t < q.taps; t++) taps.offset[t] *= -1;
+    const window q = gradient_window(s);
+    const int64_t multiplier = s->filters / s->channels;
+    const workspace k = take_workspace(s, &q);
+    if (!k.memory.data) return 1;
+    spread_filters(s, w, 1, k.memory.data);
 #pragma omp parallel
     {
-        real *area = memory.data + list + own * thread_number();
-        real *gradient = area + q.area + q.margin; /* with zeros on both sides */
-        real *weights = area + q.area + q.out_area;
-        memset(area, 0, (size_t)own * sizeof(real));
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t k = 0; k < s->batch * s->channels; k++) {
-            for (int64_t m = 0; m < q.multiplier; m++) {
-                const real *filter = w + (k % s->channels * q.multiplier + m) * q.taps;
-                for (int64_t t = 0; t < q.taps; t++) weights[t] = filter[taps.tap[t]];
-                copy_rows(s->out_h, s->out_w, g + (k * q.multiplier + m) * pixels, s->out_w,
-                          gradient, q.pitch);
-                int64_t first = 0; /* tap of this remainder */
-                for (int64_t phase = 0; phase < s->stride_h * s->stride_w; phase++) {
-                    int64_t last = first;
-                    while (last < q.taps && -taps.offset[last] < (phase + 1) * q.plane) last++;
-                    correlate(last - first, taps.offset + first, weights + first,
-                              gradient + phase * q.plane, 0, floor, ceiling, m > 0, q.plane,
-                              area + phase * q.plane);
-                    first = last;
+        real *area = own_area(&k, &q), *out = area + q.area;
+        const ending end = make_ending(NO_ACTIVATION);
+#pragma omp for collapse(3) schedule(dynamic)
+        for (int64_t n = 0; n < s->batch; n++)
+            for (int64_t c = 0; c < s->channels; c += LANES)
+                for (int64_t band = 0; band < q.bands; band++) {
+                    const int64_t first = band * q.band, rows = min64(q.band, q.out_h - first);
+                    const lanes to = input_lanes(s, dx, n, c);
+                    for (int64_t m = 0; m < multiplier; m++) {
+                        fill_area(&q, output_lanes(s, g, n, c, m), first, area);
+                        correlate(&q, area, k.memory.data + (c * multiplier + m * LANES) * q.taps,
+                                  end, m > 0, rows, out);
+                    }
+                    from_lanes(out, rows * q.out_w, to.data + first * q.out_w, to.pitch, to.count);
                 }
-            }
-            copy_back(&q, area, dx + k * plane);
-        }
     }
-    give_scratch(memory);
+    give_scratch(k.memory);
     return 0;
 }
 
-static real dot(const real *a, const real *b, int64_t size) {
-    vec sums[UNROLL] = {{0}};
-    for (int64_t i = 0; i < size; i += BLOCK)
-        for (int j = 0; j < UNROLL; j++)
-            sums[j] += load(a + i + j * LANES) * load(b + i + j * LANES);
-    const vec sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    real total = 0;
-    for (int l = 0; l < LANES; l++) total += sum[l];
-    return total;
+/* sums[t] += sum over outputs of g times what tap t reads. */
+static void add_products(const window *q, const real *area, const real *g, int64_t rows,
+                         real *sums) {
+    enum { CHAINS = 4 }; /* of additions, that need not wait for one another */
+    const int64_t step = q->step_w * LANES;
+    for (int64_t i = 0; i < q->kernel_h; i++)
+        for (int64_t j = 0; j < q->kernel_w; j++, sums += LANES) {
+            vec parts[CHAINS] = {load(sums)};
+            for (int64_t r = 0; r < rows; r++) {
+                const real *a = area + ((r * q->step_h + i * q->dilation_h) * q->pitch + q->skip_w +
+                                        j * q->dilation_w) * LANES;
+                const real *b = g + r * q->out_w * LANES;
+                int64_t x = 0;
+                for (; x + CHAINS <= q->out_w; x += CHAINS)
+                    for (int p = 0; p < CHAINS; p++)
+                        parts[p] += load(a + (x + p) * step) * load(b + (x + p) * LANES);
+                for (; x < q->out_w; x++) parts[0] += load(a + x * step) * load(b + x * LANES);
+            }
+            store(sums, (parts[0] + parts[1]) + (parts[2] + parts[3]));
+        }
 }
 
+/* Each thread sums whole channels: the order of additions does not depend on their number. */
 int KERNEL(conv_depthwise_weight_gradient)(const conv_geometry *s, const real *x, const real *g,
                                            real *dw) {
-    const layout q = make_layout(s);
-    const int64_t plane = s->height * s->width, pixels = s->out_h * s->out_w;
-    const int64_t own = q.area + q.out_area;
-    scratch memory = take_scratch(own * thread_count());
-    if (!memory.data) return 1;
-    memset(dw, 0, (size_t)(s->filters * q.taps) * sizeof(real));
+    const window q = forward_window(s);
+    const int64_t multiplier = s->filters / s->channels;
+    const workspace k = take_workspace(s, &q);
+    if (!k.memory.data) return 1;
+    memset(k.memory.data, 0, (size_t)k.weights * sizeof(real));
 #pragma omp parallel
     {
-        real *in = memory.data + own * thread_number(), *gradient = in + q.area;
-        memset(in, 0, (size_t)own * sizeof(real));
+        real *area = own_area(&k, &q), *gradient = area + q.area;
 #pragma omp for schedule(dynamic)
-        for (int64_t c = 0; c < s->channels; c++)
-            for (int64_t n = 0; n < s->batch; n++) {
-                copy_in(&q, x + (n * s->channels + c) * plane, in);
-                for (int64_t f = c * q.multiplier; f < (c + 1) * q.multiplier; f++) {
-                    copy_rows(s->out_h, s->out_w, g + (n * s->filters + f) * pixels, s->out_w,
-                              gradient, q.pitch);
-                    for (int64_t t = 0; t < q.taps; t++)
-                        dw[f * q.taps + t] += dot(gradient, in + tap_offset(&q, t), q.outputs);
+        for (int64_t c = 0; c < s->channels; c += LANES) {
+            real *sums = k.memory.data + c * multiplier * q.taps;
+            for (int64_t n = 0; n < s->batch; n++)
+                for (int64_t first = 0; first < q.out_h; first += q.band) {
+                    const int64_t rows = min64(q.band, q.out_h - first);
+                    fill_area(&q, input_lanes(s, x, n, c), first, area);
+                    for (int64_t m = 0; m < multiplier; m++) {
+                        const lanes from = output_lanes(s, g, n, c, m);
+                        to_lanes(from.data + first * q.out_w, from.pitch, from.count,
+                                 rows * q.out_w, from.end, gradient);
+                        add_products(&q, area, gradient, rows, sums + m * LANES * q.taps);
+                    }
                 }
-            }
+            for (int64_t i = c; i < min64(c + LANES, s->channels); i++)
+                for (int64_t m = 0; m < multiplier; m++)
+                    for (int64_t t = 0; t < q.taps; t++)
+                        dw[(i * multiplier + m) * q.taps + t] =
+                            sums[(m * q.taps + t) * LANES + i - c];
+        }
     }
-    give_scratch(memory);
+    give_scratch(k.memory);
     return 0;
 }

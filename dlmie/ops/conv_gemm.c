@@ -237,7 +237,7 @@ static void roll_back(const plan *q, const real *source, int64_t r, int64_t firs
     }
 }
 
-/* Other strides: patches of gradients, each thread for channels of its own. */
+/* Patches of dx, added up where they overlap; each thread has channels of its own. */
 static int scattered_gradient(const plan *q, const real *w, const real *g, real *dx) {
     const int64_t plane = q->s.height * q->s.width;
     const int64_t wanted = max64(4 * thread_count() / max64(q->s.batch, 1), 1);
@@ -277,7 +277,11 @@ static int scattered_gradient(const plan *q, const real *w, const real *g, real 
 
 int KERNEL(conv_gemm_input_gradient)(const conv_geometry *s, const real *w, const real *g,
                                      real *dx) {
-    if (s->stride_h == 1 && s->stride_w == 1) return turned_convolution(s, w, g, dx);
+    /* Patches of dx are as many rows as a filter has elements, patches of g as many as the filters
+     * of one channel: a first layer, of few channels and many filters, scatters the few. */
+    const int many_filters = s->filters >= 4 * s->channels;
+    if (s->stride_h == 1 && s->stride_w == 1 && !many_filters)
+        return turned_convolution(s, w, g, dx);
     const plan q = make_plan(s);
     int failed = 0;
     for (int64_t group = 0; group < s->groups && !failed; group++)

@@ -25,6 +25,7 @@
 #include "conv.h"
 
 #ifndef DLMIE_DOUBLE /* float64 stays exact */
+#include "lanes.h"
 #include "tile.h"
 
 enum {
@@ -119,41 +120,6 @@ static run run_at(const grid *q, int64_t first, int64_t limit) {
     const int64_t column = first % q->columns, row = first / q->columns;
     return (run){row / q->rows, row % q->rows * OUT, column * OUT,
                  min64(min64(q->columns - column, RUN), limit)};
-}
-
-/* Pixels of `count` <= LANES rows of memory, `pitch` apart, -> n vectors of one pixel each.
- * Writes up to LANES - 1 vectors beyond. */
-static void to_lanes(const real *rows, int64_t pitch, int64_t count, int64_t n, const real *end,
-                     real *pixels) {
-    for (int64_t p = 0; p < n; p += LANES, rows += LANES, pixels += LANES * LANES) {
-        vec v[LANES];
-        if (count == LANES && rows + (LANES - 1) * pitch + LANES <= end) {
-            for (int l = 0; l < LANES; l++) v[l] = load(rows + l * pitch);
-        } else {
-            const size_t bytes = (size_t)min64(n - p, LANES) * sizeof(real);
-            for (int l = 0; l < LANES; l++) {
-                v[l] = (vec){0};
-                if (l < count) memcpy(&v[l], rows + l * pitch, bytes);
-            }
-        }
-        transpose(v);
-        for (int l = 0; l < LANES; l++) store(pixels + l * LANES, v[l]);
-    }
-}
-
-/* The inverse: exactly n pixels of `count` rows are written; reads up to LANES - 1 beyond. */
-static void from_lanes(const real *pixels, int64_t n, real *rows, int64_t pitch, int64_t count) {
-    for (int64_t p = 0; p < n; p += LANES, rows += LANES, pixels += LANES * LANES) {
-        vec v[LANES];
-        for (int l = 0; l < LANES; l++) v[l] = load(pixels + l * LANES);
-        transpose(v);
-        if (count == LANES && n - p >= LANES) {
-            for (int l = 0; l < LANES; l++) store(rows + l * pitch, v[l]);
-        } else {
-            const size_t bytes = (size_t)min64(n - p, LANES) * sizeof(real);
-            for (int l = 0; l < count; l++) memcpy(rows + l * pitch, &v[l], bytes);
-        }
-    }
 }
 
 /* Rows [y, y + height) and columns [x, x + n) of LANES channels -> strip, zero outside. */

@@ -8,12 +8,20 @@
  *   loss = log sum_j e^x_j - (1 - s) x_target - s / V sum_j x_j
  *   gradient = e^(x - log sum) - (1 - s) onehot(target) - s / V
  */
+#include "vectors.h"
 #include "vmath.h"
 
+/* With vectors of our own: not every compiler turns a loop over maxima into them. */
 static inline real maximum(const real *x, int64_t n) {
     real m = -(real)INFINITY;
-#pragma omp simd reduction(max : m)
-    for (int64_t j = 0; j < n; j++) m = x[j] > m ? x[j] : m;
+    vec most = broadcast(m);
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        const vec v = load(x + j);
+        most = choose(v > most, v, most);
+    }
+    for (int l = 0; l < LANES; l++) m = most[l] > m ? most[l] : m;
+    for (; j < n; j++) m = x[j] > m ? x[j] : m;
     return m;
 }
 

@@ -51,6 +51,17 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     ),
     "depthwise, two filters each": ((2, 3, 6, 6), (6, 1, 3, 3), {"groups": 3, "padding": 1}),
     "depthwise, dilated": ((1, 3, 12, 9), (3, 1, 3, 3), {"groups": 3, "dilation": 3}),
+    "depthwise, many channels": ((2, 37, 7, 9), (37, 1, 5, 5), {"groups": 37, "padding": "same"}),
+    "depthwise, padding beyond the filter": (
+        (1, 2, 4, 5),
+        (4, 1, 2, 2),
+        {"groups": 2, "padding": 4, "stride": (3, 2)},
+    ),
+    "depthwise, bands of rows": (
+        (1, 3, 85, 66),
+        (3, 1, 3, 4),
+        {"groups": 3, "padding": 2, "stride": (1, 2)},
+    ),
     "wide image": ((1, 2, 3, 70), (3, 2, 3, 3), {"padding": 1}),
     "many channels": ((1, 40, 6, 5), (33, 40, 3, 3), {"padding": 1}),
     # 3x3 with many channels: Winograd, in float32.
