@@ -69,6 +69,21 @@ RECIPES: dict[str, dict[str, Any]] = {
             "epochs": 9, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
         },
     },
+    "show-attend-tell-flickr8k-distilled": {
+        "about": "What several such models say together (--teacher, each), learned by one (--from).",
+        "model": "show-attend-tell",
+        "step": "distillation",
+        "config": {"dropout": 0.4},
+        "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
+        "optimiser": {
+            "optimizer": "adam", "lr": 5e-4, "schedule": "cosine", "warmup": "100",
+            "clip_norm": 5.0, "ema": 0.998,
+        },
+        "objective": {"alpha_penalty": 0.1, "teacher_share": 0.8},
+        "training": {
+            "epochs": 4, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
+        },
+    },
     "show-attend-tell-scenes": {
         "about": "Show, Attend and Tell (soft) on the embedded scenes.",
         "model": "show-attend-tell",
