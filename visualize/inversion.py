@@ -47,7 +47,8 @@ def invert(
     Parameters
     ----------
     layer : net["block5"], a list of layers, or a network
-        Whose features; a list makes a strip, from shallow to deep; of a network, a middle layer.
+        Whose features; a list makes a strip, from shallow to deep, with the best of the repeats of
+        each; of a network, a middle layer.
     image
         Anything that ``load_image`` reads.
     channels : sequence of int, optional
@@ -134,12 +135,7 @@ def invert(
         Panel(picture, f"{name}, error {error:.3f}")
         for picture, error in zip(pixels, errors, strict=True)
     ]
-    trace = Panel(
-        -run.values.T,
-        "loss",
-        labels=tuple(f"from noise {i + 1}" for i in range(repeats)),
-        axes=("share of the steps", "loss"),
-    )
+    trace = _trace(-run.values.T, [f"from noise {i + 1}" for i in range(repeats)])
     arguments = {"layer": name, **options}
     return Figure(
         pixels[best],
@@ -194,6 +190,13 @@ def _recipe(
     return -energy, Adam(falling)
 
 
+def _trace(curves: Sequence[np.ndarray], labels: Sequence[str]) -> Panel:
+    """Losses while they fall; L-BFGS may end before its steps are spent."""
+    steps = np.linspace(0, 1, max(map(len, curves)))
+    same = [np.interp(steps, np.linspace(0, 1, len(curve)), curve) for curve in curves]
+    return Panel(np.array(same), "loss", labels=tuple(labels), axes=("share of the steps", "loss"))
+
+
 def _strip(
     layers: Sequence[Any], image: ImageSource, options: dict[str, Any], progress: bool
 ) -> Figure:
@@ -212,11 +215,13 @@ def _strip(
         Panel(picture, f"{name}, error {error:.3f}")
         for picture, name, error in zip(pictures, results["layers"], results["errors"], strict=True)
     ]
+    best = [f.arrays["values"][:, np.argmin(f.arrays["errors"])] for f in figures]
+    panels.append(_trace(best, results["layers"]))
     arguments = {"layer": results["layers"], **options}
     manifest = make_manifest("invert", network, arguments, images={"image": image}, results=results)
     return replace(
         figures[0],
-        image=beside([p.image for p in panels]),
+        image=beside([p.image for p in panels[:-1]]),
         panels=panels,
         columns=len(panels),
         manifest=manifest,

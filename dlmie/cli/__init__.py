@@ -30,6 +30,7 @@ VERBS = {
     "saliency": "Show what in a photograph a class, or a word of a caption, depends on.",
     "fool": "Change a photograph imperceptibly until the network errs.",
     "visualize": "Make the image that a class, a channel or a layer likes best.",
+    "activations": "Show what the channels of a layer answer to a photograph.",
     "invert": "Show what a photograph looks like from inside a layer.",
     "dream": "Let a network dream on a photograph.",
     "style": "Paint a photograph in the style of other pictures.",
