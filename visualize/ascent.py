@@ -50,6 +50,7 @@ def ascend(
     transforms: Sequence[Transform] = (),
     parameterisation: Parameterisation | None = None,
     clip: bool = True,
+    best: bool = False,
     frames: Sequence[int] = (),
     seed: int = 0,
     progress: bool = False,
@@ -72,11 +73,13 @@ def ascend(
     regularizers
         Steps on the image after each step, in this order.
     transforms
-        Random shifts, sizes and turns, drawn anew for each step.
+        Random shifts, sizes, turns and noise, drawn anew for each step.
     parameterisation
         Pixels, or a Fourier spectrum.
     clip : bool
         Keep pixels between black and white.
+    best : bool
+        Return each image as it was when its objective was highest, not as it ended.
     frames : sequence of int
         Steps at which to keep a copy; 0 is the start.
     seed : int
@@ -111,13 +114,15 @@ def ascend(
         return _minimize(evaluate, start, way, rule, steps, limits, watch)
 
     rng = np.random.default_rng(seed)
-    step_of, p = rule.begin(), start.copy()
+    step_of, p, highest = rule.begin(), start.copy(), _Best()
     with watch:
         for step in range(steps):
             images = way.decode(p)
             there, back = _draw(transforms, rng, shape)
             values, gradient = evaluate(there(images))
             watch(step, images, values)
+            if best:
+                highest.offer(images, values)
             if until is not None and until(step, images, values):
                 break
             gradient = back(gradient)
@@ -128,8 +133,25 @@ def ascend(
                 for regularizer in regularizers:
                     p = regularizer(p, gradient, step)
         images = _within(way.decode(p), limits)
+        if best:
+            highest.offer(images, evaluate(images)[0])
+            images = highest.images
         watch.last(images)
     return watch.result(images)
+
+
+class _Best:
+    """Each image of a batch as it was when its objective was highest."""
+
+    images: np.ndarray
+    values: np.ndarray | None = None
+
+    def offer(self, images: np.ndarray, values: np.ndarray) -> None:
+        if self.values is None:
+            self.images, self.values = images.copy(), values.copy()
+            return
+        higher = values > self.values
+        self.images[higher], self.values[higher] = images[higher], values[higher]
 
 
 def _draw(

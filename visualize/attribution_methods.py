@@ -21,7 +21,7 @@ from dlmie.compilation import function
 from dlmie.errors import DlmieError
 from dlmie.network import Network
 from dlmie.ops.activation import relu
-from dlmie.visualize.evaluation import Evaluator, cached, image_variable
+from dlmie.visualize.evaluation import Evaluator, cached, image_variable, objective_values
 from dlmie.visualize.objectives import Objective
 from dlmie.visualize.pixels import resize_planes, valid_range
 
@@ -267,19 +267,11 @@ def occlusion(objective: Objective, x: np.ndarray, settings: Settings) -> Attrib
     patch, stride = min(settings.patch, rows, columns), settings.stride
     if patch < 1 or stride < 1:
         raise DlmieError("occlusion: patch and stride must be at least 1")
-    network = objective.network
-
-    def compile() -> Any:
-        image, data = image_variable(network, (rows, columns)), objective.data_inputs()
-        value = objective.on(network.on(image), data)
-        return function([image, *data], value, name=f"{network.name}: value")
-
-    run = cached(network, ("value", objective.key, (rows, columns)), compile)
-    whole = float(run(np.ascontiguousarray(x), *objective.data)[0])
+    (whole,) = objective_values(objective, x)
     tops = [*range(0, rows - patch, stride), rows - patch]
     lefts = [*range(0, columns - patch, stride), columns - patch]
     places = [(top, left) for top in tops for left in lefts]
-    low, high = valid_range(network.preprocessing, x.dtype.name)
+    low, high = valid_range(objective.network.preprocessing, x.dtype.name)
     total, seen = np.zeros((rows, columns)), np.zeros((rows, columns))
     with _bar(len(places), settings) as bar:
         for start in range(0, len(places), settings.batch):
@@ -287,7 +279,7 @@ def occlusion(objective: Objective, x: np.ndarray, settings: Settings) -> Attrib
             hidden = np.repeat(x, len(part), axis=0)
             for one, (top, left) in zip(hidden, part, strict=True):
                 one[:, top : top + patch, left : left + patch] = (low + high) / 2
-            for value, (top, left) in zip(run(hidden, *objective.data), part, strict=True):
+            for value, (top, left) in zip(objective_values(objective, hidden), part, strict=True):
                 area = slice(top, top + patch), slice(left, left + patch)
                 total[area] += whole - value
                 seen[area] += 1

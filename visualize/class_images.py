@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 import numpy as np
@@ -11,76 +10,22 @@ import numpy as np
 from dlmie.data.images import deprocess
 from dlmie.errors import DlmieError
 from dlmie.network import Network, suggest
-from dlmie.visualize import objectives
 from dlmie.visualize.ascent import ascend
-from dlmie.visualize.evaluation import probabilities
+from dlmie.visualize.evaluation import objective_values, probabilities
 from dlmie.visualize.figures import Figure, Panel, tile
 from dlmie.visualize.manifests import make_manifest
 from dlmie.visualize.objectives import Objective
-from dlmie.visualize.parameterisations import Fourier, Parameterisation, Pixels
-from dlmie.visualize.pixels import Size, as_pair, pixel_size, resize_planes, valid_range
-from dlmie.visualize.regularizers import Blur, ClipContribution, ClipNorm, Decay, Regularizer
-from dlmie.visualize.rules import Adam, Gradient, Progress, Rule
+from dlmie.visualize.pixels import Size, as_pair, to_network, valid_range
+from dlmie.visualize.presets import (
+    PRESETS,
+    Recipe,
+    begin,
+    complete,
+    make_regularizers,
+    make_rule,
+    make_transforms,
+)
 from dlmie.visualize.subjects import class_name
-from dlmie.visualize.transforms import Affine, Jitter, Transform
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of a class visualisation; lengths and rates in grey levels of 0..255.
-
-    Attributes
-    ----------
-    start : str
-        "fourier" noise, "normal" noise of standard deviation ``sigma`` about the mean colour, or
-        "uniform" noise.
-    rule : str
-        "adam"; "l2" or "rms": the gradient scaled to that length; "plain": times ``rate``;
-        "progress".
-    """
-
-    steps: int
-    start: str
-    rule: str
-    rate: float
-    sigma: float = 10.0
-    most: float = 100.0
-    jitter: int = 0
-    scale: float = 0.0
-    rotate: float = 0.0
-    blur: float = 0.0
-    blur_every: int = 1
-    decay: float = 0.0
-    clip_norm: float = 0.0
-    clip_contribution: float = 0.0
-    l2: float = 0.0
-    variation: float = 0.0
-
-
-# Standard deviation of the pixels of ImageNet in grey levels: the unit of cs231n's settings.
-_DEVIATION = 57.4
-
-PRESETS = {
-    "fourier": Recipe(128, "fourier", "adam", 0.04, jitter=8, scale=0.12, rotate=6, variation=1e-6),
-    # Yosinski et al. 2015, table 1.  Its constant rate, 100, suits the gradients of CaffeNet, whose
-    # root mean square is about 0.05 a gray level; in other networks it may not move at all.  So
-    # the gradient is brought to that size: steps of 5 gray levels.
-    "yosinski-1": Recipe(500, "normal", "progress", 2.0, blur=0.5, blur_every=4, clip_norm=50),
-    "yosinski-2": Recipe(750, "normal", "rms", 5, decay=0.3, clip_norm=20),
-    "yosinski-3": Recipe(1000, "normal", "rms", 5, decay=1e-4, blur=1.0, blur_every=4),
-    "yosinski-4": Recipe(
-        1000, "normal", "progress", 2.0, most=1e8, blur=0.5, blur_every=4, clip_contribution=90
-    ),
-    # The assignments of cs231n, for SqueezeNet at 224 pixels and for TinyImageNet at 64.
-    "cs231n": Recipe(
-        *(100, "uniform", "l2", 25 * _DEVIATION),
-        jitter=16,
-        blur=0.5,
-        blur_every=10,
-        l2=1e-3 / _DEVIATION**2,
-    ),
-    "tiny-imagenet": Recipe(100, "normal", "plain", 1e4, sigma=1.0, jitter=4, blur=0.25, l2=1e-6),
-}
 
 
 def visualize(
@@ -93,6 +38,7 @@ def visualize(
     jitter: int | None = None,
     scale: float | None = None,
     rotate: float | None = None,
+    noise: float | None = None,
     blur: float | None = None,
     blur_every: int | None = None,
     decay: float | None = None,
@@ -112,13 +58,14 @@ def visualize(
     size : int or (rows, columns)
         Pixels.
     preset : str
-        "fourier": a spectrum with decorrelated colours under random shifts, sizes and turns (Olah
-        et al. 2017); "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1); "cs231n" and
-        "tiny-imagenet": the course's settings.
-    steps, rate, jitter, scale, rotate, blur, blur_every, decay : optional
+        "fourier": a spectrum with decorrelated colours under random shifts, sizes, turns (Olah et
+        al. 2017) and noise; "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1), whose
+        faint images are shown with stretched contrast; "cs231n" and "tiny-imagenet": the course's
+        settings.
+    steps, rate, jitter, scale, rotate, noise, blur, blur_every, decay : optional
         In place of the preset's: number and length of steps; random shifts in pixels, sizes
-        (``1 ± scale``) and turns (± degrees); Gaussian blur of so many pixels every so many steps;
-        L2 decay per step.
+        (``1 ± scale``), turns (± degrees) and noise (grey levels); Gaussian blur of so many pixels
+        every so many steps; L2 decay per step.
     octaves : int
         Sizes to go through, each 1.4 times the one before, ending at ``size``.
     batch : int, optional
@@ -132,7 +79,9 @@ def visualize(
     -------
     Figure
         ``image``: the picture, or all of them as a grid; ``arrays["pixels"]`` (batch, H, W, 3),
-        ``arrays["values"]`` (steps, batch).
+        ``arrays["values"]`` (steps, batch).  ``figure()`` shows the pictures, or where frames were
+        asked for, the way to the one.  ``manifest["results"]``: the objective of the ``first`` and
+        of the ``last`` images; of classes, their ``probabilities`` for the pictures as saved.
 
     Raises
     ------
@@ -151,6 +100,7 @@ def visualize(
         "jitter": jitter,
         "scale": scale,
         "rotate": rotate,
+        "noise": noise,
         "blur": blur,
         "blur_every": blur_every,
         "decay": decay,
@@ -161,38 +111,13 @@ def visualize(
         raise DlmieError(f"octaves must be at least 1, not {octaves}")
     network = objective.network
     count = max([len(a) for a in objective.data], default=1) if batch is None else batch
-    full = complete(objective, recipe, network)
-
-    sizes = _sizes(as_pair(size), octaves)
-    each = -(-recipe.steps // octaves)
-    images: np.ndarray | None = None
-    values, kept = [], []
-    for number, shape in enumerate(sizes):
-        way, start = _begin(recipe, network, shape, count, seed, images)
-        wanted = np.unique(np.linspace(0, each, max(2, frames // octaves)).round().astype(int))
-        run = ascend(
-            full,
-            start,
-            steps=each,
-            rule=make_rule(recipe, network),
-            regularizers=make_regularizers(recipe),
-            transforms=make_transforms(recipe),
-            parameterisation=way,
-            frames=tuple(wanted) if frames else (),
-            seed=seed + number,
-            progress=progress,
-            label="image" if octaves == 1 else f"octave {number + 1} of {octaves}",
-        )
-        images = run.images
-        values.append(run.values)
-        kept += [deprocess(frame[0], network.preprocessing) for _, frame in run.frames]
-    assert images is not None
-    pixels = deprocess(images, network.preprocessing)
-    labels, shares = _labels(objective, network, images)
+    run = _climb(objective, recipe, _sizes(as_pair(size), octaves), count, frames, seed, progress)
+    pixels = _shown(run.images, network, recipe)
+    labels, shares = _labels(objective, network, pixels)
     results = {
         "objective": str(objective),
-        "first": np.mean(values[0][:1]),
-        "last": np.mean(values[-1][-1:]),
+        "first": run.first,
+        "last": run.last,
         "labels": labels,
         "probabilities": shares,
     }
@@ -211,14 +136,86 @@ def visualize(
         for label, share in zip_longest(labels, shares or [])
     ]
     columns = int(np.ceil(np.sqrt(count)))
+    panels = [Panel(image, title) for image, title in zip(pixels, titles, strict=True)]
+    film = [_shown(frame[:1], network, recipe)[0] for _, frame in run.frames]
+    if count == 1 and film:  # the way there, as the course shows it
+        chosen = np.unique(np.linspace(0, len(film) - 1, 5).round().astype(int))
+        total = run.frames[-1][0]
+        panels = [
+            Panel(film[i], f"{labels[0]}\nIteration {run.frames[i][0]} / {total}") for i in chosen
+        ]
+        columns = 5
     return Figure(
         pixels[0] if count == 1 else tile(list(pixels), columns),
-        [Panel(image, title) for image, title in zip(pixels, titles, strict=True)],
+        panels,
         columns=min(columns, 6),
         manifest=make_manifest("visualize", objective.model, arguments, results=results),
-        arrays={"pixels": pixels, "values": np.concatenate(values), "images": images},
-        frames=kept,
+        arrays={"pixels": pixels, "values": np.concatenate(run.values), "images": run.images},
+        frames=film,
     )
+
+
+@dataclass
+class _Climb:
+    """Images (batch, 3, H, W), the objective on the way, and of the first and the last images."""
+
+    images: np.ndarray
+    values: list[np.ndarray] = field(default_factory=list)
+    frames: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    first: float = 0.0
+    last: float = 0.0
+
+
+def _climb(
+    objective: Objective,
+    recipe: Recipe,
+    sizes: list[tuple[int, int]],
+    count: int,
+    frames: int,
+    seed: int,
+    progress: bool,
+) -> _Climb:
+    """From noise through all sizes, each beginning with the images of the one before."""
+    network, full = objective.network, complete(objective, recipe)
+    each = -(-recipe.steps // len(sizes))
+    wanted = np.unique(np.linspace(0, each, max(2, frames // len(sizes))).round().astype(int))
+    made: _Climb | None = None
+    for number, shape in enumerate(sizes):
+        before = None if made is None else made.images
+        way, start = begin(recipe, network, shape, count, seed, before)
+        if made is None:
+            made = _Climb(way.decode(start))
+            made.first = float(objective_values(objective, made.images).mean())
+        run = ascend(
+            full,
+            start,
+            steps=each,
+            rule=make_rule(recipe, network),
+            regularizers=make_regularizers(recipe),
+            transforms=make_transforms(recipe, network),
+            parameterisation=way,
+            best=recipe.best,
+            frames=tuple(wanted) if frames else (),
+            seed=seed + number,
+            progress=progress,
+            label="image" if len(sizes) == 1 else f"octave {number + 1} of {len(sizes)}",
+        )
+        made.images = run.images
+        made.values.append(run.values)
+        made.frames += [(number * each + step, image) for step, image in run.frames]
+    assert made is not None
+    made.last = float(objective_values(objective, made.images).mean())
+    return made
+
+
+def _shown(images: np.ndarray, network: Network, recipe: Recipe) -> np.ndarray:
+    """Images (batch, 3, H, W) in network units → pixels (batch, H, W, 3)."""
+    if recipe.stretch:
+        low, high = (limit[None] for limit in valid_range(network.preprocessing))
+        largest = np.percentile(np.abs(images), 99.5, axis=(1, 2, 3), keepdims=True)
+        middle = (low + high) / 2
+        images = np.clip(middle + (high - middle) * images / (largest + 1e-12), low, high)
+    return deprocess(images, network.preprocessing)
 
 
 def _sizes(size: tuple[int, int], octaves: int) -> list[tuple[int, int]]:
@@ -227,95 +224,22 @@ def _sizes(size: tuple[int, int], octaves: int) -> list[tuple[int, int]]:
     return [(max(8, round(size[0] * f)), max(8, round(size[1] * f))) for f in steps]
 
 
-def _begin(
-    recipe: Recipe,
-    network: Network,
-    shape: tuple[int, int],
-    count: int,
-    seed: int,
-    images: np.ndarray | None,
-) -> tuple[Parameterisation, np.ndarray]:
-    """The parameterisation, and parameters of noise or of the images of the octave before."""
-    rng = np.random.default_rng(seed)
-    dtype = network.input.type.dtype
-    bigger = None if images is None else resize_planes(images, shape)
-    if recipe.start == "fourier":
-        way = Fourier(network.preprocessing, shape)
-        return way, way.random(count, rng) if bigger is None else way.encode(bigger)
-    if bigger is not None:
-        return Pixels(), bigger
-    low, high = valid_range(network.preprocessing, dtype)
-    if recipe.start == "uniform":
-        noise = low + (high - low) * rng.random((count, 3, *shape))
-    else:
-        noise = rng.normal(0, recipe.sigma, (count, 3, *shape))
-        noise = noise * pixel_size(network.preprocessing)
-    return Pixels(), np.clip(noise, low, high).astype(dtype)
-
-
-def complete(objective: Objective, recipe: Recipe, network: Network) -> Objective:
-    """The objective with the recipe's penalties, which are stated for grey levels."""
-    level = float(pixel_size(network.preprocessing).mean())
-    if recipe.l2:
-        objective = objective - recipe.l2 / level**2 * objectives.alpha_norm(2)
-    if recipe.variation:
-        objective = objective - recipe.variation / level**2 * objectives.total_variation()
-    return objective
-
-
-def make_rule(recipe: Recipe, network: Network) -> Rule:
-    """The recipe's rule of ascent in the network's units."""
-    level = float(pixel_size(network.preprocessing).mean())
-    if recipe.rule == "adam":
-        return Adam(recipe.rate)
-    if recipe.rule in ("l2", "rms"):
-        return Gradient(recipe.rate * level, recipe.rule)
-    # A gradient with respect to grey levels is smaller, and a step in them larger, by `level`.
-    if recipe.rule == "plain":
-        return Gradient(recipe.rate * level**2, None)
-    return Progress(recipe.rate, recipe.most * level**2)
-
-
-def make_regularizers(recipe: Recipe) -> Sequence[Regularizer]:
-    """The steps on the image after each step of ascent, in the paper's order."""
-    found: list[Regularizer] = []
-    if recipe.decay:
-        found.append(Decay(recipe.decay))
-    if recipe.blur:
-        found.append(Blur(recipe.blur, recipe.blur_every))
-    if recipe.clip_norm:
-        found.append(ClipNorm(recipe.clip_norm))
-    if recipe.clip_contribution:
-        found.append(ClipContribution(recipe.clip_contribution))
-    return found
-
-
-def make_transforms(recipe: Recipe) -> Sequence[Transform]:
-    """What the image must survive."""
-    found: list[Transform] = []
-    if recipe.scale or recipe.rotate:
-        found.append(Affine(recipe.scale, recipe.rotate))
-    if recipe.jitter:
-        found.append(Jitter(recipe.jitter))
-    return found
-
-
 def _labels(
-    objective: Objective, network: Network, images: np.ndarray
+    objective: Objective, network: Network, pixels: np.ndarray
 ) -> tuple[list[str], list[float] | None]:
-    """What to call each image, and for classes how sure the network is."""
+    """What to call each image, and for classes how sure the network is of it as it is saved."""
     _, term = objective.terms[0]
     if term.kind == "says":
-        return [term.options["sentence"]] * len(images), None
+        return [term.options["sentence"]] * len(pixels), None
     index = term.options.get("index", term.options.get("channel"))
     if index is None:
-        return [str(objective)] * len(images), None
-    several = np.broadcast_to(np.atleast_1d(index), len(images))
+        return [str(objective)] * len(pixels), None
+    several = np.broadcast_to(np.atleast_1d(index), len(pixels))
     if term.kind != "unit" or term.options["layer"] != "logits":
         return [f"{term.kind} {i} of {term.options['layer']}" for i in several], None
     names = [class_name(network, int(i)) for i in several]
     try:
-        shares = probabilities(network, images)
+        shares = probabilities(network, to_network(pixels, network))
     except DlmieError:  # another size than the classifier takes
         return names, None
     return names, [float(p[i]) for p, i in zip(shares, several, strict=True)]

@@ -91,6 +91,22 @@ class Evaluator:
         return self._run(np.ascontiguousarray(images, dtype=dtype), *self.data)
 
 
+def objective_values(objective: Objective, images: np.ndarray) -> np.ndarray:
+    """The objective alone, without its gradient, for images (batch, 3, H, W): (batch,)."""
+    network, size = objective.network, images.shape[-2:]
+    check_size(network, size)
+
+    def compile() -> Any:
+        x, inputs = image_variable(network, size), objective.data_inputs()
+        value = objective.on(network.on(x), inputs)
+        return function([x, *inputs], value, name=f"{network.name}: value")
+
+    run = cached(network, ("value", objective.key, size), compile)
+    dtype = network.input.type.dtype
+    values: np.ndarray = run(np.ascontiguousarray(images, dtype=dtype), *objective.data)
+    return values
+
+
 def layer_values(
     network: Network, layers: Sequence[str], images: np.ndarray, *, any_size: bool = False
 ) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Regularisers: steps on the image after each step of ascent, and the presets of the papers.
+"""Regularisers: steps on the image after each step of ascent (see ``presets`` for the papers').
 
 A regulariser is called as ``image = regularizer(image, gradient, step)`` with arrays (batch, 3, H,
 W) in network units, whose zero is the mean colour.  Terms of the objective serve the same end:

@@ -1,4 +1,4 @@
-"""Random shifts, sizes and turns that a picture must survive; linear maps with their adjoints.
+"""Random shifts, sizes, turns and noise that a picture must survive; maps with their adjoints.
 
 A transform is drawn anew at each step of :func:`~dlmie.visualize.ascent.ascend`: ``draw(rng,
 shape)`` gives two functions, what happens to the images and to the gradient on its way back.
@@ -16,10 +16,10 @@ Linear = Callable[[np.ndarray], np.ndarray]
 
 
 class Transform(Protocol):
-    """Random linear maps of images (batch, 3, H, W)."""
+    """Random maps of images (batch, 3, H, W), linear but for what they add."""
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Linear, Linear]:
-        """A random map of planes (…, H, W), and its transpose."""
+        """A random map of planes (…, H, W), and the transpose of its linear part."""
         ...
 
 
@@ -59,6 +59,24 @@ class Affine:
 
         transposed = matrix.T.tocsr()
         return lambda x: apply(matrix, x), lambda g: apply(transposed, g)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Normal noise of standard deviation ``sigma``, in network units, on every value.
+
+    What an image owes to single values is lost in it: gradients become smooth in space, as those of
+    SmoothGrad, and pictures plain.
+    """
+
+    sigma: float
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Linear, Linear]:
+        own = np.random.default_rng(int(rng.integers(2**63)))
+        return (
+            lambda x: (x + own.normal(0, self.sigma, x.shape)).astype(x.dtype),
+            lambda g: g,  # what is added has no gradient
+        )
 
 
 def scale(amount: float = 0.1) -> Affine:

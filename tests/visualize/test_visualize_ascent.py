@@ -10,10 +10,11 @@ from dlmie.data.images import deprocess
 from dlmie.visualize import objectives as o
 from dlmie.visualize import regularizers as r
 from dlmie.visualize.ascent import ascend
+from dlmie.visualize.evaluation import Evaluator
 from dlmie.visualize.parameterisations import Fourier
 from dlmie.visualize.pixels import resize_planes, to_network, valid_range
 from dlmie.visualize.rules import LBFGS, Adam, Gradient, Progress, schedule
-from dlmie.visualize.transforms import Affine, Jitter, affine_matrix
+from dlmie.visualize.transforms import Affine, Jitter, Noise, affine_matrix
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,31 @@ def test_frames_and_stopping(small: Small) -> None:
         o.energy(small["conv2"]), start, steps=6, until=lambda step, images, values: step == 2
     )
     assert len(short.values) == 3
+
+
+def test_the_best_image_of_each_is_kept(small: Small) -> None:
+    start = to_network(np.stack([photo(seed=1), photo(seed=2)]), small)
+    objective = o.unit(small["logits"], [0, 3])
+    kept: dict[int, np.ndarray] = {}
+    run = ascend(
+        objective, start, steps=6, rule=Gradient(40.0), best=True,  # steps too long to be all good
+        until=lambda step, images, values: bool(kept.setdefault(step, images.copy()) is None),
+    )  # fmt: skip
+    assert (np.diff(run.values, axis=0) < 0).any()
+    values = Evaluator(objective, 16)(run.images)[0]
+    assert (values >= run.values.max(axis=0)).all()
+    for i, image in enumerate(run.images):
+        if values[i] == run.values[:, i].max():
+            np.testing.assert_array_equal(image, kept[int(run.values[:, i].argmax())][i])
+
+
+def test_noise_is_of_its_size_and_new_at_each_step() -> None:
+    rng = np.random.default_rng(0)
+    flat = np.zeros((2, 3, 40, 40), np.float32)
+    draws = [Noise(0.5).draw(rng, (40, 40))[0](flat) for _ in range(2)]
+    assert draws[0].dtype == np.float32
+    assert draws[0].std() == pytest.approx(0.5, rel=0.05)
+    assert not np.array_equal(*draws)
 
 
 def test_transforms_are_linear_with_exact_adjoints() -> None:
