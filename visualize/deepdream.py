@@ -75,7 +75,7 @@ def dream(
     image: ImageSource,
     *,
     guide: ImageSource | None = None,
-    octaves: int = 4,
+    octaves: int = 5,
     scale: float = 1.4,
     steps: int = 15,
     rate: float = 1.5,

@@ -223,7 +223,7 @@ def _strip(
         figures[0],
         image=beside([p.image for p in panels[:-1]]),
         panels=panels,
-        columns=len(panels),
+        columns=min(len(panels), 4),
         manifest=manifest,
         arrays={"pixels": np.stack(pictures)},
         frames=[],
