@@ -25,6 +25,7 @@ _PUBLIC = {
     "invert": "inversion",
     "redo": "remaking",
     "saliency": "attribution",
+    "saliency_rows": "attribution",
     "stylize": "style_transfer",
     "texture": "style_transfer",
     "visualize": "class_images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -154,6 +154,37 @@ def saliency(
         panels.append(Panel(overlay(pixels, looked), f"attention: {subject.label}"))
     manifest = make_manifest("saliency", model, arguments, images={"image": image}, results=results)
     return replace(figure, panels=panels, columns=len(panels), manifest=manifest)
+
+
+def saliency_rows(
+    figures: Sequence[Figure], *, titles: Sequence[str] = (), colours: str = "hot"
+) -> Figure:
+    """Saliency of several photographs in two rows, as the course shows it: each map beneath.
+
+    Parameters
+    ----------
+    figures : sequence of Figure
+        From :func:`saliency`.
+    titles : sequence of str
+        Of the maps, such as the numbers of the photographs.
+    colours : str
+        Name of a matplotlib colour map.
+    """
+    if not figures:
+        raise DlmieError("saliency_rows needs at least one figure of saliency")
+    named = [*map(str, titles), *[""] * len(figures)][: len(figures)]
+    above, below = [], []
+    for figure, title in zip(figures, named, strict=True):
+        assert figure.photo is not None
+        above.append(Panel(figure.photo, figure.manifest["results"]["label"]))
+        below.append(
+            Panel(figure.arrays["map"], title, colours=colours, limits=(0, 1), scale=False)
+        )
+    rows = [figure.manifest for figure in figures]
+    manifest = make_manifest(
+        "saliency_rows", rows[0]["network"], {"rows": rows, "titles": named, "colours": colours}
+    )
+    return Figure(None, above + below, columns=len(figures), manifest=manifest, side=2.0)
 
 
 def to_unit_range(attribution: np.ndarray, name: str) -> np.ndarray:

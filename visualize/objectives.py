@@ -291,13 +291,18 @@ def neuron(
     if layer.type.ndim != 4:
         raise DlmieError(f"{name} is no layer of maps: take unit of it")
     weights = one_hot(channel, *_channels(network, name), f"{network.name}'s {name}")
-    sides = layer.type.shape[2:]
-    for place, side, what in zip((row, column), sides, ("row", "column"), strict=True):
-        if place is not None and side is not None and not 0 <= place < side:
-            raise DlmieError(f"{name} has no {what} {place}: they are 0 to {side - 1}")
+
+    def check(maps: Variable, hint: str = "") -> None:
+        sides = maps.type.shape[2:]
+        for place, side, what in zip((row, column), sides, ("row", "column"), strict=True):
+            if place is not None and side is not None and not 0 <= place < side:
+                raise DlmieError(f"{name} has no {what} {place}: they are 0 to {side - 1}{hint}")
+
+    check(layer)
 
     def build(view: View, data: list[Variable]) -> Variable:
         maps = before_activation(view, name)
+        check(maps, " for images of this size; take larger ones")
         i = maps.shape[2] // 2 if row is None else row
         j = maps.shape[3] // 2 if column is None else column
         return (maps[:, :, i, j] * data[0]).sum(axis=1)

@@ -12,7 +12,7 @@ from dlmie.network import suggest
 from dlmie.visualize import objectives
 from dlmie.visualize.activations import grid
 from dlmie.visualize.adversarial import fool
-from dlmie.visualize.attribution import saliency
+from dlmie.visualize.attribution import saliency, saliency_rows
 from dlmie.visualize.class_images import visualize
 from dlmie.visualize.deepdream import dream
 from dlmie.visualize.figures import Figure
@@ -66,6 +66,10 @@ def redo(
         folder = Path(manifest).resolve().parent
         manifest = read_manifest(manifest)
     picture = manifest["picture"]
+    if picture == "saliency_rows":
+        arguments = dict(manifest["arguments"])
+        rows = [redo(row, model, progress=progress) for row in arguments.pop("rows")]
+        return saliency_rows(rows, **arguments)
     if picture not in _REMAKERS:
         raise DlmieError(f"no picture {picture!r} can be made again{suggest(picture, _REMAKERS)}")
     _check_model(manifest["network"], model)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dlmie.errors import DlmieError
+from dlmie.visualize.figures import Figure, Panel
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class ContactSheet:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the sheet as PNG, PDF or SVG, by the suffix; it appears complete or not at all."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure as Canvas
 
         rows = math.ceil(len(self.images) / self.columns)
-        figure = Figure(figsize=(2.6 * self.columns, 3.1 * rows + 0.4), layout="constrained")
+        figure = Canvas(figsize=(2.6 * self.columns, 3.1 * rows + 0.4), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, self.columns, squeeze=False).ravel()
         for axis in axes:
@@ -59,6 +60,51 @@ class ContactSheet:
         finally:
             part.unlink(missing_ok=True)
         return path
+
+
+def class_samples(
+    images: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    *,
+    classes: int = 7,
+    each: int = 5,
+    seed: int = 0,
+) -> Figure:
+    """Random images of random classes, a class a column with its name above (cs231n).
+
+    Parameters
+    ----------
+    images : (images, H, W, 3) uint8, or (images, 3, H, W) in grey levels of 0..255
+    labels : (images,) int
+    names : sequence of str
+        Of the classes, by label.
+    classes, each, seed : int
+
+    Examples
+    --------
+    >>> data = TinyImageNet.read("tiny-imagenet-100-A", subtract_mean=False)  # doctest: +SKIP
+    >>> names = [names[0] for names in data.class_names]                      # doctest: +SKIP
+    >>> class_samples(data.X_train, data.y_train, names).save("samples.png")  # doctest: +SKIP
+    """
+    rng, labels = np.random.default_rng(seed), np.asarray(labels)
+    found, counts = np.unique(labels, return_counts=True)
+    fitting = found[counts >= each]
+    if len(fitting) < classes:
+        raise DlmieError(
+            f"{len(fitting)} classes have {each} images, not {classes}: ask for fewer of either"
+        )
+    columns = []
+    for label in rng.choice(fitting, classes, replace=False):
+        chosen = rng.choice(np.flatnonzero(labels == label), each, replace=False)
+        columns.append([(images[i], names[label]) for i in chosen])
+    panels = []
+    for row, places in enumerate(zip(*columns, strict=True)):
+        for image, name in places:
+            pixels = image if image.shape[-1] == 3 else np.moveaxis(image, 0, -1)
+            pixels = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+            panels.append(Panel(pixels, name if row == 0 else ""))
+    return Figure(None, panels, columns=classes, side=1.1)
 
 
 def contact_sheet(

@@ -120,6 +120,25 @@ def test_partial_forward(net: PretrainedCNN, params: Params, x: np.ndarray) -> N
             net.on(net.input, start=start, end=end)
 
 
+def test_partial_backward(net: PretrainedCNN, params: Params, x: np.ndarray) -> None:
+    # What the course calls backward(dout, cache): from block 6 back to what block 5 reads.
+    block4 = reference(params, x)[4]
+    features = pt.tensor("features", dtype="float64", shape=(None, *block4.shape[1:]))
+    six = net.on(features, start=5, end=6)["block6"]
+    dout = np.random.default_rng(2).standard_normal((3, *six.type.shape[1:]))
+    cost = (six * dout).sum()
+    weights = net.layers[5].W
+    run = dlmie.function([features], [cost, *pt.grad(cost, [features, weights])])
+    _, back, dW = run(block4)
+    for place in [(0, 1, 2, 3), (2, 4, 7, 0)]:
+        moved = np.zeros_like(block4)
+        moved[place] = 1e-6
+        slope = (run(block4 + moved)[0] - run(block4 - moved)[0]) / 2e-6
+        assert back[place] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+    assert dW.shape == tuple(weights.type.shape)
+    assert np.abs(dW).max() > 0
+
+
 @pytest.mark.parametrize(("end", "index"), [(0, 1), (4, 2), (8, 5), (9, 6), (10, 3)])
 def test_a_single_filter(
     net: PretrainedCNN, params: Params, x: np.ndarray, end: int, index: int

@@ -10,7 +10,7 @@ from small_networks import Small, photo
 
 from dlmie.errors import DlmieError
 from dlmie.visualize import attribution_methods as methods
-from dlmie.visualize.attribution import METHODS, FlatMapWarning, saliency
+from dlmie.visualize.attribution import METHODS, FlatMapWarning, saliency, saliency_rows
 from dlmie.visualize.evaluation import Evaluator, layer_values
 from dlmie.visualize.faithfulness_curves import faithfulness
 from dlmie.visualize.objectives import unit
@@ -146,6 +146,16 @@ def test_faithfulness_tells_good_maps_from_bad(small: Small) -> None:
     np.testing.assert_allclose(curves.arrays["deletion"][:, 0], curves.arrays["insertion"][:, -1])
     assert set(curves.manifest["results"]["areas"]["deletion"]) == {"occlusion", "flat", "random"}
     assert curves.pixels(60).ndim == 3
+
+
+def test_rows_of_photographs_and_maps(small: Small) -> None:
+    figures = [saliency(small, photo(seed=s), s, method="gradient") for s in (0, 1, 2)]
+    rows = saliency_rows(figures, titles=[128, 3225, 2417])
+    assert rows.columns == 3
+    assert [p.title for p in rows.panels] == ["one", "two", "three", "128", "3225", "2417"]
+    for above, below, figure in zip(rows.panels[:3], rows.panels[3:], figures, strict=True):
+        np.testing.assert_array_equal(above.image, figure.photo)
+        np.testing.assert_array_equal(below.image, figure.arrays["map"])
 
 
 def test_errors(small: Small) -> None:

@@ -13,6 +13,7 @@ from dlmie.data.images import load_image, save_image
 from dlmie.errors import DataError, DlmieError
 from dlmie.visualize.figures import Figure, Panel, beside, colour, stretch, tile
 from dlmie.visualize.manifests import make_manifest, read_manifest
+from dlmie.visualize.sheets import class_samples
 
 
 @pytest.fixture
@@ -101,3 +102,21 @@ def test_layouts() -> None:
     grey = stretch(np.array([[[-2.0], [0.0], [2.0]]]))
     assert grey.ravel().tolist() == [0, 128, 255]
     assert stretch(np.zeros((2, 2, 3))).tolist() == np.full((2, 2, 3), 128).tolist()
+
+
+def test_samples_of_classes() -> None:
+    images = np.stack([np.full((3, 8, 8), 10 * i + 0.4, np.float32) for i in range(20)])
+    labels = np.arange(20) // 5  # four classes of five
+    names = ["cat", "dog", "goose", "iPod"]
+    figure = class_samples(images, labels, names, classes=3, each=4, seed=1)
+    assert figure.columns == 3
+    assert len(figure.panels) == 12
+    titles = [panel.title for panel in figure.panels]
+    assert titles[3:] == [""] * 9
+    for column, name in enumerate(titles[:3]):  # each column is of the class above it
+        shown = {int(panel.image[0, 0, 0]) // 10 for panel in figure.panels[column::3]}
+        assert len(shown) == 4
+        assert {names[labels[i]] for i in shown} == {name}
+    assert class_samples(np.zeros((4, 8, 8, 3)), [0] * 4, names, classes=1, each=2).pixels().ndim
+    with pytest.raises(DlmieError, match="4 classes have 5 images, not 5"):
+        class_samples(images, labels, names, classes=5, each=5)

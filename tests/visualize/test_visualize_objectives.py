@@ -158,6 +158,8 @@ def test_errors_say_what_is_wrong(small: Small) -> None:
         o.unit(small["conv1"], 1)
     with pytest.raises(DlmieError, match="no row 99"):
         o.neuron(small["conv1"], 1, 99, 0)
+    with pytest.raises(DlmieError, match="no row 7: they are 0 to 3 for images of this size"):
+        Evaluator(o.neuron(small["conv2"], 1, 7, 0), 8)
     with pytest.raises(DlmieError, match="no layer of a network"):
         o.unit(small["conv1"] * 2, 1)
     with pytest.raises(DlmieError, match="needs a layer"):
