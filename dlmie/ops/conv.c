@@ -66,22 +66,23 @@ static int check_gradient(const conv_geometry *s, const tensor *g, char *error) 
     return 0;
 }
 
-/* One algorithm: how it computes the three operations; each returns 1 when memory runs out. */
+/* One algorithm: how it computes each operation; all return 1 when memory runs out. */
+typedef int forward_pass(const conv_geometry *s, const real *x, const real *w, const real *bias,
+                         int activation, real *y);
 typedef struct {
-    int (*forward)(const conv_geometry *s, const real *x, const real *w, const real *bias,
-                   int activation, real *y);
+    forward_pass *forward, *pooled; /* pooled: NULL if it cannot */
     int (*input_gradient)(const conv_geometry *s, const real *w, const real *g, real *dx);
     int (*weight_gradient)(const conv_geometry *s, const real *x, const real *g, real *dw);
 } algorithm;
 
-static const algorithm gemm = {KERNEL(conv_gemm_forward), KERNEL(conv_gemm_input_gradient),
+static const algorithm gemm = {KERNEL(conv_gemm_forward), NULL, KERNEL(conv_gemm_input_gradient),
                                KERNEL(conv_gemm_weight_gradient)};
-static const algorithm depthwise = {KERNEL(conv_depthwise_forward),
+static const algorithm depthwise = {KERNEL(conv_depthwise_forward), NULL,
                                     KERNEL(conv_depthwise_input_gradient),
                                     KERNEL(conv_depthwise_weight_gradient)};
 #ifndef DLMIE_DOUBLE
-static const algorithm winograd = {conv_winograd_forward, conv_winograd_input_gradient,
-                                   conv_winograd_weight_gradient};
+static const algorithm winograd = {conv_winograd_forward, conv_winograd_pooled,
+                                   conv_winograd_input_gradient, conv_winograd_weight_gradient};
 
 /* Winograd's tiles pay when the channels fill vectors and the tiles are not mostly beyond the edge:
  * a tile costs 36 products and its transforms, an output 9. */
@@ -120,6 +121,43 @@ EXPORT int KERNEL(conv2d)(KERNEL_ARGUMENTS) {
     const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
     if (algorithm_for(&s, p[P_EXACT] != 0)
             ->forward(&s, x, w, bias, (int)p[P_ACTIVATION], out[0].data))
+        REFUSE("conv2d: out of memory");
+    return 0;
+}
+
+/* conv2d_pooled(x, w, b if has_bias) -> the largest of each 2x2 of activation(x * w + b) */
+EXPORT int KERNEL(conv2d_pooled_shape)(SHAPE_ARGUMENTS) {
+    if (KERNEL(conv2d_shape)(in, out, p, error)) return 1;
+    int64_t *size = out[0].shape + 2;
+    if (size[0] < 2 || size[1] < 2)
+        REFUSE("pooling: a 2x2 window does not fit an input of %lldx%lld", (long long)size[0],
+               (long long)size[1]);
+    size[0] /= 2, size[1] /= 2;
+    return 0;
+}
+
+/* Without an algorithm that pools as it goes: all outputs first. */
+static int convolve_then_pool(const conv_geometry *s, const algorithm *a, const tensor *in,
+                              const int64_t *p, tensor *out, char *error) {
+    static const int64_t windows[] = {2, 2, 2, 2, 0, 0, 0, 0}; /* as pool.c reads them */
+    tensor all = {.ndim = 4, .shape = {s->batch, s->filters, s->out_h, s->out_w}};
+    const scratch memory = take_scratch(count(&all));
+    all.data = memory.data;
+    int failed = !memory.data || a->forward(s, in[0].data, in[1].data, p[P_BIAS] ? in[2].data : NULL,
+                                            (int)p[P_ACTIVATION], memory.data);
+    if (failed) snprintf(error, ERROR_SIZE, "conv2d: out of memory");
+    else failed = KERNEL(max_pool)(&all, out, windows, error);
+    if (memory.data) give_scratch(memory);
+    return failed;
+}
+
+EXPORT int KERNEL(conv2d_pooled)(KERNEL_ARGUMENTS) {
+    conv_geometry s;
+    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    const algorithm *a = algorithm_for(&s, p[P_EXACT] != 0);
+    if (!a->pooled) return convolve_then_pool(&s, a, in, p, out, error);
+    const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
+    if (a->pooled(&s, x, w, bias, (int)p[P_ACTIVATION], out[0].data))
         REFUSE("conv2d: out of memory");
     return 0;
 }

@@ -76,10 +76,15 @@ int KERNEL(conv_depthwise_input_gradient)(const conv_geometry *s, const real *w,
 int KERNEL(conv_depthwise_weight_gradient)(const conv_geometry *s, const real *x, const real *g,
                                            real *dw);
 
-/* conv_winograd.c: float32, 3x3, stride 1, not dilated. */
+/* pool.c */
+EXPORT int KERNEL(max_pool)(KERNEL_ARGUMENTS);
+
+/* conv_winograd.c: float32, 3x3, stride 1, not dilated. `pooled` keeps the largest of each 2x2. */
 #ifndef DLMIE_DOUBLE
 int conv_winograd_forward(const conv_geometry *s, const real *x, const real *w, const real *bias,
                           int activation, real *y);
+int conv_winograd_pooled(const conv_geometry *s, const real *x, const real *w, const real *bias,
+                         int activation, real *y);
 int conv_winograd_input_gradient(const conv_geometry *s, const real *w, const real *g, real *dx);
 int conv_winograd_weight_gradient(const conv_geometry *s, const real *x, const real *g, real *dw);
 #endif

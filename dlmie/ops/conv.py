@@ -251,6 +251,34 @@ class Convolution(_ConvolutionFamily):
         return [*gradients, db] if self.biased else gradients
 
 
+class PooledConvolution(Convolution):
+    """The largest of each 2×2 of ``activation(conv(x, w) + b)``, which itself is never stored.
+
+    Only a rewrite makes it, once all gradients have been taken (:mod:`dlmie.ops.rewrites`).
+    """
+
+    kernel = "conv2d_pooled"
+
+    def output_types(self, *inputs: Variable) -> Sequence[Any]:
+        (whole,) = super().output_types(*inputs)
+        sizes = [None if size is None else size // 2 for size in whole.shape[2:]]
+        return [TensorType(whole.dtype, shape=(*whole.shape[:2], *sizes))]
+
+    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
+        (whole,) = super().output_shapes(node, shapes)
+        return [(*whole[:2], whole[2] // 2, whole[3] // 2)]
+
+    def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
+        super().perform(node, inputs, outputs)
+        y = outputs[0][0]
+        rows, columns = (size // 2 for size in y.shape[2:])
+        windows = y[:, :, : 2 * rows, : 2 * columns].reshape((*y.shape[:2], rows, 2, columns, 2))
+        outputs[0][0] = windows.max(axis=(3, 5))
+
+    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        raise NotImplementedError(f"{self} has no gradient: take it before compiling")
+
+
 class ConvolutionInputGradient(_ConvolutionFamily):
     """(x, w, g) → gradient of a convolution with respect to x; x gives only its shape.
 

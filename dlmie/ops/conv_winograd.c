@@ -199,21 +199,30 @@ static void transform_gradient(const planes *g, const grid *q, int64_t channel, 
     }
 }
 
-/* M -> LANES channels of the output, with bias and activation. */
+/* What becomes of the sums: with `pooled` the largest of each 2x2 is kept (bias and activation do
+ * not change which it is). */
+typedef struct {
+    const real *bias; /* or NULL */
+    int activation, pooled;
+} ending;
+
+static inline vec larger(vec a, vec b) { return choose((b > a) | (b != b), b, a); /* or NaN */ }
+
+/* M -> LANES channels of the output. */
 static void transform_output(const planes *y, const grid *q, int64_t channel, int64_t first,
-                             int64_t tiles, factor m, const real *bias, int activation,
-                             real *strip) {
+                             int64_t tiles, factor m, ending end, real *strip) {
     const int64_t plane = y->height * y->width, count = min64(LANES, y->channels - channel);
+    const int64_t shrink = end.pooled ? 2 : 1, side = OUT / shrink;
     vec start = {0};
-    if (bias) memcpy(&start, bias + channel, (size_t)count * sizeof(real));
-    const vec floor = broadcast(activation == NO_ACTIVATION ? -INFINITY : 0);
-    const vec ceiling = broadcast(activation == RELU6 ? 6 : INFINITY);
+    if (end.bias) memcpy(&start, end.bias + channel, (size_t)count * sizeof(real));
+    const vec floor = broadcast(end.activation == NO_ACTIVATION ? -INFINITY : 0);
+    const vec ceiling = broadcast(end.activation == RELU6 ? 6 : INFINITY);
     for (int64_t done = 0; done < tiles;) {
         const run r = run_at(q, first + done, tiles - done);
         for (int64_t t = 0; t < r.tiles; t++, done++) {
             const real *source = m.data + done * m.row;
-            real *target = strip + t * OUT * LANES;
-            vec half[OUT][SIDE], in[SIDE], out[OUT];
+            real *target = strip + t * side * LANES;
+            vec half[OUT][SIDE], in[SIDE], out[OUT], above[OUT] = {{0}};
             for (int j = 0; j < SIDE; j++) {
                 for (int i = 0; i < SIDE; i++) in[i] = load(source + (i * SIDE + j) * m.plane);
                 output_transform(in, OUT, out);
@@ -221,17 +230,25 @@ static void transform_output(const planes *y, const grid *q, int64_t channel, in
             }
             for (int i = 0; i < OUT; i++) {
                 output_transform(half[i], OUT, out);
-                for (int j = 0; j < OUT; j++) {
+                if (end.pooled && i % 2 == 0) {
+                    memcpy(above, out, sizeof out);
+                    continue;
+                }
+                for (int j = 0; end.pooled && j < OUT / 2; j++)
+                    out[j] = larger(larger(above[2 * j], above[2 * j + 1]),
+                                    larger(out[2 * j], out[2 * j + 1]));
+                for (int j = 0; j < side; j++) {
                     vec v = out[j] + start;
                     v = choose(v < floor, floor, v); /* NaN stays */
                     v = choose(v > ceiling, ceiling, v);
-                    store(target + (i * STRIP + j) * LANES, v);
+                    store(target + (i / shrink * STRIP + j) * LANES, v);
                 }
             }
         }
-        real *rows = y->data + r.image * y->image + channel * plane + r.top * y->width + r.left;
-        const int64_t height = min64(OUT, y->height - r.top);
-        const int64_t width = min64(OUT * r.tiles, y->width - r.left);
+        const int64_t top = r.top / shrink, left = r.left / shrink;
+        real *rows = y->data + r.image * y->image + channel * plane + top * y->width + left;
+        const int64_t height = min64(side, y->height - top);
+        const int64_t width = min64(side * r.tiles, y->width - left);
         for (int64_t i = 0; i < height; i++)
             from_lanes(strip + i * STRIP * LANES, width, rows + i * y->width, plane, count);
     }
@@ -281,8 +298,7 @@ static void transform_filters(const filters *w, int64_t first, int64_t channel, 
 typedef struct {
     planes x, y;
     filters w;
-    const real *bias;
-    int activation;
+    ending end;
     grid q;
 } job;
 
@@ -301,8 +317,7 @@ static void write_panel(const job *s, int64_t panel, int64_t first, int64_t tile
                         real *strip) {
     const int64_t channel = panel * PANEL, end = min64(channel + PANEL, s->y.channels);
     for (int64_t c = channel; c < end; c += LANES)
-        transform_output(&s->y, &s->q, c, first, tiles, offset(m, c - channel), s->bias,
-                         s->activation, strip);
+        transform_output(&s->y, &s->q, c, first, tiles, offset(m, c - channel), s->end, strip);
 }
 
 static int64_t panel_columns(const job *s, int64_t panel) {
@@ -421,24 +436,33 @@ static int convolve(const job *s) {
     return enough && s->x.channels <= 128 ? each_for_itself(s) : together(s);
 }
 
-int conv_winograd_forward(const conv_geometry *s, const real *x, const real *w, const real *bias,
-                          int activation, real *y) {
-    const int64_t plane = s->height * s->width, out = s->out_h * s->out_w;
+static int forward(const conv_geometry *s, const real *x, const real *w, ending end, real *y) {
+    const int64_t shrink = end.pooled ? 2 : 1, plane = s->height * s->width;
+    const int64_t height = s->out_h / shrink, width = s->out_w / shrink, out = height * width;
     const int64_t channels = s->channels / s->groups, outputs = s->filters / s->groups;
     int failed = 0;
     for (int64_t group = 0; group < s->groups && !failed; group++) {
         const job one = {
             .x = {(real *)x + group * channels * plane, x + s->batch * s->channels * plane,
                   channels, s->height, s->width, s->channels * plane},
-            .y = {y + group * outputs * out, NULL, outputs, s->out_h, s->out_w, s->filters * out},
+            .y = {y + group * outputs * out, NULL, outputs, height, width, s->filters * out},
             .w = {w + group * outputs * channels * 9, w + s->filters * channels * 9, outputs,
                   channels * 9, 9, 0},
-            .bias = bias ? bias + group * outputs : NULL,
-            .activation = activation,
+            .end = {end.bias ? end.bias + group * outputs : NULL, end.activation, end.pooled},
             .q = make_grid(s->batch, s->out_h, s->out_w, s->pad_top, s->pad_left)};
         failed = convolve(&one);
     }
     return failed;
+}
+
+int conv_winograd_forward(const conv_geometry *s, const real *x, const real *w, const real *bias,
+                          int activation, real *y) {
+    return forward(s, x, w, (ending){bias, activation, 0}, y);
+}
+
+int conv_winograd_pooled(const conv_geometry *s, const real *x, const real *w, const real *bias,
+                         int activation, real *y) {
+    return forward(s, x, w, (ending){bias, activation, 1}, y);
 }
 
 int conv_winograd_input_gradient(const conv_geometry *s, const real *w, const real *g, real *dx) {

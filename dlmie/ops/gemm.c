@@ -5,8 +5,15 @@
  * OpenMP threads itself: panels of rows or of columns, whichever is longer, a multiple of 16 wide
  * so that the inner kernels of BLAS stay full.  The division depends on the shape and the number
  * of threads only: results repeat from run to run.
+ *
+ * A product of a few rows with a large matrix, as in every step of decoding, is bound by reading
+ * that matrix.  BLAS would first copy it into the order of its inner loop; here tile.h's inner loop
+ * reads it in place.
  */
-#include "kernels.h"
+#include "tile.h"
+
+/* Rows of a below which it is faster to read b as it lies. */
+enum { FEW_ROWS = 12 };
 
 /* Fortran interface: a BLAS may decorate its names (scipy-openblas32 prefixes scipy_). */
 #ifndef BLAS_SYMBOL
@@ -48,8 +55,30 @@ void KERNEL(gemm_serial)(int ta, int tb, int64_t m, int64_t n, int64_t k, real a
 }
 #endif
 
+/* c (m x n) = or += a b for few rows of a, one panel of columns after the other. */
+static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
+                     int64_t ldb, int accumulate, real *c, int64_t ldc) {
+    const int64_t whole = n / LANES * LANES; /* columns in full vectors */
+#pragma omp parallel for schedule(static) if (!inside_parallel() && (double)m * n * k > 5e5)
+    for (int64_t j = 0; j < whole; j += PANEL)
+        for (int64_t i = 0; i < m; i += TILE_ROWS)
+            tile_product(min64(TILE_ROWS, m - i), min64(PANEL, whole - j), k,
+                         (left_factor){a + i * lda, lda, 1}, b + j, ldb, accumulate,
+                         c + i * ldc + j, ldc);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = whole; j < n; j++) {
+            real sum = accumulate ? c[i * ldc + j] : 0;
+            for (int64_t l = 0; l < k; l++) sum += a[i * lda + l] * b[l * ldb + j];
+            c[i * ldc + j] = sum;
+        }
+}
+
 void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
                   int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
+    if (!ta && !tb && alpha == 1 && m <= FEW_ROWS && (beta == 0 || beta == 1)) {
+        few_rows(m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
+        return;
+    }
     const int threads = thread_count();
     /* Below about 30 microseconds of work, waking a thread costs more than it brings. */
     if (threads == 1 || inside_parallel() || (double)m * n * k < 1e6) {

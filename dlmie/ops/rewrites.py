@@ -4,6 +4,8 @@
 * ``fold_scale_and_shift``: ``conv2d(x, w, b) * scale + shift`` with one number a channel (batch
   normalisation at inference) becomes ``conv2d(x, w * scale, b * scale + shift)``.
 * ``fuse_activation``: ReLU and ReLU6 right after a convolution are computed in its own pass.
+* ``fuse_max_pool``: of a convolution that only a 2×2 max pool reads, the largest of each 2×2 is
+  kept as it is computed; the rest is never stored.
 * ``sum_while_masking``: the bias gradient is summed in the pass that masks the gradient.
 """
 
@@ -19,8 +21,9 @@ from pytensor.tensor.elemwise import DimShuffle, Elemwise
 from pytensor.tensor.math import Dot
 
 from dlmie.ops.activation import Activation, ActivationGradient, ChannelSum
-from dlmie.ops.conv import Convolution
+from dlmie.ops.conv import Convolution, PooledConvolution
 from dlmie.ops.matmul import MatMul
+from dlmie.ops.pool import MaxPool
 
 TAG = "dlmie"
 
@@ -50,7 +53,7 @@ def use_dlmie_matmul(fgraph: Any, node: Apply) -> list[Variable] | None:
 def _convolution(fgraph: Any, x: Variable) -> Apply | None:
     """The convolution without activation that makes ``x`` for one reader only, if there is one."""
     node = x.owner
-    if node is None or not isinstance(node.op, Convolution) or node.op.activation is not None:
+    if node is None or type(node.op) is not Convolution or node.op.activation is not None:
         return None
     return node if len(fgraph.clients[x]) == 1 else None
 
@@ -113,6 +116,21 @@ def fuse_activation(fgraph: Any, node: Apply) -> list[Variable] | None:
     return [_with(convolution, convolution.inputs[1], _bias(convolution), kind)]
 
 
+HALVING = MaxPool((2, 2), (2, 2))
+
+
+@node_rewriter([MaxPool])
+def fuse_max_pool(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """``max_pool(conv2d(...), 2)`` → one operation."""
+    (y,) = node.inputs
+    if node.op != HALVING or y.owner is None or type(y.owner.op) is not Convolution:
+        return None
+    if len(fgraph.clients[y]) != 1:
+        return None
+    options = {name: getattr(y.owner.op, name) for name in Convolution.__props__}
+    return [PooledConvolution(**options)(*y.owner.inputs)]
+
+
 @node_rewriter([ChannelSum])
 def sum_while_masking(fgraph: Any, node: Apply) -> dict[Variable, Variable] | None:
     """``channel_sum(activation_gradient(y, g))`` and its argument → one pass over memory."""
@@ -127,6 +145,7 @@ def sum_while_masking(fgraph: Any, node: Apply) -> dict[Variable, Variable] | No
 # waits until canonicalisation has removed readers that only wanted a shape.
 optdb.register("fold_scale_and_shift", in2out(fold_scale_and_shift), TAG, position=0.7)
 optdb.register("fuse_activation", dfs_rewriter(fuse_activation), TAG, position=1.65)
+optdb.register("fuse_max_pool", dfs_rewriter(fuse_max_pool), TAG, position=1.655)
 optdb.register("sum_while_masking", dfs_rewriter(sum_while_masking), TAG, position=1.66)
 # Before PyTensor's own BLAS rewrites, which start at 1.7.
 optdb.register("use_dlmie_matmul", dfs_rewriter(use_dlmie_matmul), TAG, position=1.69)

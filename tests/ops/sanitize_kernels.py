@@ -71,6 +71,19 @@ def convolutions() -> Iterator[Case]:
         yield Case(f"conv {x} {w}", lambda *v, o=options: conv2d(*v, **o), arrays)
 
 
+def pooled_convolutions() -> Iterator[Case]:
+    from dlmie.ops.conv import PooledConvolution
+
+    for x, w, exact in (
+        ((2, 17, 15, 14), (19, 17, 3, 3), False),
+        ((1, 16, 24, 70), (16, 16, 3, 3), False),
+        ((2, 3, 5, 6), (4, 3, 3, 3), True),
+    ):
+        op = PooledConvolution(padding=(1, 1, 1, 1), activation="relu", biased=True, exact=exact)
+        arrays = [normal(*x), normal(*w), normal(w[0])]
+        yield Case(f"pooled conv {x} {w}", op, arrays, gradients=False)
+
+
 def pools() -> Iterator[Case]:
     from dlmie.ops.pool import MaxPoolPick, average_pool, global_average_pool, max_pool
 
@@ -201,7 +214,8 @@ def fused() -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """Name, graph function and inputs of every case; numbers in float64."""
-    for family in (convolutions, pools, sequences, attention, losses, others, fused):
+    families = (convolutions, pooled_convolutions, pools, sequences, attention, losses, others)
+    for family in (*families, fused):
         yield from family()
 
 

@@ -13,6 +13,7 @@ from conv_cases import symbols
 from dlmie.compilation import function
 from dlmie.ops.activation import relu, relu6
 from dlmie.ops.conv import conv2d
+from dlmie.ops.pool import max_pool
 
 
 def names(f: Any) -> list[str]:
@@ -109,6 +110,42 @@ def test_training_masks_and_sums_in_one_pass(arrays: Any) -> None:
     slow = function(inputs, outputs, kernels=False)
     for a, c in zip(f(*arrays[:3]), slow(*arrays[:3]), strict=True):
         np.testing.assert_allclose(a, c, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "dtype"),
+    [
+        ((2, 3, 9, 8), (4, 3, 3, 3), "float64"),
+        ((2, 3, 9, 8), (4, 3, 3, 3), "float32"),
+        ((2, 17, 15, 14), (37, 17, 3, 3), "float32"),  # Winograd, odd sizes
+        ((3, 16, 66, 70), (16, 16, 3, 3), "float32"),  # Winograd, many tiles
+    ],
+)
+@pytest.mark.parametrize("activation", ["relu", "relu6", None])
+def test_a_max_pool_is_fused_and_its_numbers_stay_the_same(
+    activation: Any, x_shape: Any, w_shape: Any, dtype: str
+) -> None:
+    random = np.random.default_rng(0)
+    data = [random.normal(size=shape).astype(dtype) for shape in (x_shape, w_shape, w_shape[:1])]
+    inputs = symbols(*data)
+    y = conv2d(*inputs, padding=1, activation=activation)
+    f = function(inputs, max_pool(y, 2))
+    assert [name.split("{")[0] for name in names(f)] == ["PooledConvolution"]
+    apart = function(inputs, [y, max_pool(y, 2)])
+    assert count(apart, "PooledConvolution") == 0
+    np.testing.assert_array_equal(f(*data), apart(*data)[1])
+    data[0][0, 0, 4, 4] = np.nan
+    np.testing.assert_array_equal(f(*data), apart(*data)[1])
+    assert np.isnan(f(*data)).any()
+
+
+def test_other_pools_and_training_keep_the_convolution_whole(arrays: Any) -> None:
+    inputs = symbols(*arrays[:3])
+    y = relu(conv2d(*inputs, padding=1))
+    for pool in (max_pool(y, 3, 2), max_pool(y, 2, 1), max_pool(y, 2, ceil_mode=True)):
+        assert count(function(inputs, pool), "PooledConvolution") == 0
+    gradient = pytensor.grad((max_pool(y, 2) ** 2).sum(), inputs[1])
+    assert count(function(inputs, gradient), "PooledConvolution") == 0
 
 
 def test_a_users_own_graphs_do_not_change(arrays: Any) -> None:

@@ -107,7 +107,7 @@ def test_sums_are_accurate_and_do_not_depend_on_threads() -> None:
 def test_affine(transpose: tuple[bool, bool]) -> None:
     for dtype in ("float32", "float64"):
         case = Case(lambda x, w, b: [Affine(*transpose)(x, w, b)], [dtype] * 3, [2, 2, 1], 3)
-        for m, k, n in [(1, 1, 1), (5, 3, 17), (70, 90, 110), (3, 0, 4)]:
+        for m, k, n in [(1, 1, 1), (5, 3, 17), (11, 40, 150), (70, 90, 110), (3, 0, 4)]:
             random = np.random.default_rng(0)
             arrays = [random.normal(size=s) for s in [(m, k), (k, n), (n,)]]
             for i in (0, 1):
