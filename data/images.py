@@ -392,26 +392,29 @@ def _resize_rows(values: np.ndarray, height: int) -> np.ndarray:
 def _resize_weights(before: int, after: int) -> Any:
     """Give what scikit-image's resize does along one axis, as a sparse matrix (after, before).
 
-    Resizing is linear, and each output depends on few neighbouring inputs.  So its weights are the
-    answers to combs of unit impulses, set so far apart that no output sees two of them.  Applied as
-    a matrix it filters only where an output is wanted: 20 times as fast for large photographs.
+    A Gaussian, then interpolation between the two nearest pixels, both mirrored at the ends.
+    Applied as a matrix it filters only where an output is wanted: 20 times as fast for large
+    photographs.
     """
     from scipy.sparse import csr_array
-    from skimage.transform import resize
 
     deviation = max(0.0, (before / after - 1) / 2)  # of scikit-image's anti-aliasing
-    reach = int(4 * deviation + 0.5) + 1
-    step = min(before, 2 * reach + 2)
-    probes = np.zeros((before, step))
-    probes[np.arange(before), np.arange(before) % step] = 1
-    answers = resize(
-        probes, (after, step), order=1, mode="reflect", anti_aliasing=True, preserve_range=True
-    )
-    centre = np.floor((np.arange(after) + 0.5) * before / after - 0.5).astype(np.int64)
-    columns = np.clip(centre - reach, 0, before - step)[:, None] + np.arange(step)
-    values = np.take_along_axis(answers, columns % step, axis=1)
-    ends = np.arange(0, after * step + 1, step)
-    return csr_array((values.ravel(), columns.ravel(), ends), shape=(after, before))
+    reach = int(4 * deviation + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    gauss = np.exp(-0.5 / deviation**2 * offsets**2) if reach else np.ones(1)
+    gauss /= gauss.sum()
+    place = (np.arange(after) + 0.5) * before / after - 0.5
+    left = np.floor(place).astype(np.int64)[:, None]
+    share = place[:, None] - left
+    values = np.zeros((after, 2 * reach + 2))
+    values[:, :-1] += (1 - share) * gauss
+    values[:, 1:] += share * gauss
+    period = max(1, 2 * (before - 1))
+    columns = (left + np.arange(-reach, reach + 2)) % period
+    columns = np.minimum(columns, period - columns)
+    rows = np.broadcast_to(np.arange(after)[:, None], columns.shape)
+    # Weights that fall on the same pixel are added up.
+    return csr_array((values.ravel(), (rows.ravel(), columns.ravel())), shape=(after, before))
 
 
 def _decode(file: Any, name: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -281,6 +282,15 @@ class TestResize:
         values = np.random.default_rng(before).random((before, 3))
         expected = resize(values, (after, 3), order=1, anti_aliasing=True)
         np.testing.assert_allclose(images._resize_rows(values, after), expected, rtol=0, atol=1e-12)
+
+    def test_a_very_long_strip_needs_no_more_than_its_own_memory(self) -> None:
+        image = np.arange(40_000 * 3).reshape(40_000, 1, 3).astype(np.uint8)
+        tracemalloc.start()
+        result = resize_image(image, 16)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert result.shape == (16, 16, 3)
+        assert peak < 100e6
 
     def test_strips_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
         image = pixels(70, 90)
