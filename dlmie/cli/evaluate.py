@@ -58,7 +58,8 @@ def command(
 
     MODELS are run folders, model files or names of captioners that come with dlmie. Captions run
     free and are compared with all references as people wrote them; the protocol line says what
-    makes the numbers comparable.
+    makes the numbers comparable. Where the data say what is where, as scenes do, and MODEL
+    attends, the pointing score tells how much attention rests on a thing when it is named.
     """
     if output is not None and export is None:
         raise click.UsageError("--output says where --export coco goes: give both")
@@ -141,6 +142,7 @@ def _side_by_side(names: list[str], scores: list[Any]) -> str:
         for name, result in zip(names, scores, strict=True)
     ]
     lines = [table(("", *_COLUMNS), rows)]
+    lines += [f"{n}: {s.pointing}" for n, s in zip(names, scores, strict=True) if s.pointing]
     protocols = {result.protocol_line for result in scores}
     if len(protocols) == 1:
         return "\n".join([*lines, protocols.pop()])

@@ -147,6 +147,12 @@ class TestReport:
             assert len(item["references"]) == 5
         assert not list(path.parent.glob("*.part"))
 
+    def test_side_by_side_tells_where_they_looked(self, attending: Path, invoke: Any) -> None:
+        result = invoke("evaluate", attending, attending, "--quiet", *SHORT)
+        lines = [line for line in result.stdout.splitlines() if ": pointing" in line]
+        assert len(lines) == 2
+        assert lines[0].startswith(f"{attending}: pointing")
+
     def test_gallery_of_some(self, attending: Path, tmp_path: Path, invoke: Any) -> None:
         path = tmp_path / "report.html"
         invoke("report", attending, "-o", path, "--gallery", 3, "--extremes", 1, *SHORT)

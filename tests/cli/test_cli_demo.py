@@ -26,6 +26,13 @@ def test_a_small_demo(tmp_path: Path, invoke: Any) -> None:
     assert len(document["examples"]) == 12
     with PIL.Image.open(tmp_path / "captions.png") as sheet:
         assert sheet.width > 800
+    assert {"pointing", "pointing_chance"} <= set(document)
+    assert "Learning curves" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert len(document["photographs"]) == 5
+    for row in document["photographs"]:
+        assert row["caption"]
+        assert Path(row["figure"]).is_file()
+    assert len(list((tmp_path / "attention").glob("test-*.png"))) == 3
     again = invoke(*words)  # finished: only shows it again
     assert again.exit_code == 0, again.output
     assert "captions.png" in again.stdout
@@ -39,6 +46,7 @@ def test_the_demo_learns_to_look(tmp_path: Path, invoke: Any) -> None:
     document = json.loads(result.stdout)
     assert document["bleu_4"] > 0.35
     assert document["cider_d"] > 1.4
+    assert document["pointing"] > 1.5 * document["pointing_chance"]
 
 
 def test_ctrl_c_saves_and_names_the_way_on(scenes: Path, tmp_path: Path, invoke: Any) -> None:
