@@ -41,15 +41,16 @@ function drawAttention(canvas, item, word) {
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(width, height);
   const across = between(width, columns);
-  between(height, rows).forEach(([top, bottom, down], y) => {
-    across.forEach(([left, right, along], x) => {
+  let at = 0;
+  for (const [top, bottom, down] of between(height, rows)) {
+    for (const [left, right, along] of across) {
       const above = alpha[top * columns + left] * (1 - along) + alpha[top * columns + right] * along;
       const below = alpha[bottom * columns + left] * (1 - along) + alpha[bottom * columns + right] * along;
       const color = 3 * Math.round(above * (1 - down) + below * down);
-      const at = 4 * (y * width + x);
-      pixels.data.set([ramp[color], ramp[color + 1], ramp[color + 2], OPACITY], at);
-    });
-  });
+      for (let i = 0; i < 3; i++) pixels.data[at++] = ramp[color + i];
+      pixels.data[at++] = OPACITY;
+    }
+  }
   context.putImageData(pixels, 0, 0);
 }
 
@@ -63,6 +64,7 @@ function makeCard(item) {
   const image = element("img");
   image.src = `data:image/jpeg;base64,${item.photo}`;
   image.alt = item.words.join(" ");
+  image.decoding = "async";
   [image.width, image.height] = item.size;
   photo.append(image);
   const text = element("div");

@@ -22,6 +22,7 @@ from dlmie.layers.noise import Noise
 from dlmie.models.caption_rnn import CaptionRNN
 from dlmie.models.show_attend_tell import ShowAttendTell
 from dlmie.models.show_tell import ShowTell
+from dlmie.models.vgg import VGG16
 from dlmie.steps import TrainingStep
 
 VOCABULARY = Vocabulary.build([list("abcdefg")], min_count=1)  # 11 words
@@ -341,6 +342,17 @@ def test_annotations_may_be_a_symbolic_layer_of_known_shape() -> None:
         ShowTell(pt.tensor("x", dtype="float32", shape=(None, 4, None, 3)), VOCABULARY)
     with pytest.raises(DlmieError, match=r"attention needs a grid of annotations"):
         ShowAttendTell((4,), VOCABULARY)
+
+
+def test_attends_to_conv5_3_of_vgg() -> None:
+    vgg = VGG16(top=False)  # random weights: shapes are what counts
+    model = ShowAttendTell(vgg["conv5_3"], VOCABULARY, words=6, hidden=5, attention=7)
+    assert model.annotation_shape == (512, 14, 14)
+    assert (model.encoder, model.layer) == (vgg, "conv5_3")
+    grid = np.random.default_rng(0).standard_normal((2, 512, 14, 14)).astype(np.float32)
+    for said in Decoding(beam=2, max_length=3)(*model.decoder.begin(grid)):
+        assert said[0].alphas is not None
+        assert said[0].alphas.shape[1:] == (14, 14)
 
 
 def test_gradients_reach_every_parameter(model: ShowAttendTell) -> None:
