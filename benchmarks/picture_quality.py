@@ -1,6 +1,6 @@
 """The numbers that docs/pictures.md states about pictures, measured.
 
-    python -m benchmarks.picture_quality [classes fooling completeness deletion]
+    python -m benchmarks.picture_quality [classes fooling sentences inversion completeness deletion]
         [--squeezenet FILE] [--photos FOLDER] [--write docs/pictures.md]
 
 EfficientNet-Lite0 on twenty photographs: those that scikit-image carries, whole and in parts, or
@@ -18,10 +18,11 @@ import numpy as np
 from skimage import data
 from tqdm import tqdm
 
+import dlmie
 from dlmie.data.images import find_images, load_image
 from dlmie.models import EfficientNetLite0, SqueezeNet
 from dlmie.network import Network
-from dlmie.visualize import faithfulness, fool, saliency, visualize
+from dlmie.visualize import faithfulness, fool, invert, saliency, visualize
 from dlmie.visualize.attribution import METHODS
 from dlmie.visualize.evaluation import probabilities
 from dlmie.visualize.objectives import unit
@@ -33,6 +34,20 @@ CLASSES = (
     *("flamingo", "tiger", "bee", "monarch butterfly", "goldfish", "strawberry"),
     *("volcano", "pineapple", "jellyfish", "peacock", "lemon", "ladybug"),
 )
+WHOLE = (data.chelsea, data.astronaut, data.coffee, data.rocket)
+SENTENCES = (
+    "a man is riding a bike",
+    "a dog is running through the grass",
+    "two children are playing in the water",
+    "a man in a red shirt is climbing a rock",
+    "a brown dog is jumping over a fence",
+    "a woman is sitting on a bench",
+    "a boy is playing with a soccer ball",
+    "a group of people are standing in the snow",
+    "a surfer is riding a wave",
+    "a black dog is swimming in the water",
+)
+LAYERS = ("block0", "block3", "block6", "block9", "block12", "block15")
 SHIFT, SCALE = 8, 0.1  # pixels, and as a share: how far the class images are moved and resized
 PHOTOS = 20
 
@@ -92,6 +107,38 @@ class Measure:
         head = ["method", "fooled", "steps: mean (most)", "largest change", "mean RMS change"]
         return table(head, rows)
 
+    def sentences(self) -> str:
+        """Photographs changed within 8 grey levels until the shipped captioner says a sentence."""
+        captioner = dlmie.load("flickr8k")
+        photos = [photo() for photo in WHOLE]
+        rows, found = [], []
+        for number, sentence in enumerate(tqdm(SENTENCES, "sentences")):
+            made = fool(captioner, photos[number % len(photos)], sentence, steps=100)
+            one = made.manifest["results"]
+            found.append(one)
+            change = f"{one['largest_change']:.0f} / {one['rms_change']:.2f}"
+            rows.append([one["from"], sentence, "yes" if one["fooled"] else one["said"],
+                         str(one["steps"]), change])  # fmt: skip
+        head = ["caption before", "sentence wanted", "said", "steps", "largest / RMS change"]
+        success = sum(one["fooled"] for one in found)
+        mean = np.mean([one["rms_change"] for one in found])
+        most = max(one["largest_change"] for one in found)
+        text = (
+            f"\n{success} of {len(found)} are said; the mean RMS change is {mean:.2f} gray levels, "
+        )
+        return table(head, rows) + text + f"the largest change {most:.0f}.\n"
+
+    def inversion(self) -> str:
+        """Relative errors of inversions with the default settings, from shallow to deep."""
+        rows = []
+        for layer in tqdm(LAYERS, "inversion"):
+            errors = [
+                invert(self.net[layer], photo()).manifest["results"]["errors"][0]
+                for photo in (data.chelsea, data.coffee)
+            ]
+            rows.append([f"`{layer}`", *(f"{error:.4f}" for error in errors)])
+        return table(["layer", "cat", "coffee"], rows)
+
     def completeness(self) -> str:
         """How far integrated gradients are from summing to the rise of the class's score."""
         found = [
@@ -128,7 +175,8 @@ def photographs(folder: Path | None) -> Iterator[np.ndarray]:
     if folder is not None:
         yield from (load_image(path) for path in find_images([folder])[:PHOTOS])
         return
-    for photo in (data.chelsea(), data.astronaut(), data.coffee(), data.rocket()):
+    for photograph in WHOLE:
+        photo = photograph()
         yield photo
         rows, columns = (3 * side // 4 for side in photo.shape[:2])
         yield from (photo[:rows, :columns], photo[:rows, -columns:])
@@ -165,7 +213,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    names = ("classes", "fooling", "completeness", "deletion")
+    names = ("classes", "fooling", "sentences", "inversion", "completeness", "deletion")
     parser = argparse.ArgumentParser(description="Measure pictures.")
     parser.add_argument("names", nargs="*", choices=[*names, []], help="All of them by default.")
     parser.add_argument("--squeezenet", type=Path, help="Weights of SqueezeNet 1.1.")
