@@ -18,6 +18,7 @@ from dlmie.visualize.pixels import pixel_size, valid_range
 from dlmie.visualize.subjects import read_image
 
 METHODS = ("pgd", "fgsm", "step", "margin")
+BOUNDED = ("pgd", "fgsm")
 NORMS = ("linf", "l2")
 
 
@@ -57,8 +58,8 @@ def fool(
     norm : "linf" or "l2"
         How ``pgd`` and ``fgsm`` measure their budget.
     budget : float, optional
-        The largest change, in grey levels of 0..255: of any value for "linf" (default 8), the root
-        of the mean square for "l2" (default 4).
+        The largest change, in grey levels of 0..255: of any value for "linf" (default 8; as saved,
+        a whole number), the root of the mean square for "l2" (default 4).
     confidence : float
         Stop when the class has this probability; a sentence, when a beam search finds it.
     steps : int
@@ -98,6 +99,10 @@ def fool(
     network = goal.network
     _, x = read_image(network, image)
     limit = budget if budget is not None else (8.0 if norm == "linf" else 4.0)
+    if norm == "linf" and limit < 1 and method in BOUNDED:
+        raise DlmieError(
+            f"budget {limit:g}: a saved picture changes by whole grey levels, by 1 at least"
+        )
     attack = _Attack(goal, x, limit, norm, method, rate)
     wanted = np.unique(np.linspace(0, steps, frames).round().astype(int)) if frames else ()
     run = attack.run(1 if method == "fgsm" else steps, tuple(wanted), progress)
@@ -201,14 +206,16 @@ class _Attack:
 
     def _project(self, image: np.ndarray, gradient: np.ndarray, step: int) -> np.ndarray:
         """Back to within the budget, and within black and white."""
-        if self.method in ("step", "margin"):
+        if self.method not in BOUNDED:
             return image
         change = (image - self.x) / self.level
         if self.norm == "linf":
-            change = np.clip(change, -self.budget, self.budget)
+            most = np.floor(self.budget)  # so that rounding when it is saved adds nothing
+            change = np.clip(change, -most, most)
         else:
             rms = float(np.sqrt(np.mean(np.square(change, dtype=np.float64))))
-            change = change * min(1.0, self.budget / max(rms, 1e-12))
+            most = np.sqrt(max(self.budget**2 - 1 / 12, 0))  # rounding adds a variance of 1/12
+            change = change * min(1.0, most / max(rms, 1e-12))
         low, high = valid_range(self.network.preprocessing, self.x.dtype.name)
         result: np.ndarray = np.clip(self.x + change * self.level, low, high).astype(self.x.dtype)
         return result

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
 from dlmie.data.images import deprocess
 from dlmie.errors import DlmieError
-from dlmie.network import Network, suggest
+from dlmie.network import Network
 from dlmie.visualize.ascent import ascend
 from dlmie.visualize.evaluation import objective_values, probabilities
 from dlmie.visualize.figures import Figure, Panel, tile
@@ -17,10 +19,10 @@ from dlmie.visualize.manifests import make_manifest
 from dlmie.visualize.objectives import Objective
 from dlmie.visualize.pixels import Size, as_pair, to_network, valid_range
 from dlmie.visualize.presets import (
-    PRESETS,
     Recipe,
     begin,
     complete,
+    find_recipe,
     make_regularizers,
     make_rule,
     make_transforms,
@@ -32,7 +34,7 @@ def visualize(
     objective: Objective,
     *,
     size: Size = 224,
-    preset: str = "fourier",
+    preset: str | Mapping[str, Any] = "fourier",
     steps: int | None = None,
     rate: float | None = None,
     jitter: int | None = None,
@@ -57,11 +59,11 @@ def visualize(
         classes or channels, it makes an image of each.
     size : int or (rows, columns)
         Pixels.
-    preset : str
+    preset : str or mapping
         "fourier": a spectrum with decorrelated colours under random shifts, sizes, turns (Olah et
         al. 2017) and noise; "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1), whose
         faint images are shown with stretched contrast; "cs231n" and "tiny-imagenet": the course's
-        settings.
+        settings.  Or the fields of a :class:`~dlmie.visualize.presets.Recipe`, as manifests hold.
     steps, rate, jitter, scale, rotate, noise, blur, blur_every, decay : optional
         In place of the preset's: number and length of steps; random shifts in pixels, sizes
         (``1 ± scale``), turns (± degrees) and noise (grey levels); Gaussian blur of so many pixels
@@ -92,8 +94,6 @@ def visualize(
     --------
     >>> visualize(unit(net["logits"], "flamingo")).save("flamingo.png")       # doctest: +SKIP
     """
-    if preset not in PRESETS:
-        raise DlmieError(f"there is no preset {preset!r}{suggest(preset, PRESETS)}")
     changes = {
         "steps": steps,
         "rate": rate,
@@ -106,7 +106,7 @@ def visualize(
         "decay": decay,
     }
     given = {name: value for name, value in changes.items() if value is not None}
-    recipe = replace(PRESETS[preset], **given)  # type: ignore[arg-type]
+    recipe = replace(find_recipe(preset), **given)
     if octaves < 1:
         raise DlmieError(f"octaves must be at least 1, not {octaves}")
     network = objective.network
@@ -124,8 +124,7 @@ def visualize(
     arguments = {
         "objective": objective.to_json(),
         "size": list(as_pair(size)),
-        "preset": preset,
-        **changes,
+        "preset": asdict(recipe),  # not its name: presets of a later version may differ
         "octaves": octaves,
         "batch": batch,
         "frames": frames,

@@ -6,12 +6,14 @@ have another unit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from dlmie.network import Network
+from dlmie.errors import DlmieError
+from dlmie.network import Network, suggest
 from dlmie.visualize import objectives
 from dlmie.visualize.objectives import Objective
 from dlmie.visualize.parameterisations import Fourier, Parameterisation, Pixels
@@ -100,6 +102,24 @@ PRESETS = {
     # does this Gaussian.
     "tiny-imagenet": Recipe(100, "normal", "plain", 1e4, sigma=1.0, jitter=4, blur=0.36, l2=1e-6),
 }
+
+
+def find_recipe(preset: str | Mapping[str, Any]) -> Recipe:
+    """The recipe of a name in :data:`PRESETS`, or of its fields.
+
+    Raises
+    ------
+    DlmieError
+        There is none of that name, or a field is not known.
+    """
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise DlmieError(f"there is no preset {preset!r}{suggest(preset, PRESETS)}")
+        return PRESETS[preset]
+    try:
+        return Recipe(**preset)
+    except TypeError as error:
+        raise DlmieError(f"these are no settings of a picture from noise: {error}") from None
 
 
 def begin(

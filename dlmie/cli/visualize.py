@@ -15,7 +15,6 @@ from dlmie.cli.pictures import (
     one_line_warnings,
     output_path,
     picture_options,
-    target_of,
     write_picture,
 )
 
@@ -32,6 +31,13 @@ TARGET = "dlmie.visualize.class_images:visualize"
 @captioner_option("for an image of which it says --target")
 @click.option("--layer", help="Not a class: a channel, or the energy, of this layer.")
 @click.option("--channel", type=whole(0), help="Of the layer.  [default: its energy]")
+@click.option(
+    "--place",
+    nargs=2,
+    type=whole(0),
+    metavar="ROW COLUMN",
+    help="Of the channel: one neuron.  [default: all places]",
+)
 @click.option("--size", type=whole(16), default=224, show_default=True, help="Pixels.")
 @options_of(
     TARGET,
@@ -51,6 +57,7 @@ TARGET = "dlmie.visualize.class_images:visualize"
         jitter=("Random shifts in pixels.", whole(0)),
         scale=("Random sizes, 1 ± this.", real(0, 0.9)),
         rotate=("Random turns, in degrees.", real(0)),
+        noise=("Random noise, in gray levels.", real(0)),
         blur=("Gaussian blur in pixels …", real(0)),
         blur_every=("… every so many steps.", whole(1)),
         decay=("L2 decay per step.", real(0, 1)),
@@ -66,6 +73,7 @@ def command(
     captioner: str | None,
     layer: str | None,
     channel: int | None,
+    place: tuple[int, int] | None,
     size: int,
     output: str | None,
     figure: str | None,
@@ -76,33 +84,25 @@ def command(
 ) -> None:
     """Make the image that a class, a channel or a layer answers to most, or of which a
     captioner says a sentence, from noise."""
-    from dlmie.visualize import objectives
     from dlmie.visualize.class_images import visualize
-    from dlmie.visualize.subjects import class_index
 
     path = output_path(output, None, "visualize")
     if channel is not None and layer is None:
         raise click.UsageError("--channel needs --layer")
+    if place is not None and channel is None:
+        raise click.UsageError("--place needs --channel")
     if captioner is not None and layer is not None:
         raise click.UsageError("--layer does not go with --captioner")
-    network = load_model(captioner, encoder, encoder_weights)
-    if captioner is not None:
-        objective = objectives.says(network, target)
-    elif layer is None:
-        named = target_of(target)
-        assert named is not None
-        objective = objectives.unit(network["logits"], class_index(network, named))
-    elif channel is None:
-        objective = objectives.energy(network[layer])
-    elif network[layer].type.ndim == 2:
-        objective = objectives.unit(network[layer], channel)
+    model = load_model(captioner, encoder, encoder_weights)
+    if layer is None:
+        objective = _spoken(model, target, captioner is not None)
     else:
-        objective = objectives.channel(network[layer], channel)
+        objective = _seen(model[layer], channel, place)
     with one_line_warnings(console):
         result = visualize(
             objective,
             size=size,
-            frames=24 if animation else 0,
+            frames=24 if animation else 5 if figure else 0,
             seed=console.seed,
             progress=console.progress,
             **options,
@@ -112,3 +112,26 @@ def command(
     if found["probabilities"]:
         text += f" {found['probabilities'][0]:.1%}"
     write_picture(console, result, path, figure=figure, animation=animation, text=text)
+
+
+def _spoken(model: Any, target: str, sentence: bool) -> Any:
+    """The objective of a class, or of a captioner's sentence."""
+    from dlmie.visualize import objectives
+    from dlmie.visualize.subjects import class_index
+
+    if sentence:
+        return objectives.says(model, target)
+    return objectives.unit(model["logits"], class_index(model, target))
+
+
+def _seen(layer: Any, channel: int | None, place: tuple[int, int] | None) -> Any:
+    """The objective of a layer, a channel, or one of its neurons."""
+    from dlmie.visualize import objectives
+
+    if channel is None:
+        return objectives.energy(layer)
+    if place is not None:
+        return objectives.neuron(layer, channel, *place)
+    if layer.type.ndim == 2:
+        return objectives.unit(layer, channel)
+    return objectives.channel(layer, channel)

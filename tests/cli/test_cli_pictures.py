@@ -62,7 +62,11 @@ def test_the_other_pictures(run: Run, cat: Path) -> None:
     told = run("visualize", "--target", 292, "--size", 64, "--steps", 2, "-o", out)
     assert told["labels"] == ["tiger"]
     assert load_image(out).shape == (64, 64, 3)
-    run("visualize", "--layer", "block4", "--channel", 3, "--size", 64, "--steps", 2, "-o", out)
+    run(
+        *("visualize", "--layer", "block4", "--channel", 3, "--place", 2, 1),
+        *("--size", 64, "--steps", 2, "--figure", cat.with_name("way.svg"), "-o", out),
+    )
+    assert "Iteration 1 / 2" in cat.with_name("way.svg").read_text()
     told = run("invert", cat, "--layer", "stem", "--steps", 2, "-o", out)
     assert told["layer"] == "stem"
     moving = cat.with_name("zoom.gif")
@@ -84,6 +88,10 @@ def test_misuse_and_mistakes_are_one_line(fails: Any, cat: Path) -> None:
     assert "no such file" in fails("dream", cat.with_name("nothing.png"))
     assert "must end in .png" in fails("dream", cat, "-o", "dream.tif", code=2)
     assert "--channel needs --layer" in fails("visualize", "--channel", 3, code=2)
+    assert "--place needs --channel" in fails("visualize", "--place", 3, 3, code=2)
+    assert "no row 70" in fails("visualize", "--layer", "block4", "--channel", 3, "--place", 70, 1)
+    assert "did you mean 'block4'" in fails("visualize", "--layer", "blok4")
+    assert "at least" in fails("visualize", "--size", 16)
     assert "did you mean" in fails("saliency", cat, "--method", "smoth")
     assert "no such manifest" in fails("redo", cat.with_name("nothing.json"))
     assert "--encoder-weights" in fails("saliency", cat, "--encoder", "vgg16", code=2)
