@@ -133,10 +133,13 @@ def names_in(path: Path) -> list[str]:
     Raises
     ------
     DataError
-        If it cannot be read.
+        If it cannot be read or lists nothing.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: this list of images cannot be read ({error})") from None
-    return [line.strip() for line in lines if line.strip()]
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"{path}: this list of images is empty")
+    return names

@@ -373,7 +373,7 @@ def _make_model(settings: dict[str, Any], annotations: Any, data: Any, seed: int
         make = hub.captioner_class(settings["model"])
         return make(annotations, data.vocabulary, seed=seed, **settings["config"])
     trained = hub.load(settings["start"]).model
-    trained.vocabulary.check_matches(data.vocabulary, str(settings["start"]))
+    trained.vocabulary.check_matches(data.vocabulary, str(data.path))
     config = {**trained.config, **settings["config"], "seed": seed}
     with init.nothing_drawn():
         model = type(trained)(annotations, data.vocabulary, **config)

@@ -71,7 +71,7 @@ def words(command: str) -> list[str]:
 def make_world(folder: Path) -> None:
     """Files under the names that the documentation uses, tiny, so that its commands run fast.
 
-    A Flickr8k of 36 drawn scenes, three photographs of scikit-image, captions to be scored.
+    A Flickr8k of 20 drawn scenes, three photographs of scikit-image, captions to be scored.
     """
     import json
 
@@ -85,7 +85,7 @@ def make_world(folder: Path) -> None:
     lines: list[str] = []
     lists: dict[str, list[str]] = {}
     references: dict[str, list[str]] = {}
-    for record in scene_records({"train": 24, "dev": 6, "test": 6}, size=64):
+    for record in scene_records({"train": 12, "dev": 4, "test": 4}, size=64):
         name = f"{record.name}.jpg"
         save_image(images / name, record.image())
         lines += [f"{name}#{k}\t{text}" for k, text in enumerate(record.captions)]
