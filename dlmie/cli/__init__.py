@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -140,7 +141,8 @@ def _path(ctx: click.Context | None) -> str:
 
 def _os_error(error: OSError) -> str:
     if error.filename is None:
-        return str(error)
+        full = error.errno == errno.ENOSPC
+        return "the disk is full: free some space" if full else str(error)
     return f"{error.filename}: {error.strerror}"
 
 
