@@ -63,8 +63,7 @@ def function(
     CompilerError
         No C compiler; the message says how to install one.
     """
-    if not pytensor.config.cxx:
-        raise CompilerError(library.NO_COMPILER)
+    need_compiler()
     cache_folder()
     if kernels is None:
         kernels = os.environ.get("DLMIE_KERNELS", "1") != "0"
@@ -86,6 +85,12 @@ def function(
             )
     finally:
         use_kernels.reset(token)
+
+
+def need_compiler() -> None:
+    """Raise CompilerError where nothing can be compiled: at once, not after a long preparation."""
+    if not pytensor.config.cxx:
+        raise CompilerError(library.NO_COMPILER)
 
 
 def _patiently(compile: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

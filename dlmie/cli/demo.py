@@ -45,8 +45,10 @@ def command(console: Console, to: str | None, epochs: int | None, **counts: int)
     start = time.monotonic()
     say = _numbered(console)
 
+    from dlmie.compilation import need_compiler
     from dlmie.data.scenes import prepare_scenes
 
+    need_compiler()
     say(f"drawing {counts['train']:,} scenes to learn from, and others to test with")
     data = prepare_scenes(
         folder / "scenes.h5", seed=console.seed, progress=console.progress, **counts

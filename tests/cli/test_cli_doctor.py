@@ -82,6 +82,12 @@ class TestNoCompiler:
         assert "no C/C++ compiler found" in done.stderr
         assert "dlmie doctor" in done.stderr
 
+    def test_the_demo_says_so_before_it_draws(self, tmp_path: Path) -> None:
+        done = dlmie("demo", "--to", str(tmp_path / "demo"), PYTENSOR_FLAGS="cxx=")
+        assert done.returncode == 1
+        assert "no C/C++ compiler found" in done.stderr
+        assert not (tmp_path / "demo").exists()
+
     def test_what_needs_none_works(self, tmp_path: Path) -> None:
         for name in ("said.txt", "meant.txt"):
             (tmp_path / name).write_text("a dog runs over there\n")
