@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.encoders import _compare, _images, _Lite0, _stack
+from benchmarks.encoders import Case, _images, _Lite0, _row, _stack
 from dlmie.models import VGG16, EfficientNetLite0
 from dlmie.visualize import ascend
 from dlmie.visualize.objectives import Objective, channel, unit
@@ -23,10 +24,8 @@ from dlmie.visualize.rules import Gradient
 LENGTH = 2.0  # of a step
 
 
-def _step_beside(
-    name: str, objective: Objective, module: nn.Module, unit: int, goal: float, compiled: bool
-) -> dict[str, Any]:
-    """Race one step on one image of 224 × 224 towards unit ``unit`` of what ``module`` gives."""
+def _step(objective: Objective, module: nn.Module, unit: int) -> Case:
+    """A step on one image of 224 × 224 towards the mean of one unit of what ``module`` gives."""
     x = _images(1)
     low, high = (torch.tensor(a) for a in valid_range(objective.network.preprocessing))
     rule = Gradient(LENGTH)
@@ -43,25 +42,24 @@ def _step_beside(
         run = ascend(objective, x, steps=1, rule=rule)
         return [run.values[0], run.images]
 
-    module = module.eval().requires_grad_(False)
-    return _compare(name, ours, module, x, theirs, goal=goal, compiled=compiled)
+    return Case(ours, module.eval().requires_grad_(False), x, theirs)
 
 
-def vgg16_ascent_step(compile: bool = False) -> dict[str, Any]:
-    """Towards a channel of conv5_3 of VGG-16 (random weights)."""
+def vgg16() -> Case:
+    """Towards a channel of conv5_3 of VGG-16 (random weights), before its ReLU."""
     net = VGG16(top=False)
-    before_relu = _stack(net)[:29]
-    objective = channel(net["conv5_3"], 17)
-    return _step_beside("vgg16_ascent_step", objective, before_relu, 17, 1.5, compile)
+    return _step(channel(net["conv5_3"], 17), _stack(net)[:29], 17)
 
 
-def efficientnet_lite0_ascent_step(compile: bool = False) -> dict[str, Any]:
+def lite0() -> Case:
     """Towards a class of EfficientNet-Lite0."""
-    objective = unit(EfficientNetLite0()["logits"], 130)
-    return _step_beside("efficientnet_lite0_ascent_step", objective, _Lite0(), 130, 1.0, compile)
+    return _step(unit(EfficientNetLite0()["logits"], 130), _Lite0(), 130)
 
 
-ROWS = {row.__name__: row for row in (vgg16_ascent_step, efficientnet_lite0_ascent_step)}
+ROWS = {
+    name: partial(_row, name, case)
+    for name, case in (("vgg16_ascent_step", vgg16), ("efficientnet_lite0_ascent_step", lite0))
+}
 
 
 def main() -> None:
