@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -26,7 +27,11 @@ from skimage import data
 
 from dlmie.cli import main as dlmie
 from dlmie.data.images import load_image, resize_image, save_image
+from dlmie.models import EfficientNetLite0
+from dlmie.visualize import Figure, saliency
+from dlmie.visualize import faithfulness as curves
 from dlmie.visualize.figures import Panel, draw
+from dlmie.visualize.manifests import read_manifest
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 LARGEST = 150_000  # bytes of a picture
@@ -35,17 +40,14 @@ METHODS = (
     *("gradient", "gradient-input", "smooth", "smooth-squared", "smooth-variance", "integrated"),
     *("guided", "deconvnet", "grad-cam", "grad-cam++", "guided-grad-cam", "occlusion"),
 )
-CLASSES = (
-    *("flamingo", "tiger", "bee", "monarch butterfly", "goldfish", "strawberry"),
-    *("volcano", "pineapple", "jellyfish", "peacock", "lemon", "ladybug"),
-)
+CLASSES = ("flamingo", "tiger", "goldfish", "strawberry", "peacock", "jellyfish")
 PRESETS = ("fourier", "yosinski-1", "yosinski-2", "yosinski-3", "yosinski-4", "cs231n")
 #: Added to the commands of each verb for ``--small``.
 SMALL = {
     "saliency": "--samples 2 --steps 4 --stride 64",
     "fool": "--steps 4",
     "visualize": "--steps 2",
-    "activations": "--most 16",
+    "activations": "--most 32 --columns 8",
     "invert": "--steps 2",
     "dream": "--longer 64 --steps 1 --octaves 2",
     "style": "--longer 64 --steps 2",
@@ -54,7 +56,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of the gallery.
+    """A picture of the gallery that a command makes.
 
     Attributes
     ----------
@@ -84,23 +86,22 @@ GALLERY = {
         'dlmie fool coffee.png --captioner flickr8k --target "a man is riding a bike"',
         shows="figure",
     ),
-    "classes": Entry('dlmie visualize --target "{}"', CLASSES),
+    "classes": Entry("dlmie visualize --target {}", CLASSES, columns=3),
     "presets": Entry("dlmie visualize --target goldfish --preset {}", PRESETS, columns=3),
     "channels": Entry("dlmie visualize --layer block8 --channel {}", ("3", "17", "40", "77")),
     "sentence": Entry(
-        'dlmie visualize --captioner flickr8k --target "{}"',
-        ("a brown dog is running through the grass", "a man is riding a wave"),
-        columns=2,
+        'dlmie visualize --captioner flickr8k --target "a brown dog is running through the grass"'
+        " --steps 200 --rate 0.05 --jitter 8 --scale 0.12 --rotate 6 --noise 0"
     ),
-    "activations": Entry("dlmie activations astronaut.png --layer block8/expand"),
+    "activations": Entry("dlmie activations astronaut.png --layer block5/expand"),
     "activations_over": Entry(
-        "dlmie activations astronaut.png --layer block8/expand", shows="figure"
+        "dlmie activations astronaut.png --layer block5/expand", shows="figure"
     ),
     "inversion": Entry(
-        "dlmie invert cat.png --layer block0,block3,block6,block10,block15", shows="figure"
+        "dlmie invert cat.png --layer block0,block3,block6,block9,block12", shows="figure"
     ),
     "inversion_filter": Entry(
-        "dlmie invert cat.png --layer block4 --channel {}", ("1", "7", "16", "20")
+        "dlmie invert cat.png --layer stem --channel {}", ("2", "9", "14", "21")
     ),
     "dream": Entry("dlmie dream cat.png"),
     "dream_rocket": Entry("dlmie dream rocket.png"),
@@ -108,19 +109,33 @@ GALLERY = {
         "dlmie dream coffee.png --longer 400 --layer {}", ("block3", "block6", "block12", "block15")
     ),
     "dream_guided": Entry("dlmie dream rocket.png --guide cat.png"),
-    "dream_zoom": Entry("dlmie dream cat.png --longer 160 --zoom 12", shows="animation"),
+    "dream_zoom": Entry("dlmie dream cat.png --longer 144 --zoom 8", shows="animation"),
     "style": Entry("dlmie style --content astronaut.png --style coffee.png", shows="figure"),
     "style_two": Entry(
         "dlmie style --content cat.png --style gravel.png --style coffee.png"
-        " --style-share 1 --style-share 2",
+        " --style-share 1 --style-share 2 --longer 256",
         shows="figure",
     ),
     "style_colors": Entry(
-        "dlmie style --content astronaut.png --style gravel.png --original-colours",
+        "dlmie style --content astronaut.png --style gravel.png --longer 256 --original-colours",
         shows="figure",
     ),
     "texture": Entry("dlmie style --style gravel.png --longer 256", shows="figure"),
+    "style_inversion": Entry(
+        "dlmie style --content cat.png --style-weight 0 --start noise --longer 256", shows="figure"
+    ),
 }
+NAMES = (*GALLERY, "faithfulness")
+
+
+def faithfulness(small: bool) -> Figure:
+    """Deletion and insertion curves of four methods: no command makes them."""
+    net, cat = EfficientNetLite0(), data.chelsea()
+    maps = {
+        method: saliency(net, cat, method=method, samples=2 if small else 25).arrays["attribution"]
+        for method in ("gradient", "smooth-squared", "grad-cam", "guided")
+    }
+    return curves(net, cat, maps, points=2 if small else 24)
 
 
 def photographs(folder: Path) -> None:
@@ -143,8 +158,11 @@ def make(name: str, to: Path, *, small: bool = False) -> Path:
 
     The folder must hold the photographs (:func:`photographs`).
     """
-    entry = GALLERY[name]
     to.mkdir(parents=True, exist_ok=True)
+    if name == "faithfulness":
+        picture = faithfulness(small).save("curves.png", dpi=110)
+        return store(name, to, picture, read_manifest(picture))
+    entry = GALLERY[name]
     if not entry.several:
         picture, manifest = run(entry.command, entry.shows, small)
     else:
@@ -155,6 +173,11 @@ def make(name: str, to: Path, *, small: bool = False) -> Path:
         picture = Path(f"{name}-all.png")
         picture.write_bytes(draw(panels, entry.columns, dpi=80))
         manifest = {**made[0][1], "commands": [m["command"] for _, m in made]}
+    return store(name, to, picture, manifest)
+
+
+def store(name: str, to: Path, picture: Path, manifest: dict[str, Any]) -> Path:
+    """Write a picture as small as the gallery wants it, and its manifest beside it."""
     path = to / f"{name}{'.gif' if picture.suffix == '.gif' else '.jpg'}"
     if picture.suffix == ".gif":
         path.write_bytes(picture.read_bytes())
@@ -165,7 +188,7 @@ def make(name: str, to: Path, *, small: bool = False) -> Path:
     return path
 
 
-def run(command: str, shows: str, small: bool) -> tuple[Path, dict]:
+def run(command: str, shows: str, small: bool) -> tuple[Path, dict[str, Any]]:
     """Run a command: the picture that the gallery shows of it, and its manifest."""
     words = shlex.split(command)[1:]
     if small:
@@ -205,16 +228,16 @@ def workshop() -> Iterator[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the pictures of docs/gallery.")
-    parser.add_argument("names", nargs="*", help=f"Some of: {', '.join(GALLERY)}")
+    parser.add_argument("names", nargs="*", help=f"Some of: {', '.join(NAMES)}")
     parser.add_argument("--small", action="store_true", help="Tiny and quick.")
     parser.add_argument("--to", type=Path, default=FOLDER)
     options = parser.parse_args()
-    unknown = set(options.names) - set(GALLERY)
+    unknown = set(options.names) - set(NAMES)
     if unknown:
-        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(GALLERY)}")
+        parser.error(f"no picture {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     to = options.to.resolve()
     with workshop():
-        for name in options.names or GALLERY:
+        for name in options.names or NAMES:
             print(make(name, to, small=options.small), flush=True)
 
 

@@ -193,7 +193,9 @@ def stylize(
         elif start == "content":
             begin = x
         else:
-            begin = (low + (high - low) * rng.random(x.shape)).astype(x.dtype)
+            # Of the full range, some of the noise would stay to the end.
+            noise = 0.5 + (1.0 if chosen else 0.2) * (rng.random(x.shape) - 0.5)
+            begin = (low + (high - low) * noise).astype(x.dtype)
         total = sum(losses[1:], losses[0])
         wanted = np.unique(np.linspace(0, steps, max(2, frames // octaves)).round().astype(int))
         run = ascend(
