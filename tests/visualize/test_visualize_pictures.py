@@ -13,8 +13,8 @@ from dlmie.data.images import load_image, save_image
 from dlmie.errors import DataError, DlmieError
 from dlmie.visualize.activations import grid
 from dlmie.visualize.adversarial import FoolingWarning, fool
-from dlmie.visualize.attribution import saliency
-from dlmie.visualize.class_images import PRESETS, visualize
+from dlmie.visualize.attribution import saliency, saliency_rows
+from dlmie.visualize.class_images import visualize
 from dlmie.visualize.deepdream import Tiles, dream, enlarge
 from dlmie.visualize.evaluation import Evaluator, layer_values, probabilities
 from dlmie.visualize.figures import Figure
@@ -22,6 +22,7 @@ from dlmie.visualize.inversion import invert
 from dlmie.visualize.layers import each_scale, last_at
 from dlmie.visualize.objectives import channel, energy, total_variation, unit
 from dlmie.visualize.pixels import to_network
+from dlmie.visualize.presets import PRESETS
 from dlmie.visualize.remaking import redo
 from dlmie.visualize.style_transfer import gram_of, keep_colours, stylize, texture
 
@@ -51,7 +52,7 @@ def test_fooling_fools_as_saved(method: str, norm: str, small: Small, tmp_path: 
     if method == "pgd" and norm == "linf":
         assert change.max() <= 60
     if norm == "l2":
-        assert np.sqrt((change**2).mean()) <= 40.5  # rounded to bytes
+        assert np.sqrt((change**2).mean()) <= 40.02  # rounded to bytes
     assert len(figure.panels) == 4
 
 
@@ -60,6 +61,11 @@ def test_fooling_that_fails_warns(small: Small) -> None:
         figure = fool(small, photo(), method="fgsm", budget=1)
     assert not figure.manifest["results"]["fooled"]
     assert figure.manifest["results"]["largest_change"] == 1
+    with pytest.warns(FoolingWarning):
+        figure = fool(small, photo(), method="fgsm", budget=1.7)
+    assert figure.manifest["results"]["largest_change"] == 1  # not 2, as rounding would have it
+    with pytest.raises(DlmieError, match=r"budget 0\.5: a saved picture changes by whole"):
+        fool(small, photo(), budget=0.5)
     true = figure.manifest["results"]["from"]
     with pytest.raises(DlmieError, match="already sees"):
         fool(small, photo(), true)
@@ -71,14 +77,19 @@ def test_fooling_that_fails_warns(small: Small) -> None:
 def test_every_preset_raises_its_objective(preset: str, efficientnet: Any) -> None:
     # The papers' rates are for networks of this kind.
     objective = unit(efficientnet["logits"], [130, 292])
-    figure = visualize(objective, size=64, preset=preset, steps=25, seed=3)
+    figure = visualize(objective, size=64, preset=preset, steps=60, seed=3)
     results = figure.manifest["results"]
-    if preset == "yosinski-2" and results["last"] <= results["first"]:
-        pytest.xfail("known: its strong decay undoes 25 steps on some machines")
-    assert results["last"] > results["first"]
+    assert results["last"] > results["first"] + 0.5  # the papers take up to 1000 steps
     assert figure.arrays["pixels"].shape == (2, 64, 64, 3)
-    assert figure.arrays["pixels"].std() > 0.1  # the papers take up to 1000 steps
+    assert figure.arrays["pixels"].std() > 5  # not blank
     assert results["labels"] == ["flamingo", "tiger"]
+
+
+def test_the_way_to_a_picture_is_shown(small32: Small) -> None:
+    figure = visualize(unit(small32["logits"], "two"), size=16, steps=8, preset="cs231n", frames=5)
+    titles = [panel.title for panel in figure.panels]
+    assert titles == [f"two\nIteration {i} / 8" for i in (0, 2, 4, 6, 8)]
+    np.testing.assert_array_equal(figure.panels[-1].image, figure.image)
 
 
 def test_octaves_frames_and_channels(small32: Small) -> None:
@@ -92,6 +103,10 @@ def test_octaves_frames_and_channels(small32: Small) -> None:
     assert figure.manifest["results"]["labels"] == ["channel 3 of conv2"]
     with pytest.raises(DlmieError, match="did you mean 'fourier'"):
         visualize(energy(small32["conv1"]), preset="furier")
+    held = figure.manifest["arguments"]["preset"]
+    assert (held["steps"], held["jitter"], held["blur_every"]) == (6, 2, 10)
+    with pytest.raises(DlmieError, match="no settings of a picture from noise"):
+        visualize(energy(small32["conv1"]), preset={**held, "blurr": 1})
 
 
 @pytest.mark.parametrize(("method", "most"), [("lbfgs", 0.05), ("adam", 0.7), ("mahendran", 0.1)])
@@ -209,6 +224,10 @@ def test_default_layers(small: Small) -> None:
 def pictures(net: Small, path: Path) -> dict[str, Figure]:
     return {
         "saliency": saliency(net, path, method="smooth", samples=3, seed=5),
+        "rows": saliency_rows(
+            [saliency(net, path, target, method="gradient") for target in (0, "two")],
+            titles=["128", "3225"],
+        ),
         "fool": fool(net, path, budget=60, confidence=0.3),
         "visualize": visualize(channel(net["conv2"], 1), size=16, steps=4, seed=2),
         "invert": invert(net["conv1"], path, steps=4),
@@ -227,8 +246,7 @@ def test_redo_makes_the_same_picture(small32: Small, tmp_path: Path) -> None:
     for name, figure in pictures(small32, path).items():
         saved = figure.save(tmp_path / f"{name}.png")
         again = redo(saved.with_suffix(".json"), small32)
-        assert again.image is not None
-        np.testing.assert_array_equal(again.image, figure.image, err_msg=name)
+        np.testing.assert_array_equal(again.pixels(), figure.pixels(), err_msg=name)
     save_image(path, photo(36, 40, seed=8))
     with pytest.raises(DataError, match="has changed"):
         redo(tmp_path / "saliency.png", small32)
