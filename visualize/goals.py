@@ -29,8 +29,12 @@ class Goal(Protocol):
 
     network: Network
     objective: Objective
-    target: int | str  # for the manifest
     label: str
+
+    @property
+    def target(self) -> int | str:
+        """For the manifest."""
+        ...
 
     def reached(self, pixels: np.ndarray, value: float, step: int) -> bool:
         """Whether the model says it of these pixels, whose objective is ``value``."""

@@ -135,7 +135,7 @@ def invert(
         Panel(picture, f"{name}, error {error:.3f}")
         for picture, error in zip(pixels, errors, strict=True)
     ]
-    trace = _trace(-run.values.T, [f"from noise {i + 1}" for i in range(repeats)])
+    trace = _trace([*-run.values.T], [f"from noise {i + 1}" for i in range(repeats)])
     arguments = {"layer": name, **options}
     return Figure(
         pixels[best],
