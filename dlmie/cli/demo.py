@@ -15,9 +15,6 @@ from dlmie.cli.train import make_settings, start_run
 from dlmie.errors import DlmieError
 
 _RECIPE = "show-attend-tell-scenes"
-# Enlarged scenes give a grid fine enough to point at a thing; without the penalty attention need
-# not visit the background, which tells nothing. So it learns in half the epochs, too.
-_OPTIONS = {"image_size": 128, "alpha_penalty": 0.0, "epochs": 6}
 _SHIPPED = "flickr8k"
 _PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")  # scikit-image's
 _BEAM = 5
@@ -33,7 +30,7 @@ _DRAWN = 3  # test scenes with a figure of attention
     dev=("Scenes to choose the best epoch by.", whole(1)),
     test=("Scenes to score and show.", whole(1)),
 )
-@click.option("--epochs", type=whole(1), help=f"Passes over them.  [default: {_OPTIONS['epochs']}]")
+@click.option("--epochs", type=whole(1), help="Passes over them.  [default: the recipe's]")
 def command(console: Console, to: str | None, epochs: int | None, **counts: int) -> None:
     """Train a captioner on made-up scenes, score it, see where it looks: about two minutes.
 
@@ -100,8 +97,7 @@ def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
     if (to / "config.json").exists():
         run = hub_training.resume(to, epochs=epochs, progress=console.progress)
     else:
-        options = {"recipe": _RECIPE, **_OPTIONS, **({"epochs": epochs} if epochs else {})}
-        settings = make_settings(options)
+        settings = make_settings({"recipe": _RECIPE, **({"epochs": epochs} if epochs else {})})
         run = start_run(settings, data, to, console)
     if run.stop_reason == "interrupted":
         raise DlmieError("interrupted; the same command goes on where it stopped")
@@ -193,7 +189,6 @@ def _summary(
         run: "the captioner that was trained",
         data.path: "the data set",
     }
-    options = " ".join(f"--{k.replace('_', '-')} {v}" for k, v in _OPTIONS.items())
     width = max(len(str(path)) for path in made)
     results = "\n".join(f"  {path!s:{width}}  {what}" for path, what in made.items())
     return f"""
@@ -215,4 +210,4 @@ Try it:
   dlmie caption {_SHIPPED} {coffee} --n-best 3
   dlmie attend {_SHIPPED} {coffee} --say "a cup of coffee on a table" --output coffee.gif
   dlmie evaluate {run} --split test
-  dlmie train {data.path} --recipe {_RECIPE} {options} --hidden 512 --to {folder / "larger"}"""
+  dlmie train {data.path} --recipe {_RECIPE} --hidden 512 --to {folder / "larger"}"""

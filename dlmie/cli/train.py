@@ -43,7 +43,7 @@ _HELP = {
     "deep_output": "Combine state, context and last word before the output.",
     "hard": "Draw where to look (REINFORCE) instead of averaging.",
     "project": "Map annotations to so many channels first.",
-    "cell": "Recurrent cell: rnn or lstm.",
+    "cell": "Recurrent cell: rnn, lstm or attention.",
 }
 _INNER = ("annotations", "vocabulary", "self", "seed", "dtype")
 # The steps that a run may take, by the name in its configuration.
@@ -144,6 +144,12 @@ def _optimiser_options(function: F) -> F:
     help="Start with the weights of this captioner; it decides the model and its sizes.",
 )
 @click.option(
+    "--overfit",
+    type=whole(1),
+    metavar="N",
+    help="Only check that the model can learn the captions of N images by heart; 1 if it cannot.",
+)
+@click.option(
     "--self-critical",
     is_flag=True,
     help="With --from: train on the CIDEr-D of captions drawn from the model.",
@@ -188,6 +194,9 @@ def command(ctx: click.Context, console: Console, **_: Any) -> None:
     bit for bit, even after kill -9.
     """
     chosen = given(ctx)
+    if "overfit" in chosen:
+        _check_overfit(_with_data(chosen), console)
+        return
     run = _resume(chosen, console) if "resume" in chosen else _start(chosen, console)
     if run.stop_reason == "interrupted":
         raise DlmieError(f"interrupted; continue with: dlmie train --resume {run.folder}")
@@ -243,13 +252,17 @@ def _ends(spec: Any) -> bool:
 
 
 def _start(chosen: dict[str, Any], console: Console) -> Any:
-    if "data" not in chosen:
-        raise click.UsageError("name the prepared data: dlmie train DATA --to RUN")
-    if "to" not in chosen:
+    if "to" not in _with_data(chosen):
         raise click.UsageError("say where the run goes: --to runs/NAME")
     settings = make_settings(chosen)
     return start_run(settings, chosen["data"], chosen["to"], console,
                      features=chosen.get("features"))  # fmt: skip
+
+
+def _with_data(chosen: dict[str, Any]) -> dict[str, Any]:
+    if "data" not in chosen:
+        raise click.UsageError("name the prepared data: dlmie train DATA --to RUN")
+    return chosen
 
 
 def make_settings(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -325,12 +338,53 @@ def start_run(
 ) -> Any:
     """Build what the settings describe and train it into the folder ``to``."""
     from dlmie import hub_training
+
+    step, data, cache = _build(settings, data, console, features)
+    return hub_training.train(
+        step,
+        data,
+        to=to,
+        features=cache if cache is not None else features,
+        seed=console.seed,
+        progress=console.progress,
+        meta={"recipe": settings.get("recipe"), "command": sys.argv[1:], "settings": settings},
+        **settings["training"],
+    )
+
+
+def _check_overfit(chosen: dict[str, Any], console: Console) -> None:
+    """Whether the model can learn a few captions by heart; nothing is kept.
+
+    Schedules are made for a run over all of the data, and dropout against learning by heart: both
+    are left out, dropout unless it is asked for.
+    """
+    from dlmie.hub_training import overfit
+
+    settings = make_settings(chosen)
+    for name in ("schedule", "warmup", "ema"):
+        settings["optimiser"].pop(name, None)
+    if "dropout" in parameters(MODELS[settings["model"]]) and "dropout" not in chosen:
+        settings["config"]["dropout"] = 0.0
+    step, data, cache = _build(settings, chosen["data"], console, chosen.get("features"))
+    passes = {name: chosen[name] for name in ("epochs", "batch") if name in chosen}
+    report = overfit(
+        step, data, images=chosen["overfit"], features=cache, progress=console.progress, **passes
+    )
+    console.result(report.to_json(), str(report))
+    if not report.passed:
+        raise DlmieError(f"the overfit check failed: loss {report.loss:.3f} nats a word")
+
+
+def _build(
+    settings: dict[str, Any], data: Any, console: Console, features: str | Path | None
+) -> tuple[Any, Any, Any]:
+    """The training step that settings describe, its data and, where they are there, features."""
     from dlmie.data.captions import Captions
     from dlmie.hub_runs import make_step
 
     if not isinstance(data, Captions):
         data = Captions(data)
-    seed, training = console.seed, settings["training"]
+    seed = console.seed
     wanted, cache = settings["encoder"], None
     if (
         features is not None
@@ -345,7 +399,8 @@ def start_run(
             wanted.get("layer"),
             wanted.get("size"),
             wanted.get("weights"),
-            grid=settings["model"] == "show-attend-tell",
+            grid=settings["model"] == "show-attend-tell"
+            or settings["config"].get("cell") == "attention",
         )
         annotations = network[layer]
     model = _make_model(settings, annotations, data, seed)
@@ -353,16 +408,7 @@ def start_run(
     objective = {**settings["objective"], "seed": seed}
     step = make_step(settings.get("step", "teacher-forcing"), model, optimiser, data, objective)
     step.progress = console.progress
-    return hub_training.train(
-        step,
-        data,
-        to=to,
-        features=cache if cache is not None else features,
-        seed=seed,
-        progress=console.progress,
-        meta={"recipe": settings.get("recipe"), "command": sys.argv[1:], "settings": settings},
-        **training,
-    )
+    return step, data, cache
 
 
 def _make_model(settings: dict[str, Any], annotations: Any, data: Any, seed: int) -> Any:

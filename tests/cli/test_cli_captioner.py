@@ -12,8 +12,28 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from cli_encoder import ENCODER
 
 GOOD = {"color.png", "grey.png", "cmyk.jpg", "alpha.png", "single.png", "deep.png", "animated.gif"}
+
+
+class TestOverfit:
+    def test_says_whether_it_passed(self, scenes: Path, invoke: Any) -> None:
+        sizes = ("--words", 16, "--hidden", 32, "--lr", 0.02, "--batch", 3, *ENCODER)
+        result = invoke("train", scenes, "--overfit", 6, *sizes, "--json", "--quiet")
+        assert result.exit_code == 0, result.output
+        document = json.loads(result.stdout)
+        assert document["passed"]
+        assert document["images"] == 6
+        assert document["loss"] <= document["target"] < document["first_loss"]
+        assert document["stuck"] == []
+
+    def test_one_that_does_not_fails(self, scenes: Path, invoke: Any) -> None:
+        sizes = ("--words", 4, "--hidden", 4, "--lr", 1e-6, "--epochs", 1, *ENCODER)
+        result = invoke("train", scenes, "--overfit", 6, *sizes, "--quiet")
+        assert result.exit_code == 1
+        assert "FAILED" in result.stdout
+        assert "the overfit check failed" in result.stderr
 
 
 class TestCaption:
