@@ -50,11 +50,11 @@ class Decoding(Rules):
     Examples
     --------
     >>> Decoding(beam=3, min_length=4).describe()
-    'beam 3, length norm 0.7, at most 20 words with the end, at least 4 without, UNK suppressed'
+    'beam 3, length norm 0.85, at most 20 words with the end, at least 4 without, UNK suppressed'
     """
 
     beam: int = 5
-    length_norm: float = 0.7
+    length_norm: float = 0.85
     n_best: int = 1
     samples: int = 0
     temperature: float = 1.0

@@ -328,29 +328,62 @@ def save_model(
     return storage.save(path, arrays, header, compress=compress)
 
 
-def export(source: str | Path, to: str | Path, *, dtype: str | None = "float16") -> Path:
+def export(
+    source: str | Path | Sequence[str | Path], to: str | Path, *, dtype: str | None = "float16"
+) -> Path:
     """Write a trained captioner as one small file to hand out.
 
     Parameters
     ----------
     source
-        What :func:`load` takes.
+        What :func:`load` takes.  Of several, the mean of their weights is written: of models that
+        went on learning from one and the same, it is often better than each (a "model soup",
+        Wortsman et al. 2022).
     to : path
         The file; it captions without the run folder.
     dtype : str, optional
         What floats are stored as; None keeps them as they are.
+
+    Raises
+    ------
+    DlmieError
+        The models to average are not of one kind, size and encoder.
     """
-    member = load(source).members[0]
-    stored = [parameter(name, value) for name, value in member.arrays.items()]
+    first, *others = load(source).members
+    meta = dict(first.header.get("meta") or {})
+    if others:
+        _average(first, others)
+        parts = [{"file": str(m.path), **(m.header.get("meta") or {})} for m in (first, *others)]
+        meta = {"averaged": parts}
+    stored = [parameter(name, value) for name, value in first.arrays.items()]
     return save_model(
-        member.model,
+        first.model,
         to,
-        encoder=member.header.get("encoder"),
+        encoder=first.header.get("encoder"),
         extra=stored,
-        meta=member.header.get("meta"),
+        meta=meta,
         dtype=dtype,
         compress=True,
     )
+
+
+def _average(first: Member, others: Sequence[Member]) -> None:
+    """Give the first model the mean of all models' weights."""
+    for other in others:
+        pair = (first, other)
+        shapes = [{str(p.name): p.type.shape for p in m.model.parameters} for m in pair]
+        encoders = [m.header["encoder"] for m in pair]
+        alike = first.arrays.keys() == other.arrays.keys() and all(
+            np.array_equal(array, other.arrays[name]) for name, array in first.arrays.items()
+        )
+        if shapes[0] != shapes[1] or encoders[0] != encoders[1] or not alike:
+            raise DlmieError(
+                f"{first.path} and {other.path} cannot be averaged: they are models of other kinds "
+                "or sizes, or see through other encoders"
+            )
+    for parameters in zip(*(m.model.parameters for m in (first, *others)), strict=True):
+        mean = np.mean([p.get_value(borrow=True) for p in parameters], axis=0, dtype=np.float64)
+        parameters[0].set_value(mean.astype(parameters[0].type.dtype))
 
 
 def versions() -> dict[str, str]:

@@ -105,7 +105,7 @@ def visualize(
         "blur_every": blur_every,
         "decay": decay,
     }
-    given = {name: value for name, value in changes.items() if value is not None}
+    given: dict[str, Any] = {k: value for k, value in changes.items() if value is not None}
     recipe = replace(find_recipe(preset), **given)
     if octaves < 1:
         raise DlmieError(f"octaves must be at least 1, not {octaves}")

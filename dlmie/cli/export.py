@@ -9,7 +9,7 @@ from dlmie.cli.signatures import parameters
 
 
 @verb("export")
-@click.argument("source", metavar="RUN|FILE|NAME")
+@click.argument("sources", metavar="RUN|FILE|NAME...", nargs=-1, required=True)
 @output_option("The file to write.", required=True)
 @click.option(
     "--dtype",
@@ -18,8 +18,10 @@ from dlmie.cli.signatures import parameters
     show_default=True,
     help="How the weights are stored; float16 halves the file and hardly moves the scores.",
 )
-def command(console: Console, source: str, to: str, dtype: str) -> None:
+def command(console: Console, sources: tuple[str, ...], to: str, dtype: str) -> None:
     """Write a trained captioner as one small file to hand out.
+
+    Of several that learned on from one and the same, the mean of their weights is written.
 
     \b
     dlmie export runs/sat --to captioner.h5
@@ -27,6 +29,6 @@ def command(console: Console, source: str, to: str, dtype: str) -> None:
     """
     from dlmie import hub
 
-    path = hub.export(source, to, dtype=dtype)
+    path = hub.export(sources, to, dtype=dtype)
     size = path.stat().st_size
     console.result({"model": path, "bytes": size}, f"{path}: {size / 1e6:.1f} MB")

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from cli_encoder import ENCODER
 
+from dlmie import storage
+
 GOOD = {"color.png", "grey.png", "cmyk.jpg", "alpha.png", "single.png", "deep.png", "animated.gif"}
 
 
@@ -34,6 +36,33 @@ class TestOverfit:
         assert result.exit_code == 1
         assert "FAILED" in result.stdout
         assert "the overfit check failed" in result.stderr
+
+
+class TestExport:
+    def test_of_several_models_the_mean_is_written(
+        self, run: Path, tmp_path: Path, invoke: Any
+    ) -> None:
+        header, arrays = storage.load(run / "best.h5")
+        other, both = tmp_path / "other.h5", tmp_path / "both.h5"
+        own = {name for name in arrays if name.startswith("/tiny_imagenet/")}  # of the encoder
+        assert own
+        storage.save(other, {n: a if n in own else a + 0.5 for n, a in arrays.items()}, header)
+        result = invoke("export", run, other, "--to", both, "--dtype", "float32")
+        assert result.exit_code == 0, result.output
+        header, mean = storage.load(both)
+        assert len(header["meta"]["averaged"]) == 2
+        assert mean.keys() == arrays.keys()
+        for name, array in arrays.items():
+            expected = array if name in own else array + 0.25
+            np.testing.assert_allclose(mean[name], expected, rtol=1e-6, atol=1e-6)
+
+    def test_models_that_differ_have_no_mean(self, run: Path, tmp_path: Path, fails: Any) -> None:
+        header, arrays = storage.load(run / "best.h5")
+        header["encoder"]["layer"] = "another"
+        other = storage.save(tmp_path / "other.h5", arrays, header)
+        line = fails("export", run, other, "--to", tmp_path / "both.h5")
+        assert "cannot be averaged" in line
+        assert not (tmp_path / "both.h5").exists()
 
 
 class TestCaption:
