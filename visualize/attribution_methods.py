@@ -264,8 +264,9 @@ def guided_grad_cam(objective: Objective, x: np.ndarray, settings: Settings) -> 
 def occlusion(objective: Objective, x: np.ndarray, settings: Settings) -> Attribution:
     """How much the objective falls when a patch is hidden under the mean colour, at each place."""
     rows, columns = x.shape[2:]
-    patch, stride = min(settings.patch, rows, columns), settings.stride
-    if patch < 1 or stride < 1:
+    patch = min(settings.patch, rows, columns)
+    stride = min(settings.stride, patch)  # a larger one would pass over pixels
+    if stride < 1:
         raise DlmieError("occlusion: patch and stride must be at least 1")
     (whole,) = objective_values(objective, x)
     tops = [*range(0, rows - patch, stride), rows - patch]

@@ -179,7 +179,7 @@ def test_decoding_runs_and_describes_itself():
         "2 samples with seed 3, temperature 1, top 2, at most 20 words with the end, UNK suppressed"
     )
     assert Decoding(no_repeat_ngram=3, no_immediate_repeat=True, allow_unknown=True).describe() == (
-        "beam 5, length norm 0.7, at most 20 words with the end, UNK allowed, "
+        "beam 5, length norm 0.85, at most 20 words with the end, UNK allowed, "
         "no 3-gram twice, no word twice in a row"
     )
 
