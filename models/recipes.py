@@ -84,6 +84,19 @@ RECIPES: dict[str, dict[str, Any]] = {
             "epochs": 4, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
         },
     },
+    "show-attend-tell-flickr8k-rewarded": {
+        "about": "A trained captioner (--from) learns from the CIDEr-D of what it says: one epoch.",
+        "model": "show-attend-tell",
+        "step": "self-critical",
+        "config": {"dropout": 0.3},
+        "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
+        "optimiser": {"optimizer": "adam", "lr": 3e-5, "clip_norm": 5.0, "ema": 0.98},
+        "objective": {},
+        "training": {
+            "epochs": 1, "batch": 64, "monitor": "cider_d", "captions_per_image": 1, "flip": True,
+            "decoding": {"beam": 3},
+        },
+    },
     "show-attend-tell-scenes": {
         # Enlarged scenes give a grid fine enough to point at a thing; without the penalty attention
         # need not visit the background, which tells nothing.
