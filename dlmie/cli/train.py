@@ -379,13 +379,19 @@ def _build(
     settings: dict[str, Any], data: Any, console: Console, features: str | Path | None
 ) -> tuple[Any, Any, Any]:
     """The training step that settings describe, its data and, where they are there, features."""
+    from dlmie import hub
     from dlmie.data.captions import Captions
     from dlmie.hub_runs import make_step
 
     if not isinstance(data, Captions):
         data = Captions(data)
     seed = console.seed
+    start = None if settings.get("start") is None else hub.load(settings["start"])
     wanted, cache = settings["encoder"], None
+    if start is not None:
+        seen = _encoder_of(start)
+        if wanted.get("name", seen.get("name")) == seen.get("name"):
+            wanted = {**seen, **wanted}
     if (
         features is not None
         and Path(features).exists()
@@ -403,7 +409,7 @@ def _build(
             or settings["config"].get("cell") == "attention",
         )
         annotations = network[layer]
-    model = _make_model(settings, annotations, data, seed)
+    model = _make_model(settings, annotations, data, seed, start)
     optimiser = _make_optimiser(settings, data)
     objective = {**settings["objective"], "seed": seed}
     step = make_step(settings.get("step", "teacher-forcing"), model, optimiser, data, objective)
@@ -411,14 +417,30 @@ def _build(
     return step, data, cache
 
 
-def _make_model(settings: dict[str, Any], annotations: Any, data: Any, seed: int) -> Any:
+def _encoder_of(start: Any) -> dict[str, Any]:
+    """What a trained captioner sees through, in the words of the settings."""
+    header = start.header.get("encoder")
+    if not header:
+        return {}
+    path = (header["weights"] or {}).get("path")
+    return {
+        "name": header["name"],
+        "layer": header["layer"],
+        "size": header["size"],
+        **({} if path is None else {"weights": path}),
+    }
+
+
+def _make_model(
+    settings: dict[str, Any], annotations: Any, data: Any, seed: int, start: Any
+) -> Any:
     """A fresh model, or with ``start`` one that goes on from a trained captioner's weights."""
     from dlmie import hub, init, storage
 
-    if settings.get("start") is None:
+    if start is None:
         make = hub.captioner_class(settings["model"])
         return make(annotations, data.vocabulary, seed=seed, **settings["config"])
-    trained = hub.load(settings["start"]).model
+    trained = start.model
     trained.vocabulary.check_matches(data.vocabulary, str(data.path))
     config = {**trained.config, **settings["config"], "seed": seed}
     with init.nothing_drawn():

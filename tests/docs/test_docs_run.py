@@ -20,6 +20,7 @@ SMALLER_COMMANDS: dict[str, str] = {
     "demo": "--train 24 --dev 4 --test 4 --epochs 1",
     "train": "--epochs 1",
     "train --resume": "--epochs 2",
+    "train --overfit": "--overfit 2",
     "saliency": "--samples 2",
     "fool": "--steps 10 --confidence 0.1",
     "visualize": "--steps 2",
