@@ -78,7 +78,7 @@ class Measure:
         head = ["class", "probability", f"least after ±{SHIFT} pixels, ×{1 - SCALE}, ×{1 + SCALE}"]
         text = f"\n{sure} of {len(CLASSES)} have probability 0.9 or more wherever they are moved."
         if self.other is not None:
-            head.append("SqueezeNet, which had no part in it")
+            head.append("SqueezeNet: probability (rank)")
             text += f" SqueezeNet's first answer is right for {len(known)}: {', '.join(known)}."
         return table(head, rows) + text + "\n"
 
