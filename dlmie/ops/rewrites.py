@@ -32,7 +32,9 @@ def _untransposed(x: Variable) -> tuple[Variable, bool]:
     """A matrix and whether it must be transposed: looks through ``x.T``."""
     node = x.owner
     if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
-        return node.inputs[0], True
+        (whole,) = node.inputs
+        if whole.type.ndim == 2:  # else axes of size 1 are dropped on the way
+            return whole, True
     return x, False
 
 

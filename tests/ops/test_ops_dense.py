@@ -151,6 +151,16 @@ def test_rewrites_of_an_output_layer() -> None:
     np.testing.assert_allclose(fast(given, bias), np.tanh(given.sum(-1)[..., None] + bias), 1e-5)
 
 
+def test_a_transpose_that_drops_axes_is_not_taken_for_one_of_a_matrix() -> None:
+    pooled, g = pt.tensor(shape=(None, 3, 1, 1), dtype="float32"), pt.fmatrix()
+    run = function([pooled, g], pt.dot(pooled.dimshuffle(1, 0), g))
+    assert any(isinstance(node.op, MatMul) for node in run.maker.fgraph.apply_nodes)
+    random = np.random.default_rng(0)
+    a = random.normal(size=(5, 3, 1, 1)).astype(np.float32)
+    b = random.normal(size=(5, 2)).astype(np.float32)
+    np.testing.assert_allclose(run(a, b), a[:, :, 0, 0].T @ b, rtol=1e-5)
+
+
 def test_a_bias_that_is_not_one_a_column_is_left_alone() -> None:
     x = pt.tensor(dtype="float32", shape=(None, 4))
     one = pt.tensor(dtype="float32", shape=(1,))
