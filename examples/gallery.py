@@ -41,7 +41,6 @@ METHODS = (
     *("guided", "deconvnet", "grad-cam", "grad-cam++", "guided-grad-cam", "occlusion"),
 )
 CLASSES = ("flamingo", "tiger", "goldfish", "strawberry", "peacock", "jellyfish")
-PRESETS = ("fourier", "yosinski-1", "yosinski-2", "yosinski-3", "yosinski-4", "cs231n")
 #: Added to the commands of each verb for ``--small``.
 SMALL = {
     "saliency": "--samples 2 --steps 4 --stride 64",
@@ -87,7 +86,6 @@ GALLERY = {
         shows="figure",
     ),
     "classes": Entry("dlmie visualize --target {}", CLASSES, columns=3),
-    "presets": Entry("dlmie visualize --target goldfish --preset {}", PRESETS, columns=3),
     "channels": Entry("dlmie visualize --layer block8 --channel {}", ("3", "17", "40", "77")),
     "sentence": Entry(
         'dlmie visualize --captioner flickr8k --target "a brown dog is running through the grass"'

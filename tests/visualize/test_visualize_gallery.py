@@ -75,7 +75,8 @@ def plain(command: str) -> str:
     return command.strip("`").replace('"', "")
 
 
-def test_every_stored_picture_has_its_manifest_and_all_are_small() -> None:
+def test_every_picture_is_stored_with_its_manifest_and_all_are_small() -> None:
+    assert {p.stem for p in STORED} == set(NAMES)
     stored = list((ROOT / "docs" / "gallery").iterdir())
     assert sorted(p.stem for p in stored) == sorted(2 * [p.stem for p in STORED])
     assert sum(p.stat().st_size for p in stored) < 3_000_000
