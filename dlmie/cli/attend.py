@@ -20,7 +20,7 @@ from dlmie.cli.common import (
 )
 from dlmie.cli.encoders import weights_option
 
-FORMATS = ("png", "pdf", "svg", "gif")
+FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 
 
 @verb("attend")
@@ -115,7 +115,7 @@ _DRAWING = ("layout", "columns", "upsampling", "strength", "limit", "pixels")
 
 def figure_paths(images: list[Path], output: str | None, kind: str | None) -> list[Path]:
     """Where the figure of each image goes; no two to the same place."""
-    suffix = Path(output).suffix.lower() if output else ""
+    suffix = Path(output).suffix.lower().replace(".jpeg", ".jpg") if output else ""
     if suffix[1:] in FORMATS:
         if len(images) > 1:
             raise click.UsageError(

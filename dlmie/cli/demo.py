@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from dlmie.cli.common import Console, options_of, output_option, verb, whole
-from dlmie.cli.train import make_settings, start_run
+from dlmie.cli.runs import start_run
+from dlmie.cli.settings import make_settings
 from dlmie.errors import DlmieError
 
 _RECIPE = "show-attend-tell-scenes"

@@ -122,6 +122,10 @@ class TestAttend:
         assert len(set(names)) == 4
         assert names[:2] == ["dog-attention.pdf", "dog-attention-2.pdf"]
 
+    @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.JPEG", "a.pdf", "a.svg", "a.gif"])
+    def test_the_name_of_a_figure_is_no_folder(self, name: str) -> None:
+        assert figure_paths([Path("dog.jpg")], f"out/{name}", None) == [Path("out") / name]
+
 
 class TestReport:
     def test_page(self, attending: Path, tmp_path: Path, invoke: Any) -> None:

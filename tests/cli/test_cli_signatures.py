@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dlmie.cli import signatures
+from dlmie.cli.settings import GIVEN, MODELS, SECTIONS
 from dlmie.cli.signatures import COMPUTED, REQUIRED, parameters
-from dlmie.cli.train import MODELS
 
 SOURCES = Path(signatures.__file__).parent.glob("*.py")
 USES = {m for path in SOURCES for m in re.findall(r"\"(dlmie[\w.]*:\w+)\"", path.read_text())}
@@ -38,11 +38,11 @@ def test_training_knows_the_models_of_the_hub() -> None:
 
 
 def test_every_option_of_a_model_is_explained() -> None:
-    from dlmie.cli.train import _HELP, _INNER
+    from dlmie.cli.train import _HELP
 
     for target in MODELS.values():
         for name in parameters(target):
-            assert name in _HELP or name in _INNER, name
+            assert name in _HELP or name in GIVEN, name
 
 
 def test_types_follow_annotations() -> None:
@@ -51,3 +51,10 @@ def test_types_follow_annotations() -> None:
     assert known["patience"].type is int  # int | None
     assert known["flip"].type is bool
     assert known["monitor"].type is str
+
+
+def test_every_option_of_training_has_its_section_in_the_settings() -> None:
+    from dlmie.cli import train
+
+    options = {*train._OBJECTIVE, *train._TEACHING, *train._TRAINING, "decoding"}
+    assert options == {*SECTIONS["objective"], *SECTIONS["training"]}

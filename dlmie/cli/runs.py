@@ -1,0 +1,154 @@
+"""From the settings of a run to the run: its data, features, model, optimiser and step."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlmie.cli import optimiser
+from dlmie.cli.common import Console
+from dlmie.cli.encoders import DEFAULT, make_network
+from dlmie.cli.signatures import parameters
+from dlmie.errors import DataError, DlmieError
+
+
+def start_run(
+    settings: dict[str, Any],
+    data: Any,
+    to: str | Path,
+    console: Console,
+    *,
+    features: str | Path | None = None,
+) -> Any:
+    """Build what the settings describe and train it into the folder ``to``.
+
+    Parameters
+    ----------
+    settings : dict
+        Of :func:`dlmie.cli.settings.make_settings`.
+    data : Captions or path
+    features : path, optional
+        The encoder's answers; those that are missing are computed.
+    """
+    from dlmie import hub_training
+
+    step, data, cache = build_step(settings, data, console, features)
+    return hub_training.train(
+        step,
+        data,
+        to=to,
+        features=cache if cache is not None else features,
+        seed=console.seed,
+        progress=console.progress,
+        meta={"recipe": settings.get("recipe"), "command": sys.argv[1:], "settings": settings},
+        **settings["training"],
+    )
+
+
+def build_step(
+    settings: dict[str, Any], data: Any, console: Console, features: str | Path | None
+) -> tuple[Any, Any, Any]:
+    """The training step that settings describe, its data and, where they are there, features."""
+    from dlmie import hub
+    from dlmie.data.captions import Captions
+    from dlmie.hub_runs import make_step
+
+    if not isinstance(data, Captions):
+        data = Captions(data)
+    start = None if settings["start"] is None else hub.load(settings["start"])
+    wanted = _encoder(settings["encoder"], start)
+    cache = None
+    if features and Path(features).exists() and not settings["objective"].get("finetune"):
+        cache = _open_features(features, wanted)
+    annotations = _layer(wanted, settings) if cache is None else cache.shape
+    model = _make_model(settings, annotations, data, console.seed, start)
+    objective = {**settings["objective"], "seed": console.seed}
+    step = make_step(settings["step"], model, _make_optimiser(settings, data), data, objective)
+    step.progress = console.progress
+    return step, data, cache
+
+
+def _encoder(wanted: dict[str, Any], start: Any) -> dict[str, Any]:
+    """What is said of the encoder; the rest is as the captioner that is trained further has it."""
+    header = None if start is None else start.header.get("encoder")
+    if not header or wanted.get("name", header["name"]) != header["name"]:
+        return wanted
+    path = (header["weights"] or {}).get("path")
+    seen = {name: header[name] for name in ("name", "layer", "size")}
+    return {**seen, **({} if path is None else {"weights": path}), **wanted}
+
+
+def _open_features(path: str | Path, wanted: dict[str, Any]) -> Any:
+    """A feature cache; what was said of the encoder must be true of it."""
+    from dlmie.data.features import Features
+
+    cache = Features(path)
+    said = {key: wanted[key] for key in ("name", "layer", "size") if wanted.get(key) is not None}
+    cache.check_matches({"encoder": said})
+    return cache
+
+
+def _layer(wanted: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """The layer of a network that the captioner sees through."""
+    network, layer = make_network(
+        wanted.get("name", DEFAULT),
+        wanted.get("layer"),
+        wanted.get("size"),
+        wanted.get("weights"),
+        grid=settings["model"] == "show-attend-tell"
+        or settings["config"].get("cell") == "attention",
+    )
+    return network[layer]
+
+
+def _make_model(
+    settings: dict[str, Any], annotations: Any, data: Any, seed: int, start: Any
+) -> Any:
+    """A fresh model, or with ``start`` one that goes on from a trained captioner's weights."""
+    from dlmie import hub, init, storage
+
+    if start is None:
+        make = hub.captioner_class(settings["model"])
+        return make(annotations, data.vocabulary, seed=seed, **settings["config"])
+    trained = start.model
+    trained.vocabulary.check_matches(data.vocabulary, str(data.path))
+    config = {**trained.config, **settings["config"], "seed": seed}
+    with init.nothing_drawn():
+        model = type(trained)(annotations, data.vocabulary, **config)
+    values = {str(p.name): p.get_value(borrow=True) for p in trained.parameters}
+    storage.assign(model.parameters, values, settings["start"])
+    return model
+
+
+def _make_optimiser(settings: dict[str, Any], data: Any) -> Any:
+    from dlmie.data.batches import Batches
+    from dlmie.hub_training import Limited
+
+    def option(name: str) -> Any:
+        return settings["training"].get(name, known[name].default)
+
+    known = parameters("dlmie.hub_training:train")
+    split = data["train"]
+    if option("limit") is not None:
+        split = Limited(split, option("limit"))
+    # Only to count them: schedules are as long as the run.
+    batches = Batches(
+        split,
+        lambda index, flips: index,
+        batch=option("batch"),
+        captions_per_image=option("captions_per_image"),
+    )
+    try:
+        return optimiser.build(
+            settings["optimiser"],
+            steps_per_epoch=len(batches),
+            epochs=option("epochs"),
+            monitor=option("monitor"),
+        )
+    except DataError:
+        raise
+    except DlmieError as error:
+        raise click.UsageError(str(error)) from None
