@@ -277,7 +277,7 @@ def decoding_options(function: F) -> F:
         ),
     )
     rules = options_of(
-        "dlmie.decoding_rules:Rules",
+        "dlmie.decoding:Rules",
         max_length=("Words at most, the end counted.", whole(1)),
         min_length=("Words at least.", whole(0)),
         allow_unknown="Let <unk> be said.",

@@ -176,7 +176,7 @@ def _check_known(section: str, path: list[str], key: str) -> None:
     if path[0] == "decoding" and len(path) == 2:
         fields = [
             *parameters("dlmie.decoding:Decoding"),
-            *parameters("dlmie.decoding_rules:Rules"),
+            *parameters("dlmie.decoding:Rules"),
         ]
         if path[1] not in fields:
             raise click.UsageError(f"--set {key}: no such setting{suggest(path[1], fields)}")

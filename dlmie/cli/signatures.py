@@ -1,7 +1,7 @@
 """Defaults and types of options, read from the signatures of the functions they belong to.
 
 The source is parsed, not imported: ``dlmie train --help`` shows the defaults of
-:func:`dlmie.hub_training.train` without waiting for PyTensor, and they cannot drift apart.
+:func:`dlmie.train` without waiting for PyTensor, and they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -52,15 +52,27 @@ def parameters(target: str) -> dict[str, Parameter]:
             return _of_function(node)
         if isinstance(node, ast.ClassDef) and node.name == name:
             return _of_class(node)
-    raise LookupError(f"{module} defines no {name}")
+        if isinstance(node, ast.ImportFrom) and name in (alias.name for alias in node.names):
+            return parameters(f"{node.module}:{name}")
+    raise LookupError(f"{module} has no {name}")
 
 
 @functools.cache
 def _tree(module: str) -> ast.Module:
-    spec = find_spec(module)
+    return ast.parse(_file(module).read_text(encoding="utf-8"))
+
+
+def _file(module: str) -> Path:
+    """The source of a module, found without importing the packages that it stands in."""
+    _, first, *below = module.split(".")
+    spec = find_spec(f"dlmie.{first}")
     if spec is None or spec.origin is None:
         raise LookupError(f"there is no module {module}")
-    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    path = Path(spec.origin)
+    for part in below:
+        folder = path.parent / part
+        path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    return path
 
 
 def _of_function(node: ast.FunctionDef) -> dict[str, Parameter]:

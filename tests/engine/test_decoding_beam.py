@@ -10,7 +10,7 @@ from toy_language import ToyModel, log_softmax
 
 from dlmie.data.vocabulary import END, PAD, START, UNK
 from dlmie.decoding import Rules, beam_search, force, greedy
-from dlmie.decoding_beam import _best_words, _largest
+from dlmie.decoding.beam import _best_words, _largest
 from dlmie.errors import DataError, DlmieError
 
 seeds = st.integers(0, 10_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlmie.decoding_rules import (
+from dlmie.decoding.rules import (
     Caption,
     Extras,
     Rules,
@@ -41,7 +41,7 @@ def beam_search(
     Parameters
     ----------
     step, state
-        The model, see :data:`dlmie.decoding_rules.Step`, and its state (images, 1, …) before
+        The model, see :data:`dlmie.decoding.rules.Step`, and its state (images, 1, …) before
         the first word.
     rules
         Which words may follow.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dlmie.decoding_rules import (
+from dlmie.decoding.rules import (
     Caption,
     Extras,
     Rules,
@@ -31,7 +31,7 @@ def greedy(step: Step, state: State, rules: Rules | None = None) -> list[Caption
     Parameters
     ----------
     step, state
-        The model, see :data:`dlmie.decoding_rules.Step`, and its state (images, 1, …) before
+        The model, see :data:`dlmie.decoding.rules.Step`, and its state (images, 1, …) before
         the first word.
     rules
         Which words may follow.
