@@ -22,9 +22,7 @@ from dlmie.decoding import Decoding
 from dlmie.errors import DataError, DlmieError
 from dlmie.hub_encoders import encoder_from_header, feature_path, features_of, make_features
 from dlmie.network import suggest
-from dlmie.steps import TrainingStep
-from dlmie.steps_distillation import DistillationStep
-from dlmie.steps_self_critical import SelfCriticalStep
+from dlmie.steps import DistillationStep, SelfCriticalStep, TrainingStep
 from dlmie.weights import sha256
 
 # What decides the best epoch: measured on dev, but for the loss of the training captions.

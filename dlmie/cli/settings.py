@@ -26,8 +26,8 @@ GIVEN = ("annotations", "vocabulary", "self", "seed", "dtype")
 # The steps that a run may take, by the name in its configuration.
 _STEPS = {
     "teacher-forcing": "dlmie.steps:TrainingStep",
-    "self-critical": "dlmie.steps_self_critical:SelfCriticalStep",
-    "distillation": "dlmie.steps_distillation:DistillationStep",
+    "self-critical": "dlmie.steps:SelfCriticalStep",
+    "distillation": "dlmie.steps:DistillationStep",
 }
 #: The names in each section but ``config``, whose names are those of the model's constructor.
 SECTIONS: dict[str, tuple[str, ...]] = {

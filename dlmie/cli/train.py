@@ -161,7 +161,7 @@ def _optimiser_options(function: F) -> F:
         metavar="RUN|FILE",
         help="Learn what this trained captioner expects, too; again for each of several.",
     ),
-    options_of("dlmie.steps_distillation:DistillationStep", **_TEACHING),
+    options_of("dlmie.steps:DistillationStep", **_TEACHING),
 )
 @section("Optimizer", _optimiser_options)
 @section(

@@ -24,9 +24,7 @@ from dlmie.hub_runs import make_step
 from dlmie.hub_training import overfit, reference_words, resume, train
 from dlmie.models.show_tell import ShowTell
 from dlmie.ops.crossentropy import log_softmax
-from dlmie.steps import TrainingStep
-from dlmie.steps_distillation import DistillationStep
-from dlmie.steps_self_critical import SelfCriticalStep
+from dlmie.steps import DistillationStep, SelfCriticalStep, TrainingStep
 
 OPTIONS: dict[str, Any] = {
     "epochs": 1, "batch": 24, "monitor": "dev_loss", "decoding": {"beam": 2}, "progress": False

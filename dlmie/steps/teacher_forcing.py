@@ -1,8 +1,4 @@
-"""Training steps: a model, an objective and an optimiser as one compiled function.
-
-Here is teacher forcing.  :mod:`dlmie.steps_distillation` learns from trained models as well,
-:mod:`dlmie.steps_self_critical` from the scores of captions that the model draws itself.
-"""
+"""Teacher forcing: each word is learned from the true words before it."""
 
 from __future__ import annotations
 
@@ -169,8 +165,3 @@ class TrainingStep:
             "optimiser": self.optimiser.to_json(),
             "objective": self.options,
         }
-
-
-def compile(model: Any, optimiser: Any = None, **options: Any) -> TrainingStep:
-    """Make a training step: see :class:`TrainingStep` for the options."""
-    return TrainingStep(model, optimiser, **options)

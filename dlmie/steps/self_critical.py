@@ -12,7 +12,7 @@ from dlmie.data.vocabulary import END, PAD, SPECIAL, START
 from dlmie.decoding import Caption, Decoding
 from dlmie.errors import DlmieError
 from dlmie.metrics import CiderD
-from dlmie.steps import TrainingStep
+from dlmie.steps.teacher_forcing import TrainingStep
 
 _END = SPECIAL[END]
 

@@ -13,7 +13,7 @@ from dlmie.data.vocabulary import PAD
 from dlmie.errors import DlmieError
 from dlmie.network import Parameter, find_parameters
 from dlmie.ops.crossentropy import log_softmax, softmax
-from dlmie.steps import TrainingStep
+from dlmie.steps.teacher_forcing import TrainingStep
 
 
 class DistillationStep(TrainingStep):
