@@ -29,9 +29,9 @@ from dlmie.hub_encoders import (
     make_encoder,
     own_prefix,
 )
-from dlmie.metrics import Scores, score
+from dlmie.metrics import Scores, coverage, score
+from dlmie.metrics.pointing import pointing
 from dlmie.network import Parameter, parameter, suggest
-from dlmie.pointing import pointing
 
 __all__ = [
     "CAPTIONERS",
@@ -506,10 +506,9 @@ def score_captions(
         decoding=decoding.describe(),
         unknown_words="as they stand" if decoding.allow_unknown else "never said",
     )
-    words = [w for refs in split.references for text in refs for w in tokenize(text)]
-    known = sum(w in captioner.vocabulary for w in words)
+    words = [[tokenize(text) for text in texts] for texts in split.references]
     scores.protocol["vocabulary"] = len(captioner.vocabulary)
-    scores.protocol["vocabulary_coverage"] = known / max(len(words), 1)
+    scores.protocol["vocabulary_coverage"] = coverage(words, captioner.vocabulary)
     scores.protocol["data_hash"] = split.hash
     scores.protocol["models"] = len(captioner.members)
     if split.objects is not None and all(caption.alphas is not None for caption in said):

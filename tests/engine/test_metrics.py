@@ -16,15 +16,14 @@ from dlmie.errors import DataError
 from dlmie.metrics import (
     NAMES,
     CiderD,
-    _bleu_counts,
-    _combine_bleu,
-    _common_subsequence,
     bleu,
     cider_d,
     coverage,
     rouge_l,
     score,
 )
+from dlmie.metrics.nltk_bleu import bleu_counts, combine_counts
+from dlmie.metrics.rouge import _common_subsequence
 
 # Human caption 0 against captions 1 to 4 of Flickr8k's dev images, by coco-caption's own scorers:
 BLEU = {
@@ -80,9 +79,9 @@ def test_bleu_is_nltk_s(pairs):
 
     hypotheses, references = zip(*pairs, strict=True)
     ours = bleu(hypotheses, references)
-    counts = np.array([_bleu_counts(*pair) for pair in pairs])
-    np.testing.assert_allclose(_combine_bleu(counts.sum(axis=0)), ours, atol=1e-12)
-    smoothed = _combine_bleu(counts, add=1)
+    counts = np.array([bleu_counts(*pair) for pair in pairs])
+    np.testing.assert_allclose(combine_counts(counts.sum(axis=0)), ours, atol=1e-12)
+    smoothed = combine_counts(counts, add=1)
     for order in (1, 2, 3, 4):
         weights = (1 / order,) * order
         with warnings.catch_warnings():

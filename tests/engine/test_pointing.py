@@ -10,7 +10,7 @@ import pytest
 from dlmie.data.scenes import plan_scene, scene_objects, write_sentences
 from dlmie.decoding import Caption
 from dlmie.errors import DataError
-from dlmie.pointing import covered, pointing
+from dlmie.metrics.pointing import covered, pointing
 
 
 def caption(text: str, alphas: np.ndarray) -> Caption:

@@ -12,8 +12,8 @@ from dlmie.compilation import get_threads, set_threads
 from dlmie.data.batches import Batch
 from dlmie.data.vocabulary import END, START, Vocabulary
 from dlmie.decoding import Decoding
+from dlmie.metrics.pointing import pointing
 from dlmie.models import ShowAttendTell
-from dlmie.pointing import pointing
 from dlmie.steps import TrainingStep
 from dlmie.visualize import attend
 

@@ -9,7 +9,10 @@ from itertools import chain
 from math import exp, log, sqrt
 from typing import NamedTuple
 
+import numpy as np
+
 from dlmie.errors import DataError
+from dlmie.metrics.checks import Tokens, check_captions
 
 NGram = tuple[str, ...]
 
@@ -130,6 +133,14 @@ class CiderD:
                 for ngram, weight in weights.items():
                     holders.setdefault(ngram, []).append((reference, weight, weight / norm))
         return _Image(holders, [_length(tokens) for tokens in captions])
+
+
+def cider_d(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> float:
+    """CIDEr-D, the mean over images of :class:`CiderD`; for parameters and errors see
+    :func:`~dlmie.metrics.bleu`."""
+    check_captions(hypotheses, references)
+    cider = CiderD(references)
+    return float(np.mean([cider.score(tokens, image) for image, tokens in enumerate(hypotheses)]))
 
 
 def _ngrams(tokens: Sequence[str], order: int) -> zip[NGram]:
