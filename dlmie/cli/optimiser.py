@@ -72,7 +72,7 @@ def build(options: Mapping[str, Any], *, steps_per_epoch: int, epochs: int, moni
 def _schedule(
     spec: dict[str, Any], lr: float, warmup: int, steps_per_epoch: int, epochs: int, monitor: str
 ) -> Any:
-    """The learning rate as :func:`dlmie.schedules.from_json` reads it."""
+    """The learning rate as :func:`dlmie.optim.schedules.from_json` reads it."""
     name = spec["schedule"]
     total = max(steps_per_epoch * epochs, warmup + 1)
     if name == "constant":

@@ -19,9 +19,9 @@ from pytensor.graph.traversal import ancestors
 import dlmie
 from dlmie import optim
 from dlmie.errors import DlmieError
-from dlmie.update_rules import RULES
+from dlmie.optim.rules import RULES
 
-GOLDEN = Path(__file__).parent / "golden" / "update_rules.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "update_rules.json"
 
 # Learning rate of the comparison with PyTorch, its optimiser; one that solves a quadratic.
 CASES: dict[str, tuple[Any, float, Callable[..., Any], float]] = {

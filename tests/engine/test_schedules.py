@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dlmie
-from dlmie import optim, schedules
+from dlmie import optim
 from dlmie.errors import DlmieError
+from dlmie.optim import schedules
 
 EVERY = [
     optim.constant(0.3),

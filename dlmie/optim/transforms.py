@@ -12,8 +12,8 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.network import suggest
-from dlmie.schedules import require
-from dlmie.update_rules import Moment, Pairs, State, Transform, like
+from dlmie.optim.rules import Moment, Pairs, State, Transform, like
+from dlmie.optim.schedules import require
 
 Where = str | Sequence[str]
 

@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.ops.optimisers import adam_step, momentum_step, rmsprop_step
-from dlmie.schedules import Schedule, as_schedule, as_spec, require
+from dlmie.optim.schedules import Schedule, as_schedule, as_spec, require
 
 # State by name below the transform's own: "m/decoder/lstm/W".
 State = dict[str, Any]

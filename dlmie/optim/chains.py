@@ -1,8 +1,4 @@
-"""Optimisers: chains of small transforms that become the updates of a compiled step.
-
-``chain(clip_norm(5.0), adam(cosine(4e-4, 20_000)))`` reads from the gradient to the step: what
-stands before the rule changes gradients, what stands after it changes steps.
-"""
+"""Chains of transforms, and the updates of a compiled step that they make."""
 
 from __future__ import annotations
 
@@ -17,78 +13,9 @@ import pytensor.tensor as pt
 from pytensor.gradient import grad
 from pytensor.graph.basic import Variable
 
-from dlmie import gradient_transforms, schedules, update_rules
-from dlmie.gradient_transforms import (
-    Ema,
-    WeightDecay,
-    clip_norm,
-    clip_value,
-    ema,
-    global_norm,
-    scale,
-    scale_where,
-    weight_decay,
-)
-from dlmie.schedules import (
-    OptimiserError,
-    Plateau,
-    Schedule,
-    constant,
-    cosine,
-    exponential_decay,
-    linear_warmup,
-    plateau,
-    require,
-    step_decay,
-    warm_restarts,
-)
-from dlmie.update_rules import (
-    Moment,
-    Rule,
-    Transform,
-    adadelta,
-    adagrad,
-    adam,
-    graves_rmsprop,
-    momentum,
-    nesterov,
-    rmsprop,
-    sgd,
-)
-
-__all__ = [
-    "Chain",
-    "OptimiserError",
-    "Rule",
-    "Schedule",
-    "Transform",
-    "Updates",
-    "adadelta",
-    "adagrad",
-    "adam",
-    "adamw",
-    "chain",
-    "clip_norm",
-    "clip_value",
-    "constant",
-    "cosine",
-    "ema",
-    "exponential_decay",
-    "from_json",
-    "global_norm",
-    "graves_rmsprop",
-    "linear_warmup",
-    "momentum",
-    "nesterov",
-    "plateau",
-    "rmsprop",
-    "scale",
-    "scale_where",
-    "sgd",
-    "step_decay",
-    "warm_restarts",
-    "weight_decay",
-]
+from dlmie.optim.rules import RULES, Moment, Rule, Transform, adam
+from dlmie.optim.schedules import Plateau, Schedule, as_schedule, build, require
+from dlmie.optim.transforms import TRANSFORMS, Ema, WeightDecay, global_norm, scale_where
 
 ROOT = "/optimiser"
 
@@ -102,7 +29,7 @@ class Chain:
     def __post_init__(self) -> None:
         names = [t.name for t in self.transforms]
         rules = [i for i, t in enumerate(self.transforms) if isinstance(t, Rule)]
-        known = ", ".join(rule.name for rule in update_rules.RULES)
+        known = ", ".join(rule.name for rule in RULES)
         require(len(rules) == 1, f"a chain needs one rule ({known}), not {len(rules)}: {names}")
         for i, transform in enumerate(self.transforms):
             place, last = transform.place, i == len(self.transforms) - 1
@@ -119,7 +46,7 @@ class Chain:
     def schedule(self) -> Schedule:
         """The schedule of the rule's learning rate."""
         rule = next(t for t in self.transforms if isinstance(t, Rule))
-        return schedules.as_schedule(rule.learning_rate)
+        return as_schedule(rule.learning_rate)
 
     def updates(self, loss: Variable, params: Sequence[Any]) -> Updates:
         """What one step changes, to hand to ``dlmie.function(..., updates=...)``.
@@ -346,9 +273,9 @@ def from_json(spec: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> Chain:
     OptimiserError
         An unknown transform, schedule or option, with the nearest known name.
     """
-    table = {t.name: t for t in (*gradient_transforms.TRANSFORMS, *update_rules.RULES)}
+    table = {t.name: t for t in (*TRANSFORMS, *RULES)}
     links = [spec] if isinstance(spec, Mapping) else spec
-    return chain(*(schedules.build(link, "transform", table) for link in links))
+    return chain(*(build(link, "transform", table) for link in links))
 
 
 def _check_names(params: list[Any]) -> None:
