@@ -43,6 +43,31 @@ class LoadsImages(Protocol):
         """Read images: (n, size, size, 3) uint8."""
 
 
+class FirstImages:
+    """The first images of a split, with all of their captions or the first of each.
+
+    Parameters
+    ----------
+    split
+        What batches are made of: ``captions["train"]``.
+    images
+        How many; all, if there are no more.
+    one_caption
+        Leave out all but the first caption of each image.
+    """
+
+    def __init__(self, split: CaptionedImages, images: int, *, one_caption: bool = False) -> None:
+        owner = np.asarray(split.token_image)
+        captions = np.unique(owner, return_index=True)[1] if one_caption else np.arange(len(owner))
+        kept = captions[owner[captions] < images]
+        self.tokens = [split.tokens[caption] for caption in kept]
+        self.token_image = owner[kept]
+        self._images = min(images, len(split))
+
+    def __len__(self) -> int:
+        return self._images
+
+
 @dataclass(frozen=True)
 class Batch:
     """Captions to learn from in one step.

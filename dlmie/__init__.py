@@ -33,8 +33,8 @@ if (_CHECKOUT / "setup.cfg").is_file():
 _PUBLIC = {
     "function": "dlmie.compilation",
     "compile": "dlmie.steps",
-    "train": "dlmie.hub_training",
-    "resume": "dlmie.hub_training",
+    "train": "dlmie.hub.training",
+    "resume": "dlmie.hub.training",
     "load": "dlmie.hub",
     "evaluate": "dlmie.hub",
     "Network": "dlmie.network",

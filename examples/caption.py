@@ -10,7 +10,7 @@ import sys
 import dlmie
 from dlmie.data.images import ImageError, find_images
 from dlmie.decoding import Decoding
-from dlmie.hub_images import caption_images
+from dlmie.hub.photographs import caption_images
 
 
 def main(run: str, *photographs: str) -> None:

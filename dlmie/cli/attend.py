@@ -27,7 +27,7 @@ FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 @click.argument("model")
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @options_of(
-    "dlmie.hub_attention:attend_images",
+    "dlmie.hub.attention:attend_images",
     say="Look while saying this sentence.  [default: the caption that is found]",
     batch=("Images at a time.", whole(1)),
 )
@@ -84,7 +84,7 @@ def command(
     from dlmie.cli.caption import split_names
     from dlmie.cli.output import ImageRun, open_writer
     from dlmie.cli.pictures import one_line_warnings
-    from dlmie.hub_attention import attend_images
+    from dlmie.hub.attention import attend_images
 
     run = ImageRun(console, images, strict)
     paths = figure_paths(run.images, output, kind)

@@ -23,7 +23,7 @@ from dlmie.cli.encoders import weights_option
 @click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table that spreadsheets open.")
 @options_of("dlmie.decoding:Decoding", n_best=("Captions for each image.", whole(1)))
-@options_of("dlmie.hub_images:caption_images", batch=("Images at a time.", whole(1)))
+@options_of("dlmie.hub.photographs:caption_images", batch=("Images at a time.", whole(1)))
 @click.option("--strict", is_flag=True, help="Exit code 1 if any image cannot be read.")
 @output_option("Write to this file, not to standard output.", name="output")
 @weights_option
@@ -55,7 +55,7 @@ def command(
 
     import dlmie
     from dlmie.cli.output import ImageRun, open_writer
-    from dlmie.hub_images import caption_images
+    from dlmie.hub.photographs import caption_images
 
     run = ImageRun(console, images, strict)
     captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)

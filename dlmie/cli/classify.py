@@ -18,7 +18,7 @@ from dlmie.models import ENCODERS
               help="The network.")  # fmt: skip
 @own_weights_option
 @options_of(
-    "dlmie.hub_images:classify_images",
+    "dlmie.hub.photographs:classify_images",
     top=("Classes named for each image.", whole(1)),
     batch=("Images at a time.", whole(1)),
 )
@@ -40,7 +40,7 @@ def command(
     The default network knows the 1,000 classes of ImageNet.
     """
     from dlmie.cli.output import ImageRun, open_writer
-    from dlmie.hub_images import classify_images
+    from dlmie.hub.photographs import classify_images
 
     if listing:
         _list_classes(console, encoder, encoder_weights)

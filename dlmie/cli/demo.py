@@ -93,10 +93,10 @@ def _numbered(console: Console) -> Callable[[str], None]:
 
 def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
     """Train, or go on where an earlier demo in the same folder stopped."""
-    from dlmie import hub_training
+    from dlmie.hub.training import resume
 
     if (to / "config.json").exists():
-        run = hub_training.resume(to, epochs=epochs, progress=console.progress)
+        run = resume(to, epochs=epochs, progress=console.progress)
     else:
         settings = make_settings({"recipe": _RECIPE, **({"epochs": epochs} if epochs else {})})
         run = start_run(settings, data, to, console)
@@ -110,8 +110,8 @@ def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Sce
     from dlmie import hub
     from dlmie.cli.pictures import one_line_warnings
     from dlmie.data.features import Features
-    from dlmie.hub_report import report
-    from dlmie.hub_training import read_config
+    from dlmie.hub.reports import report
+    from dlmie.hub.runs import read_config
     from dlmie.visualize import attend
     from dlmie.visualize.sheets import contact_sheet
 
@@ -151,7 +151,7 @@ def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]
     from dlmie.cli.pictures import one_line_warnings
     from dlmie.data.images import save_image
     from dlmie.decoding import Decoding
-    from dlmie.hub_attention import attend_images
+    from dlmie.hub.attention import attend_images
 
     paths = [folder / "photographs" / f"{name}.png" for name in _PHOTOGRAPHS]
     for path in paths:

@@ -62,7 +62,7 @@ def make_network(
     grid : bool
         Whether the default layer is one to attend to.
     """
-    from dlmie import hub, models
+    from dlmie import models
 
     # Asked before a large network is made for nothing.
     if weights is None and getattr(models, ENCODERS[name]).package is None:
@@ -75,7 +75,7 @@ def make_network(
         options["size"] = size
     if weights is not None:
         options["weights"] = None if weights == "random" else Path(weights)
-    network = hub.make_encoder(name, **options)
+    network = models.encoder(name, **options)
     layer = layer or default_layer(name, grid)
     network[layer]  # a clear error for an unknown layer
     return network, layer

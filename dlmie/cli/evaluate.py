@@ -77,12 +77,10 @@ def command(
         captioner = hub.load(list(sources), encoder_weights=encoder_weights)
         cache = open_features(captioner, sources[0], images, features)
         console.note(f"{name}: captioning {len(images):,} images of {split}")
-        read = hub.split_reader(captioner, images, cache)
-        said = hub.decode_in_batches(
-            captioner, read, len(images), decoding, progress=console.progress
+        said = hub.caption_split(
+            captioner, images, decoding, features=cache, progress=console.progress
         )
-        best = [captions[0] for captions in said]
-        result = hub.score_captions(captioner, images, best, decoding, bootstrap=bootstrap)
+        result = hub.score_captions(captioner, images, said, decoding, bootstrap=bootstrap)
         scores.append(result)
         if export is not None:
             path = output or f"captions_{split}_{Path(name).stem}_results.json"
@@ -97,11 +95,11 @@ def command(
 
 def data_of(model: str) -> str:
     """The prepared file that a run was trained on."""
-    from dlmie import hub_training
+    from dlmie.hub.runs import read_config
 
     if not (Path(model) / "config.json").is_file():
         raise click.UsageError(f"{model} is no run folder: say what to evaluate on with --data")
-    path = hub_training.read_config(Path(model))["data"]["path"]
+    path = read_config(Path(model))["data"]["path"]
     if not Path(path).is_file():
         raise DlmieError(f"{path}, the data of {model}, is gone: name its place with --data")
     return path
@@ -109,20 +107,21 @@ def data_of(model: str) -> str:
 
 def open_features(captioner: Any, source: Any, images: Any, named: str | None) -> Any:
     """The feature cache that is named; else that of the run, if it is there and fits."""
-    from dlmie import hub, hub_training
     from dlmie.data.features import Features
+    from dlmie.hub import check_features
+    from dlmie.hub.runs import read_config
 
     if named is not None:
         return Features(named)
     if not (Path(source) / "config.json").is_file():
         return None
-    path = hub_training.read_config(Path(source))["features"]
+    path = read_config(Path(source))["features"]
     if path is None or not Path(path).is_file():
         return None
     try:
         cache = Features(path)
         for member in captioner.members:
-            hub.check_features(cache, member, images.data_hash)
+            check_features(cache, member, images.data_hash)
     except DlmieError:  # other data, or another encoder in the ensemble: encode the images
         return None
     return cache if images.name in cache.splits else None

@@ -15,7 +15,7 @@ from dlmie.cli.encoders import encoder_options, make_network
 @encoder_options
 @output_option("The file to write.  [default: beside DATA, named after encoder and layer]")
 @options_of(
-    "dlmie.hub_encoders:make_features",
+    "dlmie.hub.encoders:make_features",
     flip="Keep the features of the mirrored images, too.",
     dtype=("Precision they are kept in.", click.Choice(["float16", "float32"])),
     batch=("Images encoded at a time.", whole(1)),
@@ -35,16 +35,14 @@ def command(
     Training finds a file with the default name by itself. An interrupted run goes on where it
     stopped; a file of other features is never mixed with these.
     """
-    from dlmie import hub_encoders
     from dlmie.data.captions import Captions
+    from dlmie.hub.encoders import encoder_header, feature_path, make_features
 
     captions = Captions(data)
     network, layer = make_network(encoder, layer, image_size, encoder_weights)
     if to is None:
-        to = str(hub_encoders.feature_path(captions, hub_encoders.encoder_header(network, layer)))
-    features = hub_encoders.make_features(
-        captions, network, layer, to=to, progress=console.progress, **options
-    )
+        to = str(feature_path(captions, encoder_header(network, layer)))
+    features = make_features(captions, network, layer, to=to, progress=console.progress, **options)
     document = {
         "path": features.path,
         "shape": features.shape,

@@ -129,12 +129,10 @@ def _model(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _run(path: Path) -> tuple[dict[str, Any], str]:
-    from dlmie import hub_training
+    from dlmie.hub.runs import read_config, read_log
 
-    config = hub_training.read_config(path)
-    log = path / "log.jsonl"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    epochs = [record for record in map(json.loads, lines) if "epoch" in record]
+    config = read_config(path)
+    epochs = [record for record in read_log(path) if "epoch" in record]
     training = config["training"]
     monitor = training["monitor"]
     best = [record for record in epochs if record.get("best")]
@@ -159,9 +157,9 @@ def _run(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _network(name: str) -> tuple[dict[str, Any], str]:
-    from dlmie import hub
+    from dlmie import models
 
-    network = hub.make_encoder(name)
+    network = models.encoder(name)
     layers = {layer: list(variable.type.shape[1:]) for layer, variable in network.items()}
     document = {"type": "network", "name": name, "layers": layers, "weights": network.weights}
     return document, network.summary()

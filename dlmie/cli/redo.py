@@ -32,7 +32,7 @@ def command(
     path = output_path(output, manifest, "redo")
     described = read_manifest(manifest)
     if described["picture"] == "attend":
-        from dlmie.hub_attention import redo_attention
+        from dlmie.hub.attention import redo_attention
 
         with one_line_warnings(console):
             again = redo_attention(described, image=image, folder=Path(manifest).resolve().parent)
@@ -53,7 +53,7 @@ def command(
 
 def _model_of(manifest: str, described: dict[str, Any], encoder_weights: str | None) -> Any:
     """The network or captioner that made a picture."""
-    from dlmie import hub
+    from dlmie import hub, models
     from dlmie.errors import DataError
     from dlmie.models import ENCODERS
 
@@ -68,4 +68,4 @@ def _model_of(manifest: str, described: dict[str, Any], encoder_weights: str | N
         options["weights"] = Path(weights)
     elif described.get("weights") is None:
         options["weights"] = None
-    return hub.make_encoder(described["name"], **options)
+    return models.encoder(described["name"], **options)

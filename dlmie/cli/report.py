@@ -32,7 +32,7 @@ from dlmie.cli.encoders import weights_option
     help="What the encoder makes of the images.  [default: that of the run, if it is there]",
 )
 @options_of(
-    "dlmie.hub_report:report",
+    "dlmie.hub.reports:report",
     gallery=("Show so many images, from the best to the worst.  [default: all]", whole(1)),
     extremes=("Images shown as the best, and as the worst.", whole(0)),
     thumbnail=("Longer side of the photographs in pixels.", whole(16)),
@@ -68,7 +68,7 @@ def command(
     from dlmie.cli.caption import split_names
     from dlmie.cli.evaluate import data_of, open_features
     from dlmie.data.captions import Captions
-    from dlmie.hub_report import report
+    from dlmie.hub.reports import report
 
     names = split_names(model)
     images = Captions(data or data_of(names[0]))[split]

@@ -33,10 +33,10 @@ def start_run(
     features : path, optional
         The encoder's answers; those that are missing are computed.
     """
-    from dlmie import hub_training
+    from dlmie.hub.training import train
 
     step, data, cache = build_step(settings, data, console, features)
-    return hub_training.train(
+    return train(
         step,
         data,
         to=to,
@@ -54,7 +54,7 @@ def build_step(
     """The training step that settings describe, its data and, where they are there, features."""
     from dlmie import hub
     from dlmie.data.captions import Captions
-    from dlmie.hub_runs import make_step
+    from dlmie.hub.runs import make_step
 
     if not isinstance(data, Captions):
         data = Captions(data)
@@ -124,16 +124,15 @@ def _make_model(
 
 
 def _make_optimiser(settings: dict[str, Any], data: Any) -> Any:
-    from dlmie.data.batches import Batches
-    from dlmie.hub_training import Limited
+    from dlmie.data.batches import Batches, FirstImages
 
     def option(name: str) -> Any:
         return settings["training"].get(name, known[name].default)
 
-    known = parameters("dlmie.hub_training:train")
+    known = parameters("dlmie.hub.training:train")
     split = data["train"]
     if option("limit") is not None:
-        split = Limited(split, option("limit"))
+        split = FirstImages(split, option("limit"))
     # Only to count them: schedules are as long as the run.
     batches = Batches(
         split,

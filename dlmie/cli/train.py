@@ -166,7 +166,7 @@ def _optimiser_options(function: F) -> F:
 @section("Optimizer", _optimiser_options)
 @section(
     "Training",
-    options_of("dlmie.hub_training:train", **_TRAINING),
+    options_of("dlmie.hub.training:train", **_TRAINING),
     click.option("--beam", type=whole(1), help="Of validation.  [default: 3]"),
 )
 @click.pass_context
@@ -210,17 +210,18 @@ def _resume(chosen: dict[str, Any], console: Console) -> Any:
                 f"--{name.replace('_', '-')} cannot change in a run: give --resume only --epochs "
                 "and --set lr=… (or a training option), or start a new run"
             )
-    from dlmie import hub_training
+    from dlmie.hub.runs import read_config
+    from dlmie.hub.training import resume
 
     changes = dict(assignment(word) for word in chosen.get("changes", ()))
-    config = hub_training.read_config(Path(chosen["resume"]))
+    config = read_config(Path(chosen["resume"]))
     if chosen.get("epochs", 0) > config["training"]["epochs"] and _ends(config["optimiser"]):
         console.warn(
             f"the cosine schedule of this run has brought the learning rate down by epoch "
             f"{config['training']['epochs']}, where it stays: to learn more, start a new run with "
             f"dlmie train DATA --from {chosen['resume']} --to RUN"
         )
-    return hub_training.resume(
+    return resume(
         chosen["resume"],
         epochs=chosen.get("epochs"),
         set=changes or None,
@@ -258,7 +259,7 @@ def _check_overfit(chosen: dict[str, Any], console: Console) -> None:
     Schedules are made for a run over all of the data, and dropout against learning by heart: both
     are left out, dropout unless it is asked for.
     """
-    from dlmie.hub_training import overfit
+    from dlmie.hub.overfitting import overfit
 
     settings = make_settings(chosen)
     for name in ("schedule", "warmup", "ema"):

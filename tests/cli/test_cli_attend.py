@@ -14,7 +14,7 @@ from cli_encoder import ENCODER
 
 from dlmie.cli.attend import figure_paths
 from dlmie.data.images import load_image
-from dlmie.hub_report import choose
+from dlmie.hub.reports import choose
 
 SHORT = ("--min-length", 3, "--max-length", 5, "--beam", 2)
 GOOD = {"color", "grey", "cmyk", "alpha", "single", "deep", "animated"}

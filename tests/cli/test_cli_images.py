@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlmie.data.images import ImageError
-from dlmie.hub_images import _read
+from dlmie.hub.photographs import _read
 
 
 def test_reading_stays_a_few_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_reading_stays_a_few_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> N
             raise ImageError("photo7: broken")
         return np.zeros((300, 400, 3), np.uint8)
 
-    monkeypatch.setattr("dlmie.hub_images.load_image", load)
+    monkeypatch.setattr("dlmie.hub.photographs.load_image", load)
 
     def names() -> Iterator[str]:
         for number in range(1000):

@@ -46,7 +46,7 @@ def test_every_option_of_a_model_is_explained() -> None:
 
 
 def test_types_follow_annotations() -> None:
-    known = parameters("dlmie.hub_training:train")
+    known = parameters("dlmie.hub.training:train")
     assert known["epochs"].type is int
     assert known["patience"].type is int  # int | None
     assert known["flip"].type is bool

@@ -12,7 +12,7 @@ from dlmie.data.captions import Captions
 from dlmie.data.features import Features, extract_features
 from dlmie.data.images import Preprocessing
 from dlmie.data.scenes import prepare_scenes
-from dlmie.hub_encoders import make_encoder
+from dlmie.models import encoder
 from dlmie.models.show_attend_tell import ShowAttendTell
 from dlmie.models.show_tell import ShowTell
 from dlmie.steps import TrainingStep
@@ -72,5 +72,5 @@ def make_step(
 
 def make_network_step(data: Captions, **options: Any) -> TrainingStep:
     """A step that trains the encoder, too: a SqueezeNet with random weights, from fire2 on."""
-    network = make_encoder("squeezenet", size=32, weights=None)
+    network = encoder("squeezenet", size=32, weights=None)
     return make_step(data, network["fire2"], finetune="fire2", **options)

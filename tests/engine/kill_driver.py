@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 from hub_cases import make_cache, make_data, make_network_step, make_step
 
-from dlmie import hub_training
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
+from dlmie.hub import training
 
 OPTIONS: dict[str, Any] = {
     "epochs": 3, "batch": 16, "monitor": "dev_loss", "decoding": {"beam": 2}, "checkpoint_every": 3,
@@ -31,13 +31,13 @@ OPTIONS: dict[str, Any] = {
 def work(kind: str, folder: Path, said: int) -> None:
     """Begin the run or continue it, telling of every step through the pipe ``said``."""
     if (folder / "run" / "config.json").exists():
-        rebuild = hub_training.rebuild_step
+        rebuild = training.rebuild_step
 
         def watched(*arguments: Any) -> Any:
             return watch(rebuild(*arguments), said)
 
-        hub_training.rebuild_step = watched
-        hub_training.resume(folder / "run", progress=False)
+        training.rebuild_step = watched
+        training.resume(folder / "run", progress=False)
         return
     data = Captions(folder.parent / "scenes.h5")
     options = dict(OPTIONS)
@@ -48,7 +48,7 @@ def work(kind: str, folder: Path, said: int) -> None:
         options["features"] = cache
         hard = {"hard": True} if kind == "hard" else {}
         step = make_step(data, cache.shape, attend=kind == "hard", model_options=hard)
-    hub_training.train(watch(step, said), data, to=folder / "run", **options)
+    training.train(watch(step, said), data, to=folder / "run", **options)
 
 
 def watch(step: Any, said: int) -> Any:

@@ -63,7 +63,7 @@ def test_importing_dlmie_changes_no_setting() -> None:
     script = """
 import pytensor
 before = str(pytensor.config)
-import dlmie.compilation, dlmie.models.show_attend_tell, dlmie.hub_training
+import dlmie.compilation, dlmie.models.show_attend_tell, dlmie.hub.training
 assert str(pytensor.config) == before
 """
     subprocess.run([sys.executable, "-c", script], check=True)

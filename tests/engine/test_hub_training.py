@@ -12,15 +12,17 @@ import pytest
 from hub_cases import LAYER, make_cache, make_data, make_step
 
 import dlmie
-from dlmie import hub, hub_training, optim, storage
+from dlmie import hub, optim, storage
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
 from dlmie.data.scenes import prepare_scenes
 from dlmie.data.vocabulary import END, START, UNK, Vocabulary
 from dlmie.decoding import Decoding, force
 from dlmie.errors import DataError, DlmieError, WeightsError
-from dlmie.hub_encoders import feature_path, make_encoder
-from dlmie.hub_training import Run, resume, train
+from dlmie.hub.encoders import feature_path
+from dlmie.hub.runs import Run
+from dlmie.hub.training import dev_loss, resume, train
+from dlmie.models import encoder
 from dlmie.models.show_tell import ShowTell
 from dlmie.steps import TrainingStep
 
@@ -47,7 +49,7 @@ def cache(data: Captions, folder: Path) -> Features:
 @pytest.fixture(scope="module")
 def run(data: Captions, folder: Path) -> Run:
     """Attention over the grid of a SqueezeNet that exists nowhere else."""
-    network = make_encoder("squeezenet", size=32, weights=None)
+    network = encoder("squeezenet", size=32, weights=None)
     step = make_step(data, network[LAYER], attend=True, alpha_penalty=0.5, label_smoothing=0.1)
     return train(step, data, to=folder / "run", **OPTIONS)
 
@@ -346,6 +348,6 @@ def test_the_loss_decoded_step_by_step_is_dev_loss(plain: Run, data: Captions) -
         total, words = total - said.log_probability, words + len(tokens) - 1
     logged = [r["dev_loss"] for r in plain.log if r.get("best")][-1]
     assert total / words == pytest.approx(logged, rel=1e-5)
-    read = hub_training.dev_loss(captioner.model, split, lambda i: cached.read("dev", i), block=2)
+    read = dev_loss(captioner.model, split, lambda i: cached.read("dev", i), block=2)
     assert read["dev_loss"] == pytest.approx(logged, rel=1e-6)
     assert Decoding(**OPTIONS["decoding"]).beam == 2

@@ -9,7 +9,7 @@ import pytest
 from hub_cases import make_cache, make_data
 
 from dlmie import optim
-from dlmie.hub_training import overfit
+from dlmie.hub.overfitting import overfit
 from dlmie.models import ShowAttendTell, ShowTell
 from dlmie.steps import TrainingStep
 

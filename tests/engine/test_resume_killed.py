@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dlmie import storage
-from dlmie.hub_training import Run
+from dlmie.hub.runs import Run
 from dlmie.training import Position
 
 HERE = Path(__file__).parent

@@ -19,9 +19,10 @@ from dlmie.data.captions import Captions
 from dlmie.data.features import Features
 from dlmie.data.vocabulary import END, START, Vocabulary
 from dlmie.errors import DataError, DlmieError
-from dlmie.hub_encoders import make_encoder
-from dlmie.hub_runs import make_step
-from dlmie.hub_training import overfit, reference_words, resume, train
+from dlmie.hub.overfitting import overfit
+from dlmie.hub.runs import make_step, reference_words
+from dlmie.hub.training import resume, train
+from dlmie.models import encoder
 from dlmie.models.show_tell import ShowTell
 from dlmie.ops.crossentropy import log_softmax
 from dlmie.steps import DistillationStep, SelfCriticalStep, TrainingStep
@@ -70,7 +71,7 @@ def test_fine_tuning_trains_from_the_layer_on_and_loads_back(
 
 
 def test_fine_tuning_from_a_layer_that_plays_no_part(data: Captions) -> None:
-    network = make_encoder("squeezenet", size=32, weights=None)
+    network = encoder("squeezenet", size=32, weights=None)
     with pytest.raises(DlmieError, match="nothing to train from fire5 on: the captioner sees fire"):
         make_case(data, network["fire2"], finetune="fire5")
     with pytest.raises(DlmieError, match="has no layer 'fire22'; did you mean 'fire2'"):

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from dlmie import hub
 from dlmie.data.images import ImageError, load_image, resize_image
 from dlmie.data.prefetch import prefetch
 from dlmie.decoding import Caption, Decoding
+from dlmie.hub.captioners import ImageCaptioner
+from dlmie.hub.encoders import Encoder
 from dlmie.network import Network
 
 
@@ -29,7 +30,7 @@ class Guess:
 
 
 def caption_images(
-    captioner: hub.ImageCaptioner,
+    captioner: ImageCaptioner,
     images: Iterable[Any],
     decoding: Decoding | None = None,
     *,
@@ -93,7 +94,7 @@ def classify_images(
     tuple
         The image as it was given, with its guesses or the error; in order.
     """
-    encoder = hub.Encoder(network, "probabilities")
+    encoder = Encoder(network, "probabilities")
     for items in _read(images, encoder.preprocessing.size, batch):
         pixels = [x for _, x in items if isinstance(x, np.ndarray)]
         rows = iter(encoder.photographs(pixels) if pixels else ())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +11,12 @@ from typing import Any
 import numpy as np
 
 import dlmie
-from dlmie import hub
+from dlmie import storage
 from dlmie.decoding import Caption, Decoding
+from dlmie.hub.captioners import ImageCaptioner
+from dlmie.hub.evaluation import caption_split, score_captions
+from dlmie.hub.model_files import load
+from dlmie.hub.runs import read_log
 from dlmie.metrics import Scores
 from dlmie.visualize.report_page import Example, build_page
 
@@ -40,16 +42,11 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write the page; the file has its name only when it is complete."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.html, encoding="utf-8")
-        os.replace(part, path)
-        return path
+        return storage.write(path, self.html.encode())
 
 
 def report(
-    captioner: hub.ImageCaptioner | str | Path,
+    captioner: ImageCaptioner | str | Path,
     split: Any,
     *,
     features: Any = None,
@@ -85,14 +82,10 @@ def report(
     >>> page.save("report.html")                                            # doctest: +SKIP
     """
     if isinstance(captioner, (str, Path)):
-        captioner = hub.load(captioner)
+        captioner = load(captioner)
     decoding = Decoding(**options)
-    read = hub.split_reader(captioner, split, features)
-    said = [
-        image[0]
-        for image in hub.decode_in_batches(captioner, read, len(split), decoding, progress=progress)
-    ]
-    scores = hub.score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
+    said = caption_split(captioner, split, decoding, features=features, progress=progress)
+    scores = score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
     model = " + ".join(member.source for member in captioner.members)
     html = build_page(
         title=f"{model} on {split.name}",
@@ -104,7 +97,7 @@ def report(
             for index in choose(scores.per_image[RANK_BY], gallery)
         ],
         rank_by=RANK_BY,
-        records=read_log(captioner.members[0].path.parent / "log.jsonl"),
+        records=read_log(captioner.members[0].path.parent),
         facts={**(facts or {}), **_facts(captioner, split)},
         extremes=extremes,
         thumbnail=thumbnail,
@@ -138,15 +131,7 @@ def _pixels(split: Any, index: int) -> np.ndarray:
     return split.load_images([index])[0]
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a run's log; none where there is no log."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]  # not a torn last line
-
-
-def _facts(captioner: hub.ImageCaptioner, split: Any) -> dict[str, Any]:
+def _facts(captioner: ImageCaptioner, split: Any) -> dict[str, Any]:
     encoders = [member.header.get("encoder") or {} for member in captioner.members]
     seen: Sequence[str] = [f"{e.get('name')} {e.get('layer')} at {e.get('size')}" for e in encoders]
     return {

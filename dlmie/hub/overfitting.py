@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dlmie.data.batches import Batches, image_reader
+from dlmie.data.batches import Batches, FirstImages, image_reader
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
-from dlmie.data.images import preprocess
 from dlmie.errors import DlmieError
-from dlmie.hub_encoders import Encoder, features_of
-from dlmie.hub_runs import encoder_of
+from dlmie.hub.encoders import Encoder, features_of
+from dlmie.hub.evaluation import loss_per_word
+from dlmie.hub.runs import encoder_of
 from dlmie.steps import TrainingStep
 
 
@@ -107,20 +107,24 @@ def overfit(
         raise DlmieError("the overfit check needs a step that learns given captions")
     data = Captions(data) if isinstance(data, (str, Path)) else data
     step.model.vocabulary.check_matches(data.vocabulary, str(data.path))
-    few = _FirstCaptions(data["train"], images)
+    few = FirstImages(data["train"], images, one_caption=True)
     inputs = _Inputs(step, data, features, len(few))
     start = {name: np.copy(v.get_value(borrow=True)) for name, v in step.state.items()}
     trained = {str(p.name): p for p in step.parameters}
+
+    def learned() -> float:
+        return loss_per_word(step.model, Batches(few, inputs.annotations, batch=batch))
+
     try:
         batches = Batches(few, inputs.read, batch=batch)
-        first = loss = _loss(step, few, inputs, batch)
+        first = loss = learned()
         seen = 0
         with tqdm(total=epochs, unit="epoch", disable=not progress, leave=False) as bar:
             while seen < epochs and loss > target:
                 for b in batches:
                     step(b)
                 seen += 1
-                loss = _loss(step, few, inputs, batch)
+                loss = learned()
                 bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
                 bar.update()
         changes = {name: _change(start[name], p.get_value()) for name, p in trained.items()}
@@ -129,20 +133,6 @@ def overfit(
             variable.set_value(start[name])
     passed = bool(loss <= target) and all(changes.values())
     return OverfitReport(passed, loss, first, target, changes, len(few), seen)
-
-
-class _FirstCaptions:
-    """The first images of a split with their first caption each."""
-
-    def __init__(self, split: Any, images: int) -> None:
-        _, first = np.unique(split.token_image, return_index=True)
-        kept = first[:images]
-        self.tokens = [split.tokens[i] for i in kept]
-        self.token_image = split.token_image[kept]
-        self._images = int(self.token_image.max(initial=-1)) + 1
-
-    def __len__(self) -> int:
-        return self._images
 
 
 class _Inputs:
@@ -170,20 +160,11 @@ class _Inputs:
         return Encoder(self.step.model.encoder, self.step.model.layer)
 
     def _encode(self, index: np.ndarray) -> np.ndarray:
-        return self._encoder(preprocess(self.split.load_images(index), self._encoder.preprocessing))
+        return self._encoder.pixels(self.split.load_images(index))
 
     def annotations(self, indices: np.ndarray, flips: np.ndarray) -> np.ndarray:
         """What the model sees of images: encoded again where the encoder learns."""
         return self._encode(indices) if self.encoded is None else self.encoded[indices]
-
-
-def _loss(step: TrainingStep, few: _FirstCaptions, inputs: _Inputs, batch: int) -> float:
-    """Nats a word of the test expression over all captions."""
-    total = words = 0.0
-    for b in Batches(few, inputs.annotations, batch=batch):
-        loss, count = step.model.loss_function(b.inputs, b.tokens)
-        total, words = total + float(loss), words + float(count)
-    return total / max(words, 1)
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

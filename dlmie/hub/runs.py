@@ -14,13 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlmie import hub, optim, storage, training
+from dlmie import optim, storage, training
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
 from dlmie.data.vocabulary import tokenize
 from dlmie.decoding import Decoding
 from dlmie.errors import DataError, DlmieError
-from dlmie.hub_encoders import encoder_from_header, feature_path, features_of, make_features
+from dlmie.hub.captioners import captioner_class
+from dlmie.hub.encoders import (
+    encoder_from_header,
+    encoder_header,
+    feature_path,
+    features_of,
+    make_features,
+)
+from dlmie.hub.model_files import find_model, load
 from dlmie.network import suggest
 from dlmie.steps import DistillationStep, SelfCriticalStep, TrainingStep
 from dlmie.weights import sha256
@@ -40,9 +48,15 @@ class Run:
     @property
     def log(self) -> list[dict[str, Any]]:
         """The records of ``log.jsonl``."""
-        text = (self.folder / "log.jsonl").read_text(encoding="utf-8")
-        # A line without its end is still being written, or its writer was killed.
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+        return read_log(self.folder)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's log; none where there is no log yet."""
+    path = folder / "log.jsonl"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    # A line without its end is still being written, or its writer was killed.
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -74,9 +88,7 @@ def rebuild_step(config: Mapping[str, Any], data: Captions) -> TrainingStep:
     )
     if any(needed):
         annotations = encoder_from_header(config["encoder"])[config["encoder"]["layer"]]
-    model = hub.captioner_class(described["kind"])(
-        annotations, data.vocabulary, **described["config"]
-    )
+    model = captioner_class(described["kind"])(annotations, data.vocabulary, **described["config"])
     optimiser = optim.from_json(config["optimiser"])
     return make_step(config["step"], model, optimiser, data, config["objective"])
 
@@ -104,14 +116,14 @@ def make_step(
 def _open_teacher(source: str | Mapping[str, str]) -> tuple[Any, dict[str, str]]:
     """A trained model to learn from, and what it is known by from now on."""
     known = source if isinstance(source, Mapping) else {"path": source}
-    path = hub.find_model(known["path"])
+    path = find_model(known["path"])
     found = sha256(path)
     if known.get("sha256", found) != found:
         raise DataError(
             f"{path}, a teacher of this run, is not the file it was (its SHA-256 differs): put "
             "the old one back, or start a new run"
         )
-    return hub.load(path).model, {"path": str(path.resolve()), "sha256": found}
+    return load(path).model, {"path": str(path.resolve()), "sha256": found}
 
 
 def reference_words(split: Any) -> list[list[list[str]]]:
@@ -122,7 +134,7 @@ def reference_words(split: Any) -> list[list[list[str]]]:
 def encoder_of(step: TrainingStep, features: Any) -> dict[str, Any]:
     """The header of the encoder that a step's model sees through, or whose features it is given."""
     if step.model.encoder is not None:
-        return hub.encoder_header(step.model.encoder, step.model.layer)
+        return encoder_header(step.model.encoder, step.model.layer)
     if features is not None:
         cache = features if isinstance(features, Features) else Features(features)
         return cache.header["encoder"]

@@ -8,21 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from dlmie import storage
+from dlmie import models, storage
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features, extract_features
 from dlmie.data.images import Preprocessing, load_image, preprocess, resize_image
 from dlmie.errors import DlmieError, WeightsError
-from dlmie.network import Network, suggest
-
-
-def make_encoder(name: str, **options: Any) -> Network:
-    """An encoder by name: ``make_encoder("vgg16", weights="vgg16.h5")``."""
-    from dlmie import models
-
-    if name not in models.ENCODERS:
-        raise DlmieError(f"unknown encoder {name!r}{suggest(name, models.ENCODERS)}")
-    return models.encoder(name, **options)
+from dlmie.network import Network
 
 
 def encoder_header(network: Network, layer: str) -> dict[str, Any]:
@@ -78,13 +69,13 @@ def encoder_from_header(
     prefix = own_prefix(header["name"])
     stored = {k: v for k, v in (stored or {}).items() if k.startswith(prefix)}
     if stored:
-        network = make_encoder(header["name"], size=header["size"], weights=None)
-        network.adapt(stored)  # type: ignore[attr-defined]
-        if {str(p.name) for p in network.parameters} == set(stored):
-            storage.assign(network.parameters, stored, source)
-            network.weights = header["weights"]
-            network.preprocessing = Preprocessing.from_json(header["preprocessing"])
-            return network
+        bare = models.encoder(header["name"], size=header["size"], weights=None)
+        bare.adapt(stored)
+        if {str(p.name) for p in bare.parameters} == set(stored):
+            storage.assign(bare.parameters, stored, source)
+            bare.weights = header["weights"]
+            bare.preprocessing = Preprocessing.from_json(header["preprocessing"])
+            return bare
     network = _with_own_weights(header)
     changed = [p for p in network.parameters if str(p.name) in stored]
     storage.assign(changed, stored, source)
@@ -104,7 +95,7 @@ def _with_own_weights(header: Mapping[str, Any]) -> Network:
         options["weights"] = weights["path"]
     elif not weights:
         options["weights"] = None
-    network = make_encoder(header["name"], **options)
+    network = models.encoder(header["name"], **options)
     found = (network.weights or {}).get("sha256")
     if weights and found != weights.get("sha256"):
         raise WeightsError(
@@ -128,6 +119,10 @@ class Encoder:
         """Preprocessed images (n, 3, size, size) → annotations (n, channels[, rows, columns])."""
         return self._run(inputs)
 
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """Images (n, rows, columns, 3) uint8 → annotations."""
+        return self(preprocess(images, self.preprocessing))
+
     def photographs(self, images: Iterable[Any], batch: int = 16) -> np.ndarray:
         """Anything ``load_image`` reads → annotations, with bounded memory."""
         size = self.preprocessing.size
@@ -135,10 +130,10 @@ class Encoder:
         for image in images:
             pending.append(resize_image(load_image(image), size))
             if len(pending) == batch:
-                parts.append(self(preprocess(np.stack(pending), self.preprocessing)))
+                parts.append(self.pixels(np.stack(pending)))
                 pending = []
         if pending:
-            parts.append(self(preprocess(np.stack(pending), self.preprocessing)))
+            parts.append(self.pixels(np.stack(pending)))
         if not parts:
             raise DlmieError("no image was given")
         return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Train and resume captioners; a run is a folder (see :mod:`dlmie.hub_runs`)."""
+"""Train and resume captioners; a run is a folder (see :mod:`dlmie.hub.runs`)."""
 
 from __future__ import annotations
 
@@ -9,39 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from dlmie import hub, training
-from dlmie.data.batches import Batches, image_reader
+from dlmie import training
+from dlmie.data.batches import Batches, FirstImages, image_reader
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
-from dlmie.data.images import preprocess
 from dlmie.decoding import Decoding
 from dlmie.errors import DataError, DlmieError
-from dlmie.hub_overfit import OverfitReport, overfit
-from dlmie.hub_runs import (
+from dlmie.hub.captioners import ImageCaptioner, Member
+from dlmie.hub.encoders import Encoder
+from dlmie.hub.evaluation import decode_in_batches, loss_per_word, score_captions
+from dlmie.hub.model_files import save_model, versions
+from dlmie.hub.runs import (
     Run,
     check_options,
     encoder_of,
     features_for,
     read_config,
     rebuild_step,
-    reference_words,
     reopen_features,
     write_json,
 )
 from dlmie.network import suggest
 from dlmie.steps import TrainingStep
-
-__all__ = [
-    "Limited",
-    "OverfitReport",
-    "Run",
-    "dev_loss",
-    "overfit",
-    "read_config",
-    "reference_words",
-    "resume",
-    "train",
-]
 
 # Training options that decide which captions come in which batch of an epoch.
 _ORDER = {"batch", "captions_per_image", "flip", "limit", "seed"}
@@ -159,7 +148,7 @@ def train(
         "data": {"path": str(data.path.resolve()), "hash": data.hash},
         "features": None if cache is None else str(Path(cache.path).resolve()),
         "training": options,
-        "meta": {**(meta or {}), "versions": hub.versions()},
+        "meta": {**(meta or {}), "versions": versions()},
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
@@ -291,7 +280,7 @@ def _batches(
         read = image_reader(split, step.model.encoder.preprocessing)
     else:
         read = partial(cache.read, split.name)
-    limited = split if options["limit"] is None else Limited(split, options["limit"])
+    limited = split if options["limit"] is None else FirstImages(split, options["limit"])
     return Batches(
         limited,
         read,
@@ -305,19 +294,6 @@ def _batches(
     )
 
 
-class Limited:
-    """The first images of a split."""
-
-    def __init__(self, split: Any, images: int) -> None:
-        kept = np.flatnonzero(split.token_image < images)
-        self.tokens = [split.tokens[i] for i in kept]
-        self.token_image = split.token_image[kept]
-        self._images = min(images, len(split))
-
-    def __len__(self) -> int:
-        return self._images
-
-
 class _Measure:
     """Free-running scores and the teacher-forced loss on the dev split, with averaged weights."""
 
@@ -326,17 +302,17 @@ class _Measure:
     ) -> None:
         self.step, self.cache, self.decoding = step, cache, decoding
         self.split = data["dev"] if "dev" in data else None  # noqa: SIM401 - it has no get
-        self.captioner = hub.ImageCaptioner([hub.Member(step.model, {}, Path("."), {})])
+        self.captioner = ImageCaptioner([Member(step.model, {}, Path("."), {})])
 
     @cached_property
-    def _encode(self) -> hub.Encoder:
-        return hub.Encoder(self.step.model.encoder, self.step.model.layer)
+    def _encode(self) -> Encoder:
+        return Encoder(self.step.model.encoder, self.step.model.layer)
 
     def _read(self, index: np.ndarray) -> np.ndarray:
         if self.cache is not None:
             return self.cache.read("dev", index)
         assert self.split is not None
-        return self._encode(preprocess(self.split.load_images(index), self._encode.preprocessing))
+        return self._encode.pixels(self.split.load_images(index))
 
     def __call__(self) -> dict[str, float]:
         if self.split is None:
@@ -345,11 +321,11 @@ class _Measure:
             # An image that must be encoded is so once, not once for each of its captions.
             block = 32 if self.cache is None else None
             losses = dev_loss(self.step.model, self.split, self._read, block=block)
-            decoded = hub.decode_in_batches(
+            decoded = decode_in_batches(
                 self.captioner, lambda index: [self._read(index)], len(self.split), self.decoding
             )
             said = [image[0] for image in decoded]
-        scores = hub.score_captions(self.captioner, self.split, said, self.decoding)
+        scores = score_captions(self.captioner, self.split, said, self.decoding)
         names = ("bleu_1", "bleu_4", "cider_d")
         looked = scores.pointing.to_json()["pointing"] if scores.pointing else None
         more = {} if looked is None else {"pointing": looked}
@@ -375,14 +351,10 @@ def dev_loss(
     batch, block : int
         See :class:`~dlmie.data.batches.Batches`.
     """
-    total = words = 0.0
     batches = Batches(
         split, lambda index, flips: read(index), batch=batch, block=block, window=1
     )  # fmt: skip
-    for b in batches:
-        loss, count = model.loss_function(b.inputs, b.tokens)
-        total, words = total + float(loss), words + float(count)
-    mean = total / max(words, 1)
+    mean = loss_per_word(model, batches)
     return {"dev_loss": mean, "perplexity": float(np.exp(min(mean, 50)))}
 
 
@@ -393,7 +365,7 @@ def _save_best(step: TrainingStep, path: Path, config: Mapping[str, Any], record
     extra = [*step.parameters, *(encoder.parameters if whole else ())]
     changed = {} if step.finetune is None else {"finetuned": step.finetune}
     with step.updates.averaged():
-        hub.save_model(
+        save_model(
             step.model,
             path,
             encoder={**config["encoder"], **changed},
@@ -403,6 +375,6 @@ def _save_best(step: TrainingStep, path: Path, config: Mapping[str, Any], record
                 "recipe": config["meta"].get("recipe"),
                 "scores": {k: v for k, v in record.items() if isinstance(v, (int, float))},
                 "decoding": config["training"]["decoding"],
-                "versions": hub.versions(),
+                "versions": versions(),
             },
         )

@@ -7,18 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dlmie import hub
 from dlmie.data.images import ImageError
 from dlmie.decoding import Caption, Decoding
 from dlmie.errors import DlmieError
-from dlmie.hub_images import caption_images
+from dlmie.hub.captioners import ImageCaptioner
+from dlmie.hub.model_files import load
+from dlmie.hub.photographs import caption_images
 from dlmie.visualize.attention_maps import attend
 from dlmie.visualize.figures import Figure
 from dlmie.visualize.manifests import find_image
 
 
 def attend_images(
-    captioner: hub.ImageCaptioner,
+    captioner: ImageCaptioner,
     images: Iterable[Any],
     decoding: Decoding | None = None,
     *,
@@ -76,7 +77,7 @@ def attend_images(
 
 
 def _told(
-    captioner: hub.ImageCaptioner, images: Iterable[Any], sentence: str
+    captioner: ImageCaptioner, images: Iterable[Any], sentence: str
 ) -> Iterator[tuple[Any, list[Caption] | ImageError]]:
     for image in images:
         try:
@@ -110,7 +111,7 @@ def redo_attention(
     photograph = find_image(
         "image", manifest["images"]["image"], image, None if folder is None else Path(folder)
     )
-    captioner = hub.load([Path(source) for source in made_by["captioner"]])
+    captioner = load([Path(source) for source in made_by["captioner"]])
     decoding = None if made_by["decoding"] is None else _decoding(made_by["decoding"])
     drawn = attend_images(
         captioner, [photograph], decoding, say=made_by["say"], **manifest["arguments"]

@@ -1,0 +1,213 @@
+"""Model files: found, loaded, saved, and written small to hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie import init, storage
+from dlmie.data.vocabulary import Vocabulary
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.hub.captioners import SHIPPED, ImageCaptioner, Member, captioner_class
+from dlmie.hub.encoders import own_prefix
+from dlmie.network import Parameter, parameter
+
+
+def find_model(source: str | Path) -> Path:
+    """The model file that a run folder, a file or the name of a shipped captioner stands for."""
+    path = Path(source)
+    if path.is_dir():
+        best = path / "best.h5"
+        if best.is_file():
+            return best
+        raise WeightsError(
+            f"{path} holds no trained model yet (best.h5): train at least one epoch, or continue "
+            f"with dlmie train --resume {path}"
+        )
+    if path.is_file():
+        return path
+    if str(source) in SHIPPED:
+        from dlmie import models
+
+        shipped = Path(models.__path__[0]) / "pretrained" / SHIPPED[str(source)]
+        if shipped.is_file():
+            return shipped
+    raise WeightsError(
+        f"no run folder, model file or shipped captioner {str(source)!r} "
+        f"(shipped: {', '.join(SHIPPED)})"
+    )
+
+
+def load(
+    source: str | Path | Sequence[str | Path], *, encoder_weights: str | Path | None = None
+) -> ImageCaptioner:
+    """Load a trained captioner: a run folder, a model file, a shipped name, or several of them.
+
+    Parameters
+    ----------
+    source
+        Several sources make an ensemble.
+    encoder_weights : path, optional
+        Where the encoder's weight file is now, for models trained on a user's own weights.
+
+    Raises
+    ------
+    WeightsError
+        Nothing there, damaged, of a later version, or not fitting: one line that says which.
+    """
+    if isinstance(source, (str, Path)):
+        source = [source]
+    return ImageCaptioner([_load_member(find_model(s), encoder_weights) for s in source])
+
+
+def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
+    header, arrays = storage.load(path)
+    try:
+        vocabulary = Vocabulary.from_json(header["vocabulary"])
+        with init.nothing_drawn():
+            model = captioner_class(header["kind"])(
+                tuple(header["annotation_shape"]), vocabulary, **header["config"]
+            )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} lacks or garbles its description ({error})") from error
+    encoder = header.get("encoder")
+    own = {str(p.name) for p in model.parameters}
+    prefix = own_prefix(encoder["name"]) if encoder else None
+    of_encoder = {
+        k: v for k, v in arrays.items() if k not in own and prefix and k.startswith(prefix)
+    }
+    mine = {k: v for k, v in arrays.items() if k not in of_encoder}
+    storage.assign(model.parameters, mine, path)
+    if encoder_weights is not None and encoder:
+        from dlmie.weights import sha256
+
+        known = (encoder["weights"] or {}).get("sha256")
+        place = {"path": str(encoder_weights), "sha256": known or sha256(Path(encoder_weights))}
+        header["encoder"] = {**encoder, "weights": place}
+    return Member(model, header, path, of_encoder)
+
+
+def save_model(
+    model: Any,
+    path: str | Path,
+    *,
+    encoder: Mapping[str, Any] | None,
+    extra: Sequence[Parameter] = (),
+    meta: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    compress: bool = False,
+) -> Path:
+    """Write a captioner as one file: parameters, vocabulary, configuration, encoder.
+
+    Parameters
+    ----------
+    model : Captioner
+    path : path
+    encoder : mapping
+        From :func:`~dlmie.hub.encoder_header`; with ``"finetuned"``, the first layer that
+        training changed, if any.
+    extra : sequence of Parameter
+        More parameters to store: those of an encoder that was trained, or all of an encoder whose
+        weights the file shall bring along.
+    meta : mapping, optional
+        What else the file says of itself: any JSON values.
+    dtype : str, optional
+        Store floats as this ("float16" halves the file).
+    compress : bool
+        Make the file smaller still; it takes longer to write.
+
+    Raises
+    ------
+    DlmieError
+        The disk is full; or a weight is beyond the range of ``dtype``.
+    """
+    chosen = {str(p.name): p for p in [*model.parameters, *extra]}
+    arrays = {name: p.get_value(borrow=True) for name, p in chosen.items()}
+    if dtype is not None:
+        limit = np.finfo(dtype).max
+        for name, array in arrays.items():
+            if array.size and np.abs(array).max() > limit:
+                raise DlmieError(f"{name} does not fit into {dtype}: save it as float32")
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+    header = {
+        "kind": model.kind,
+        "config": model.config,
+        "annotation_shape": list(model.annotation_shape),
+        "vocabulary": model.vocabulary.to_json(),
+        "encoder": None if encoder is None else dict(encoder),
+        "meta": dict(meta or {}),
+    }
+    return storage.save(path, arrays, header, compress=compress)
+
+
+def export(
+    source: str | Path | Sequence[str | Path], to: str | Path, *, dtype: str | None = "float16"
+) -> Path:
+    """Write a trained captioner as one small file to hand out.
+
+    Parameters
+    ----------
+    source
+        What :func:`load` takes.  Of several, the mean of their weights is written: of models that
+        went on learning from one and the same, it is often better than each (a "model soup",
+        Wortsman et al. 2022).
+    to : path
+        The file; it captions without the run folder.
+    dtype : str, optional
+        What floats are stored as; None keeps them as they are.
+
+    Raises
+    ------
+    DlmieError
+        The models to average are not of one kind, size and encoder.
+    """
+    first, *others = load(source).members
+    meta = dict(first.header.get("meta") or {})
+    if others:
+        _average(first, others)
+        parts = [{"file": str(m.path), **(m.header.get("meta") or {})} for m in (first, *others)]
+        meta = {"averaged": parts}
+    stored = [parameter(name, value) for name, value in first.arrays.items()]
+    return save_model(
+        first.model,
+        to,
+        encoder=first.header.get("encoder"),
+        extra=stored,
+        meta=meta,
+        dtype=dtype,
+        compress=True,
+    )
+
+
+def _average(first: Member, others: Sequence[Member]) -> None:
+    """Give the first model the mean of all models' weights."""
+    for other in others:
+        pair = (first, other)
+        shapes = [{str(p.name): p.type.shape for p in m.model.parameters} for m in pair]
+        encoders = [m.header["encoder"] for m in pair]
+        alike = first.arrays.keys() == other.arrays.keys() and all(
+            np.array_equal(array, other.arrays[name]) for name, array in first.arrays.items()
+        )
+        if shapes[0] != shapes[1] or encoders[0] != encoders[1] or not alike:
+            raise DlmieError(
+                f"{first.path} and {other.path} cannot be averaged: they are models of other kinds "
+                "or sizes, or see through other encoders"
+            )
+    for parameters in zip(*(m.model.parameters for m in (first, *others)), strict=True):
+        mean = np.mean([p.get_value(borrow=True) for p in parameters], axis=0, dtype=np.float64)
+        parameters[0].set_value(mean.astype(parameters[0].type.dtype))
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that decides a result."""
+    import platform
+    from importlib.metadata import version
+
+    import dlmie
+
+    names = ("pytensor", "numpy", "scipy", "h5py", "scikit-image", "nltk")
+    found = {name: version(name) for name in names}
+    return {"dlmie": dlmie.__version__, "python": platform.python_version(), **found}
