@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dlmie.errors import DlmieError
-from dlmie.network import suggest
+from dlmie.text import suggest
 
 Initialiser: TypeAlias = Callable[
     [np.random.Generator, Sequence[int], npt.DTypeLike], npt.NDArray[Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
 from dlmie.errors import DlmieError
+from dlmie.text import format_table, suggest
 
 
 class Parameter(TensorSharedVariable):
@@ -53,14 +53,6 @@ def find_parameters(
     found = {v for v in ancestors(roots) if isinstance(v, Parameter)}
     chosen = [v for v in found if role is None or role in v.roles]
     return sorted(chosen, key=lambda v: str(v.name))
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean ...?`` for an error about an unknown name, with the list of known ones."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint} (known: {', '.join(known)})"
 
 
 class View(Mapping[str, Variable]):
@@ -148,19 +140,6 @@ class Network(View):
 def count(variable: Parameter) -> int:
     """Number of elements of a parameter."""
     return int(np.prod(variable.get_value(borrow=True).shape))
-
-
-def format_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Plain text columns: the first flush left, the others flush right."""
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
 
 
 def image_input(size: int | None, dtype: str = "float32", name: str = "image") -> Variable:

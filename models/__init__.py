@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING, Any
 
 from dlmie.errors import DlmieError
+from dlmie.text import suggest
 
 if __name__ != "dlmie.models":  # a second copy of every class would follow
     raise ImportError("import this package as dlmie.models, not as models")
@@ -68,9 +68,7 @@ def encoder(name: str, **options: Any) -> Classifier:
     (None, 512, 14, 14)
     """
     if name not in ENCODERS:
-        close = difflib.get_close_matches(name.lower(), ENCODERS, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DlmieError(f"unknown encoder {name!r}{hint} (known: {', '.join(ENCODERS)})")
+        raise DlmieError(f"unknown encoder {name!r}{suggest(name.lower(), ENCODERS)}")
     network: Classifier = __getattr__(ENCODERS[name])(**options)
     return network
 

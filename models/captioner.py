@@ -21,9 +21,10 @@ from dlmie.compilation import function
 from dlmie.data.vocabulary import PAD, Vocabulary
 from dlmie.errors import DlmieError
 from dlmie.layers.noise import Noise
-from dlmie.network import Parameter, find_parameters, format_table
+from dlmie.network import Parameter, find_parameters
 from dlmie.network import count as count_elements
 from dlmie.ops.crossentropy import softmax_cross_entropy
+from dlmie.text import format_table
 
 
 @dataclass

@@ -8,10 +8,10 @@ turned into steps.
 from __future__ import annotations
 
 import copy
-import difflib
 from typing import Any
 
 from dlmie.errors import DlmieError
+from dlmie.text import suggest
 
 RECIPES: dict[str, dict[str, Any]] = {
     "show-tell-flickr8k": {
@@ -132,9 +132,7 @@ def recipe(name: str) -> dict[str, Any]:
         No such recipe; names the closest one.
     """
     if name not in RECIPES:
-        close = difflib.get_close_matches(name, RECIPES, n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise DlmieError(f"unknown recipe {name!r}{hint} (known: {', '.join(RECIPES)})")
+        raise DlmieError(f"unknown recipe {name!r}{suggest(name, RECIPES)}")
     return copy.deepcopy(RECIPES[name])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dlmie.data.images import ImageSource, deprocess
 from dlmie.errors import DlmieError
-from dlmie.network import suggest
+from dlmie.text import suggest
 from dlmie.visualize.ascent import Ascent, ascend
 from dlmie.visualize.figures import Figure, Panel, stretch
 from dlmie.visualize.goals import Goal, find_goal

@@ -11,7 +11,7 @@ import numpy as np
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
-from dlmie.network import suggest
+from dlmie.text import suggest
 from dlmie.visualize import attribution_methods as methods
 from dlmie.visualize.attention_maps import upsample
 from dlmie.visualize.figures import Figure, Panel, colour, overlay

@@ -10,7 +10,8 @@ import numpy as np
 
 from dlmie.data.images import ImageSource, deprocess
 from dlmie.errors import DlmieError
-from dlmie.network import Network, suggest
+from dlmie.network import Network
+from dlmie.text import suggest
 from dlmie.visualize.ascent import ascend
 from dlmie.visualize.evaluation import layer_values
 from dlmie.visualize.figures import Figure, Panel, beside

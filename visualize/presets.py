@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from dlmie.errors import DlmieError
-from dlmie.network import Network, suggest
+from dlmie.network import Network
+from dlmie.text import suggest
 from dlmie.visualize import objectives
 from dlmie.visualize.objectives import Objective
 from dlmie.visualize.parameterisations import Fourier, Parameterisation, Pixels

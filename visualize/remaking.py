@@ -8,7 +8,7 @@ from typing import Any
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
-from dlmie.network import suggest
+from dlmie.text import suggest
 from dlmie.visualize import objectives
 from dlmie.visualize.activations import grid
 from dlmie.visualize.adversarial import fool

@@ -10,7 +10,8 @@ import numpy as np
 from dlmie.data.images import ImageSource
 from dlmie.data.vocabulary import tokenize
 from dlmie.errors import DlmieError
-from dlmie.network import Network, suggest
+from dlmie.network import Network
+from dlmie.text import suggest
 from dlmie.visualize.evaluation import probabilities
 from dlmie.visualize.objectives import Objective, says, unit
 from dlmie.visualize.pixels import load_pixels, to_network

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 import dlmie
-from dlmie.cli.common import Console, table, verb
+from dlmie.cli.common import Console, verb
 from dlmie.errors import DlmieError
+from dlmie.text import format_table, suggest
 
 # What plain `dlmie bench` measures, in this order; the goals are in the rows.
 ROWS = (
@@ -94,8 +95,6 @@ def _load(path: Path) -> Any:
 
 
 def _choose(rows: dict[str, Any], names: tuple[str, ...], everything: bool) -> list[str]:
-    from dlmie.network import suggest
-
     for name in names:
         if name not in rows:
             raise click.UsageError(f"there is no row {name!r}{suggest(name, rows)}")
@@ -107,4 +106,4 @@ def _choose(rows: dict[str, Any], names: tuple[str, ...], everything: bool) -> l
 
 def _text(results: list[dict[str, Any]]) -> str:
     written = _load(_folder() / "table.py")
-    return table(written.HEADINGS, [written.cells(row) for row in results])
+    return format_table(written.HEADINGS, [written.cells(row) for row in results])

@@ -304,19 +304,6 @@ def decoding_of(options: Mapping[str, Any], **more: Any) -> Any:
         raise click.UsageError(str(error)) from None
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Plain text columns: the first flush left, the others flush right."""
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
 def fields(pairs: Iterable[tuple[str, Any]]) -> str:
     """Lines ``name   value`` with the values below each other; empty values are left out."""
     shown = [(name, str(value)) for name, value in pairs if value not in (None, "")]

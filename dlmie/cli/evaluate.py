@@ -13,12 +13,12 @@ from dlmie.cli.common import (
     decoding_options,
     options_of,
     output_option,
-    table,
     verb,
     whole,
 )
 from dlmie.cli.encoders import weights_option
 from dlmie.errors import DlmieError
+from dlmie.text import format_table
 
 _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 
@@ -140,7 +140,7 @@ def _side_by_side(names: list[str], scores: list[Any]) -> str:
         (name, *(f"{getattr(result, column):.4f}" for column in _COLUMNS))
         for name, result in zip(names, scores, strict=True)
     ]
-    lines = [table(("", *_COLUMNS), rows)]
+    lines = [format_table(("", *_COLUMNS), rows)]
     lines += [f"{n}: {s.pointing}" for n, s in zip(names, scores, strict=True) if s.pointing]
     protocols = {result.protocol_line for result in scores}
     if len(protocols) == 1:

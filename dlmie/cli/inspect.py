@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from dlmie.cli.common import Console, bytes_text, fields, table, verb
+from dlmie.cli.common import Console, bytes_text, fields, verb
 from dlmie.errors import DataError
+from dlmie.text import format_table
 
 _SHOWN = 40  # arrays listed before the rest is only counted
 
@@ -211,5 +212,5 @@ def _line(value: Any) -> str:
 
 def _arrays(arrays: Mapping[str, Any]) -> str:
     rows = [(n, " × ".join(map(str, a.shape)) or "()", str(a.dtype)) for n, a in arrays.items()]
-    text = table(("array", "shape", "type"), rows[:_SHOWN])
+    text = format_table(("array", "shape", "type"), rows[:_SHOWN])
     return text + (f"\n… and {len(rows) - _SHOWN:,} more (--json)" if len(rows) > _SHOWN else "")

@@ -14,6 +14,7 @@ import click
 
 from dlmie.cli import optimiser
 from dlmie.cli.signatures import parameters
+from dlmie.text import suggest
 
 # The captioners of dlmie.hub.CAPTIONERS, which would load PyTensor (a test compares).
 MODELS = {
@@ -168,8 +169,6 @@ def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _check_known(section: str, path: list[str], key: str) -> None:
-    from dlmie.network import suggest
-
     known = SECTIONS.get(section)
     if known is not None and path[0] not in known:
         raise click.UsageError(f"--set {key}: no such setting{suggest(path[0], known)}")

@@ -16,7 +16,7 @@ from dlmie.data.vocabulary import Vocabulary, tokenize
 from dlmie.decoding import Caption, Decoding, ensemble_step, force
 from dlmie.errors import DlmieError
 from dlmie.hub.encoders import Encoder, encoder_from_header
-from dlmie.network import suggest
+from dlmie.text import suggest
 
 # The fixed tables of what a file may name: nothing is imported by a string that a file holds.
 CAPTIONERS = {

@@ -29,8 +29,8 @@ from dlmie.hub.encoders import (
     make_features,
 )
 from dlmie.hub.model_files import find_model, load
-from dlmie.network import suggest
 from dlmie.steps import DistillationStep, SelfCriticalStep, TrainingStep
+from dlmie.text import suggest
 from dlmie.weights import sha256
 
 # What decides the best epoch: measured on dev, but for the loss of the training captions.

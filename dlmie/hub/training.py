@@ -29,8 +29,8 @@ from dlmie.hub.runs import (
     reopen_features,
     write_json,
 )
-from dlmie.network import suggest
 from dlmie.steps import TrainingStep
+from dlmie.text import suggest
 
 # Training options that decide which captions come in which batch of an epoch.
 _ORDER = {"batch", "captions_per_image", "flip", "limit", "seed"}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dlmie.errors import DlmieError
-from dlmie.network import suggest
+from dlmie.text import suggest
 
 
 class OptimiserError(DlmieError, ValueError):

@@ -11,9 +11,9 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie.network import suggest
 from dlmie.optim.rules import Moment, Pairs, State, Transform, like
 from dlmie.optim.schedules import require
+from dlmie.text import suggest
 
 Where = str | Sequence[str]
 

@@ -14,7 +14,8 @@ from dlmie import optim
 from dlmie.errors import DlmieError
 from dlmie.layers import LSTM, RNN, BatchNorm, Conv2D, Embedding, Linear, fold_batch_norm
 from dlmie.layers.attention import AttentionLSTM
-from dlmie.network import Network, count, find_parameters, parameter, suggest
+from dlmie.network import Network, count, find_parameters, parameter
+from dlmie.text import suggest
 
 
 def rng() -> np.random.Generator:
