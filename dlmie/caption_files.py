@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dlmie import storage
 from dlmie.errors import DataError
 
 #: What a file holds: image name → its texts. Plain text knows no names: None, by line.
@@ -91,7 +91,7 @@ def write_coco_results(
 
     Raises
     ------
-    DataError
+    DlmieError
         If the lists differ in length, a name stands twice, or the file cannot be written.
     """
     if len(names) != len(captions) or len(set(map(str, names))) != len(names):
@@ -100,13 +100,7 @@ def write_coco_results(
         {"image_id": _image_id(name), "caption": caption}
         for name, caption in zip(names, captions, strict=True)
     ]
-    part = Path(f"{path}.part")
-    try:
-        part.write_text(json.dumps(rows, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written ({error.strerror})") from None
+    storage.write(path, (json.dumps(rows, ensure_ascii=False, indent=0) + "\n").encode())
 
 
 def _image_id(name: str | int) -> str | int:
