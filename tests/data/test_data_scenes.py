@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlmie.data.scene_pictures import BACKDROPS, PALETTE
-from dlmie.data.scene_plans import CLASHES, COLORS, SHAPES, split_of
 from dlmie.data.scenes import (
     Scene,
     plan_scene,
@@ -27,6 +25,8 @@ from dlmie.data.scenes import (
     scene_records,
     write_sentences,
 )
+from dlmie.data.scenes.pictures import BACKDROPS, PALETTE
+from dlmie.data.scenes.plans import CLASHES, COLORS, SHAPES, split_of
 from dlmie.errors import DataError
 
 SHAPE_OF = {shape: shape for shape in SHAPES} | {

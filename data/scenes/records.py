@@ -1,14 +1,4 @@
-"""The embedded data set: rendered scenes of colored shapes, described and located exactly.
-
-It is made on the fly and needs no download: small pictures of circles, stars, hearts … in eight
-colors, two sizes and three textures, alone at one of nine places, in rows, columns and scattered,
-beside, above and inside each other, on varied backgrounds with a little noise; five captions each
-and the box of every thing. Each scene depends on the seed, its split and its number only, and the
-splits share no composition of things: a captioner must look, and must combine what it knows.
-
-The captions speak of left and right, so mirrored pictures would make them false: train without
-flips.
-"""
+"""Scenes as records of a data set, and the data set written as an ordinary prepared file."""
 
 from __future__ import annotations
 
@@ -19,26 +9,14 @@ from typing import Any
 
 from dlmie.data.captions import Captions
 from dlmie.data.records import Record
-from dlmie.data.scene_pictures import render_scene, thing_box
-from dlmie.data.scene_plans import Group, Scene, Thing, plan_scene
-from dlmie.data.scene_sentences import write_sentences
+from dlmie.data.scenes.pictures import render_scene, thing_box
+from dlmie.data.scenes.plans import Scene, plan_scene
+from dlmie.data.scenes.sentences import write_sentences
 from dlmie.data.writing import write_captions
 from dlmie.errors import DataError
 
 #: Counts up when the same seed gives other scenes, so that no file mixes two kinds.
 VERSION = 1
-
-__all__ = [
-    "Group",
-    "Scene",
-    "Thing",
-    "plan_scene",
-    "prepare_scenes",
-    "render_scene",
-    "scene_records",
-    "thing_box",
-    "write_sentences",
-]
 
 
 def scene_objects(scene: Scene, nouns: list[list[str]], size: int = 64) -> list[dict[str, Any]]:

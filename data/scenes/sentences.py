@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dlmie.data.scene_plans import Group, Scene
+from dlmie.data.scenes.plans import Group, Scene
 
 NOUNS = {
     "circle": ("circle", "disc"), "square": ("square", "box"), "triangle": ("triangle",),

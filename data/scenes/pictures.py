@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dlmie.data.scene_plans import Scene, Thing
+from dlmie.data.scenes.plans import Scene, Thing
 
 PALETTE = {
     "red": (214, 40, 44), "orange": (245, 140, 20), "yellow": (252, 214, 50),
