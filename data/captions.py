@@ -1,7 +1,7 @@
 """Prepared data sets: one HDF5 file of images, captions and the vocabulary.
 
 :meth:`Captions.prepare` makes the file from whatever a data set comes as; :class:`Captions` opens
-it.  See :mod:`dlmie.data.writing` for its layout.
+it.  See :mod:`dlmie.data.writing.writer` for its layout.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 from tqdm import tqdm
 
 from dlmie.data import formats
+from dlmie.data.files import reading
 from dlmie.data.images import ImageError, load_image, resize_image
 from dlmie.data.records import Record, clean
 from dlmie.data.vocabulary import Vocabulary
-from dlmie.data.writing import FORMAT, VERSION, default_workers, write_captions
+from dlmie.data.writing import KIND, default_workers, write_captions
 from dlmie.errors import DataError
 
 __all__ = ["Captions", "Record", "Split", "check", "prepare", "write_captions"]
@@ -265,26 +266,11 @@ class Captions:
 
     def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
-        try:
-            self.header: dict[str, Any] = json.loads(self._file["header"][()])
-            kind, version = self.header["format"], self.header["version"]
-            if kind != FORMAT:
-                raise DataError(f"{path}: is a {kind} file, not prepared captions")
-            if version > VERSION:
-                raise DataError(
-                    f"{path}: has format version {version}, this dlmie reads up to {VERSION}; "
-                    "upgrade dlmie"
-                )
+        with reading(self.path, KIND) as (self._file, self.header):
             self.size: int = self.header["size"]
             self.hash: str = self.header["hash"]
             self.splits: list[str] = list(self.header["splits"])
             self.vocabulary = Vocabulary(self._file["vocabulary"].asstr()[()].tolist())
-        except (KeyError, ValueError, OSError) as error:
-            self._file.close()
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{path}: is not a file that dlmie prepare writes") from None
         self.folder = Path(images or self.header.get("folder") or ".")
         self._splits: dict[str, Split] = {}
 
@@ -371,17 +357,3 @@ def check(
         bar = tqdm(faults, total=len(records), disable=not progress, unit="image", desc="images")
         problems += [line for line in bar if line]
     return problems
-
-
-def _open(path: Path) -> h5py.File:
-    if not path.is_file():
-        part = path.with_name(path.name + ".part")
-        hint = "; its preparation was interrupted: run it again to go on" if part.exists() else ""
-        raise DataError(f"{path}: no such file{hint}")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        detail = str(error)
-        if "truncated" in detail:
-            raise DataError(f"{path}: is truncated; prepare it again") from None
-        raise DataError(f"{path}: is not a file that dlmie prepare writes") from None

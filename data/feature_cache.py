@@ -20,9 +20,10 @@ from typing import Any
 import h5py
 import numpy as np
 
+from dlmie.data.files import Kind, reading
 from dlmie.errors import DataError
 
-FORMAT, VERSION = "dlmie.features", 1
+KIND = Kind("dlmie.features", 1, "a feature cache", "dlmie features")
 
 
 class Features:
@@ -66,17 +67,7 @@ class Features:
 
     def __init__(self, path: str | Path, in_memory: bool | None = None) -> None:
         self.path = Path(path)
-        self._file = _open(self.path)
-        try:
-            self.header: dict[str, Any] = json.loads(self._file["header"][()])
-            kind, version = self.header["format"], self.header["version"]
-            if kind != FORMAT:
-                raise DataError(f"{path}: is a {kind} file, not a feature cache")
-            if version > VERSION:
-                raise DataError(
-                    f"{path}: has format version {version}, this dlmie reads up to {VERSION}; "
-                    "upgrade dlmie"
-                )
+        with reading(self.path, KIND) as (self._file, self.header):
             self.shape: tuple[int, ...] = tuple(self.header["shape"])
             self.splits: dict[str, int] = dict(self.header["splits"])
             self._data: dict[tuple[str, bool], h5py.Dataset | np.ndarray] = {}
@@ -86,11 +77,6 @@ class Features:
                     if data.shape != (images, *self.shape):
                         raise KeyError(name)
                     self._data[name, flip] = data
-        except (KeyError, ValueError, TypeError, OSError) as error:
-            self._file.close()
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{path}: is not a file that dlmie features writes") from None
         if in_memory is None:
             in_memory = self.nbytes < available_memory() / 4
         self.in_memory = in_memory
@@ -239,19 +225,6 @@ def _short(value: Any) -> str:
     text = repr(value)
     # Two hashes are told apart by their beginnings.
     return f"{text[1:13]}…" if re.fullmatch(r"'[0-9a-f]{40,}'", text) else text
-
-
-def _open(path: Path) -> h5py.File:
-    if not path.is_file():
-        part = path.with_name(path.name + ".part")
-        hint = "; its extraction was interrupted: run it again to go on" if part.exists() else ""
-        raise DataError(f"{path}: no such file{hint}")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        if "truncated" in str(error):
-            raise DataError(f"{path}: is truncated; make the features again") from None
-        raise DataError(f"{path}: is not a file that dlmie features writes") from None
 
 
 def available_memory() -> int:

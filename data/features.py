@@ -24,10 +24,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dlmie.data.captions import Captions, Split
-from dlmie.data.feature_cache import FORMAT, VERSION, Features, differences, plain
+from dlmie.data.feature_cache import KIND, Features, differences, plain
+from dlmie.data.files import reported
 from dlmie.data.images import Preprocessing, preprocess
 from dlmie.data.prefetch import prefetch
-from dlmie.data.slots import reported
 from dlmie.errors import DataError
 
 __all__ = ["Features", "extract_features"]
@@ -106,8 +106,8 @@ def extract_features(
     if batch < 1:
         raise DataError(f"batch is {batch}; it must be at least 1")
     wanted = plain(header) | {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": KIND.format,
+        "version": KIND.version,
         "preprocessing": plain(preprocessing.to_json()),
         "data": data.hash,
         "dtype": dtype,

@@ -281,7 +281,7 @@ def test_damaged_files_are_named(data: Captions, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.h5: no such file$"):
         Features(tmp_path / "none.h5")
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"f\.h5: is truncated; make the features again"):
+    with pytest.raises(DataError, match=r"f\.h5: is truncated; run dlmie features again"):
         Features(path)
     path.write_bytes(b"")
     with pytest.raises(DataError, match="not a file that dlmie features writes"):

@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dlmie.data import slots, tables, writing
 from dlmie.data.captions import Captions, Record, write_captions
+from dlmie.data.writing import slots, text, writer
 from dlmie.errors import DataError
 
 COUNT = 500
@@ -24,10 +24,10 @@ COUNT = 500
 CHILD = f"""
 import sys, time
 import numpy as np
-from dlmie.data import writing
+from dlmie.data.writing import writer
 from dlmie.data.captions import Record, write_captions
 
-writing._BLOCK = 16
+writer._BLOCK = 16
 rendered = 0
 
 def render(number):
@@ -122,7 +122,7 @@ class Stopped(BaseException):
 
 @pytest.fixture
 def stopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    monkeypatch.setattr(writing, "_BLOCK", 8)
+    monkeypatch.setattr(writer, "_BLOCK", 8)
     return monkeypatch
 
 
@@ -166,16 +166,16 @@ def test_stopped_while_the_text_is_written(
     def stop(*_: object) -> None:
         raise Stopped
 
-    original = tables._strings
+    original = text._strings
     with stopped.context() as patch:
         if place in ("names", "vocabulary"):
-            patch.setattr(tables, "_strings", strings)
+            patch.setattr(text, "_strings", strings)
         elif place == "tokens":
-            patch.setattr(tables, "_split_hash", stop)
+            patch.setattr(text, "_split_hash", stop)
         elif place == "header":
             patch.setattr(slots.os, "fsync", stop)
         else:
-            patch.setattr(writing.os, "replace", stop)
+            patch.setattr(writer.os, "replace", stop)
         with pytest.raises(Stopped):
             write(path, records(20))
     assert not path.exists()
@@ -201,7 +201,7 @@ def interrupt(patch: pytest.MonkeyPatch, path: Path) -> None:
         raise Stopped
 
     with patch.context() as inner:
-        inner.setattr(writing, "write_text", stop)
+        inner.setattr(writer, "write_text", stop)
         with pytest.raises(Stopped):
             write(path, records(20))
 
@@ -251,7 +251,7 @@ def test_an_image_file_that_changed_is_read_again(
         raise Stopped
 
     with stopped.context() as patch:
-        patch.setattr(writing, "write_text", stop)
+        patch.setattr(writer, "write_text", stop)
         with pytest.raises(Stopped):
             write(path, given)
     save_image(files[4], np.full((4, 4, 3), 99, np.uint8))
@@ -309,7 +309,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
     def test_too_little_room_is_seen_before_anything_is_made(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
+        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
         with pytest.raises(DataError, match="needs 1 MB and the disk has 9 bytes left"):
             write(tmp_path / "x.h5", records(20))
         assert list(tmp_path.iterdir()) == []

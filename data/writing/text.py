@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from dlmie.data.slots import Item, Plan, hash_json
 from dlmie.data.vocabulary import END, START, Vocabulary, tokenize
+from dlmie.data.writing.slots import Item, Plan, hash_json
 from dlmie.errors import DataError
 
 _TEXT = h5py.string_dtype("utf-8")

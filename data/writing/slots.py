@@ -261,19 +261,3 @@ def hash_json(value: Any) -> str:
     """Give the SHA-256 (hex) of JSON values, the same on every machine."""
     text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-@contextlib.contextmanager
-def reported(to: Path, part: Path) -> Iterator[None]:
-    """Turn what a full disk or a folder without permission raises into one line."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # h5py raises either
-        text = str(error)
-        for reason in ("No space left on device", "File too large", "Disk quota exceeded"):
-            if reason in text:
-                text = f"{reason}; make room and run the same again to go on from {part.name}"
-                break
-        else:
-            text = getattr(error, "strerror", None) or text.splitlines()[0]
-        raise DataError(f"{to}: cannot be written: {text}") from None

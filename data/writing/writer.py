@@ -17,8 +17,9 @@ The layout of a prepared file (HDF5, format version 1)::
     splits/NAME/digests       (slots, 16) BLAKE2b of each image's pixels
     splits/NAME/done          (slots,) stamp of the source once the image is written, else 0
 
-The images come first, into the places that :mod:`dlmie.data.slots` makes; the text comes last.
-Peak memory: the text, the images being decoded (one a worker, at full size) and 128 resized ones.
+The images come first, into the places that :mod:`dlmie.data.writing.slots` makes; the text comes
+last.  Peak memory: the text, the images being decoded (one a worker, at full size) and 128 resized
+ones.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
+from dlmie.data.files import Kind, reported
 from dlmie.data.images import ImageError, load_image, resize_image
 from dlmie.data.records import Record, clean
-from dlmie.data.slots import VERSION, Item, PartFile, Plan, reported
-from dlmie.data.tables import text_bytes, write_text
+from dlmie.data.writing.slots import VERSION, Item, PartFile, Plan
+from dlmie.data.writing.text import text_bytes, write_text
 from dlmie.errors import DataError
 
-FORMAT = "dlmie.captions"
+KIND = Kind("dlmie.captions", VERSION, "prepared captions", "dlmie prepare")
 _BLOCK = 128  # images between two commits
 
 
@@ -154,8 +156,8 @@ def write_captions(
                 raise DataError(reason)
             skipped.append({"name": item.record.name, "split": item.split, "reason": reason})
         header = {
-            "format": FORMAT,
-            "version": VERSION,
+            "format": KIND.format,
+            "version": KIND.version,
             **settings,
             "resize": "to size × size, aspect ratio not kept, order 1, anti-aliasing, rounded",
             "skipped": sorted(skipped, key=lambda entry: entry["name"]),
