@@ -37,12 +37,6 @@ class Activation(KernelOp):
     def parameters(self) -> Sequence[int]:
         return (CODES[self.kind],)
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [inputs[0].type]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         outputs[0][0] = apply(inputs[0], self.kind)
 

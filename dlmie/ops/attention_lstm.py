@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType, disconnected_type, grad_undefined
+from pytensor.gradient import grad_undefined
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.type import TensorType
 
+from dlmie.ops.differentiation import connected, disconnected
 from dlmie.ops.kernels import KernelOp
+from dlmie.ops.lstm import cell, cell_gradient, sigmoid
 
 SCORES = ("tanh", "relu", "dot")
 
@@ -88,14 +90,9 @@ class AttentionLSTM(_AttentionOp):
             beta = np.zeros((len(h), 0), h.dtype)
             z = context
             if self.has_gate:
-                beta = _sigmoid(h @ x["W_beta"] + x["b_beta"])
+                beta = sigmoid(h @ x["W_beta"] + x["b_beta"])
                 z = beta * context
-            pre = x["xp"][t] + h @ x["W_h"] + z @ x["W_z"]
-            i, f, o, g = np.split(pre, 4, axis=1)
-            i, f, o, g = _sigmoid(i), _sigmoid(f), _sigmoid(o), np.tanh(g)
-            new_c = f * c + i * g
-            new_h = o * np.tanh(new_c)
-            gates = np.concatenate([i, f, o, g], axis=1)
+            new_h, new_c, gates = cell(x["xp"][t] + h @ x["W_h"] + z @ x["W_z"], c)
             if self.has_mask:
                 kept = x["mask"][t][:, None] != 0
                 new_h, new_c = np.where(kept, new_h, h), np.where(kept, new_c, c)
@@ -112,12 +109,12 @@ class AttentionLSTM(_AttentionOp):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         given = [
-            pt.zeros_like(out) if isinstance(g.type, DisconnectedType) else g
+            g if connected(g) else pt.zeros_like(out)
             for out, g in zip(outputs[: len(_COTANGENTS)], cotangents, strict=False)
         ]
         backward = AttentionLSTMGradient(self.score, self.has_gate, self.has_mask, self.is_hard)
         gradients = list(backward(*inputs, *outputs, *given))
-        return gradients + [disconnected_type() for _ in inputs[len(gradients) :]]
+        return gradients + disconnected(len(inputs) - len(gradients))
 
 
 class AttentionLSTMGradient(_AttentionOp):
@@ -144,20 +141,9 @@ class AttentionLSTMGradient(_AttentionOp):
             h_before, c_before = (x["h"][t - 1], x["c"][t - 1]) if t else (x["h0"], x["c0"])
             dh, dc = dh + x["d_h"][t], dc + x["d_c"][t]
             kept = x["mask"][t][:, None] != 0 if self.has_mask else np.ones((len(dh), 1), bool)
-            i, f, o, g = np.split(x["gates"][t], 4, axis=1)
-            tanh_c = np.tanh(x["c"][t])
-            d_cell = dc + dh * o * (1 - tanh_c**2)
-            d_gates = np.concatenate(
-                [
-                    d_cell * g * i * (1 - i),
-                    d_cell * c_before * f * (1 - f),
-                    dh * tanh_c * o * (1 - o),
-                    d_cell * i * (1 - g**2),
-                ],
-                axis=1,
-            )
+            d_gates, d_c_before = cell_gradient(dh, dc, x["gates"][t], x["c"][t], c_before)
             d_gates = np.where(kept, d_gates, 0)
-            dc = np.where(kept, d_cell * f, dc)
+            dc = np.where(kept, d_c_before, dc)
             dh = np.where(kept, 0, dh)
             d["xp"][t] = d_gates
             d["W_z"] += x["z"][t].T @ d_gates
@@ -192,12 +178,6 @@ class AttentionLSTMGradient(_AttentionOp):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         return [grad_undefined(self, i, x) for i, x in enumerate(inputs)]
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    from scipy.special import expit
-
-    return expit(x)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

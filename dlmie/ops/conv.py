@@ -287,12 +287,6 @@ class ConvolutionInputGradient(_ConvolutionFamily):
 
     kernel = "conv2d_input_gradient"
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [inputs[0].type]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
-
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         return [[False], [True], [True]]
 
@@ -328,12 +322,7 @@ class ConvolutionWeightGradient(_ConvolutionFamily):
     """
 
     kernel = "conv2d_weight_gradient"
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [inputs[1].type]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[1]]
+    outputs_like = (1,)
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         return [[True], [False], [True]]

@@ -37,18 +37,6 @@ class Softmax(Overwriting):
         self.logarithm = logarithm
         super().__init__(overwrites)
 
-    def overwriting(self, choice: int) -> Softmax:
-        return Softmax(self.logarithm, choice)
-
-    def parameters(self) -> Sequence[int]:
-        return (self.logarithm,)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [TensorType(inputs[0].type.dtype, shape=inputs[0].type.shape)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         (x,) = inputs
         shifted = x - _shift(x)
@@ -69,18 +57,6 @@ class SoftmaxGradient(Overwriting):
     def __init__(self, logarithm: bool, overwrites: int | None = None) -> None:
         self.logarithm = logarithm
         super().__init__(overwrites)
-
-    def overwriting(self, choice: int) -> SoftmaxGradient:
-        return SoftmaxGradient(self.logarithm, choice)
-
-    def parameters(self) -> Sequence[int]:
-        return (self.logarithm,)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [TensorType(inputs[0].type.dtype, shape=inputs[0].type.shape)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         y, g = inputs
@@ -111,9 +87,6 @@ class CrossEntropy(PartlyDifferentiable):
     def __init__(self, has_mask: bool) -> None:
         super().__init__()
         self.has_mask = has_mask
-
-    def parameters(self) -> Sequence[int]:
-        return (self.has_mask,)
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         rows, dtype = inputs[0].type.shape[0], inputs[0].type.dtype
@@ -164,18 +137,6 @@ class CrossEntropyGradient(Overwriting):
     def __init__(self, has_mask: bool, overwrites: int | None = None) -> None:
         self.has_mask = has_mask
         super().__init__(overwrites)
-
-    def overwriting(self, choice: int) -> CrossEntropyGradient:
-        return CrossEntropyGradient(self.has_mask, choice)
-
-    def parameters(self) -> Sequence[int]:
-        return (self.has_mask,)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [TensorType(inputs[0].type.dtype, shape=inputs[0].type.shape)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         logits, targets, smoothing, normalizers, g, *mask = inputs

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
-from pytensor.tensor.type import TensorType
 
 from dlmie.ops.inplace import Overwriting
 
@@ -26,17 +25,8 @@ class Vectorised(Overwriting):
         self.kind = kind
         super().__init__(overwrites)
 
-    def overwriting(self, choice: int) -> Vectorised:
-        return Vectorised(self.kind, choice)
-
     def parameters(self) -> Sequence[int]:
         return (KINDS.index(self.kind),)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [TensorType(inputs[0].type.dtype, shape=inputs[0].type.shape)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         (x,) = inputs

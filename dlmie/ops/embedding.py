@@ -48,12 +48,6 @@ class EmbeddingGradient(PartlyDifferentiable):
     kernel = "embedding_gradient"
     differentiable = 0
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [TensorType(inputs[0].type.dtype, shape=inputs[0].type.shape)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         w, ids, g = inputs
         _check(ids, len(w))

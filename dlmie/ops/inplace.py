@@ -29,9 +29,13 @@ class Overwriting(KernelOp):
             self.aliases = self.overwritable[overwrites]
         super().__init__()
 
+    def parameters(self) -> Sequence[int]:
+        return [getattr(self, name) for name in self.__props__ if name != "overwrites"]
+
     def overwriting(self, choice: int) -> Self:
         """The same operation with that choice made."""
-        raise NotImplementedError
+        options = {name: getattr(self, name) for name in self.__props__}
+        return type(self)(**{**options, "overwrites": choice})
 
 
 class OverwriteInputs(GraphRewriter):

@@ -16,6 +16,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.link.c.op import COp
 from pytensor.link.c.type import generic
 from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.type import TensorType
 
 from dlmie.errors import CompilerError
 from dlmie.ops import library
@@ -37,10 +38,11 @@ class KernelOp(COp):
 
     * ``kernel``: name of the kernel pair in the C library (see ``kernels.h``),
     * ``__props__``: the attributes that tell two operations apart,
-    * ``parameters()``: the integers handed to the kernel,
-    * ``output_types(*inputs)``: one PyTensor type an output,
+    * ``parameters()``: the integers handed to the kernel, unless they are those attributes,
+    * ``outputs_like``: for each output the input whose type and shape it has; where there is none,
+      ``output_types(*inputs)`` and ``output_shapes`` instead,
     * ``perform``: the same computation in NumPy, for testing and for machines without a compiler,
-    * ``output_shapes`` and ``pullback``: symbolic shapes and gradients,
+    * ``pullback``: the gradient,
     * ``aliases``: ``{output: input}`` for outputs that overwrite an input.
 
     The first floating input decides the precision; all floating inputs must share it.
@@ -49,6 +51,7 @@ class KernelOp(COp):
     kernel: ClassVar[str]
     __props__: tuple[str, ...] = ()
     params_type = generic
+    outputs_like: Sequence[int] = (0,)
     aliases: Mapping[int, int] = {}
 
     def __init__(self) -> None:
@@ -56,13 +59,14 @@ class KernelOp(COp):
             self.destroy_map = {o: [i] for o, i in self.aliases.items()}
 
     def parameters(self) -> Sequence[int]:
-        return ()
+        return [getattr(self, name) for name in self.__props__]
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        raise NotImplementedError
+        types = [inputs[i].type for i in self.outputs_like]
+        return [TensorType(t.dtype, shape=t.shape) for t in types]
 
     def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        raise NotImplementedError
+        return [shapes[i] for i in self.outputs_like]
 
     if _INFER_SHAPE_TAKES_GRAPH:
 

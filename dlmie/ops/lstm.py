@@ -60,9 +60,6 @@ class LSTMSequence(PartlyDifferentiable):
         super().__init__()
         self.has_mask = has_mask
 
-    def parameters(self) -> Sequence[int]:
-        return (self.has_mask,)
-
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         xp, h0 = inputs[:2]
         time, batch, _ = xp.type.shape
@@ -107,23 +104,11 @@ class LSTMGradient(KernelOp):
 
     kernel = "lstm_gradient"
     __props__ = ("has_mask", "has_d_h", "has_d_c")
+    outputs_like = (5, 1, 2, 0)
 
     def __init__(self, has_mask: bool, has_d_h: bool, has_d_c: bool) -> None:
         super().__init__()
         self.has_mask, self.has_d_h, self.has_d_c = has_mask, has_d_h, has_d_c
-
-    def parameters(self) -> Sequence[int]:
-        return self.has_mask, self.has_d_h, self.has_d_c
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        w, h0, c0, _, _, gates = inputs[:6]
-        return [
-            TensorType(v.type.dtype, shape=v.type.shape)  # static shapes without names
-            for v in (gates, h0, c0, w)
-        ]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[5], shapes[1], shapes[2], shapes[0]]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         w, h0, c0, h, c, gates, *rest = inputs

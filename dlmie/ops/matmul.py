@@ -23,9 +23,6 @@ class MatMul(KernelOp):
         super().__init__()
         self.transpose_a, self.transpose_b = transpose_a, transpose_b
 
-    def parameters(self) -> Sequence[int]:
-        return self.transpose_a, self.transpose_b
-
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         a, b = (x.type for x in inputs)
         shape = (a.shape[int(self.transpose_a)], b.shape[1 - int(self.transpose_b)])

@@ -33,15 +33,6 @@ class _Noise(PartlyDifferentiable):
         super().__init__()
         self.salt = salt
 
-    def parameters(self) -> Sequence[int]:
-        return (self.salt,)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [inputs[0].type]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
-
 
 class Dropout(_Noise):
     """``x / (1 - rate)`` where kept, else 0: inverted dropout (Srivastava et al., 2014)."""

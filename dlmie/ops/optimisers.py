@@ -42,9 +42,6 @@ class Rule(Overwriting):
         self.overwritable = ({0: 0, **slots}, slots)
         super().__init__(overwrites)
 
-    def overwriting(self, choice: int) -> Rule:
-        return Rule(self.kind, self.constants, self.adds, choice)
-
     def parameters(self) -> Sequence[int]:
         bits = struct.unpack("=3q", struct.pack("=3d", *self.constants))
         return KINDS.index(self.kind), self.adds, *bits

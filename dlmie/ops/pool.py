@@ -144,16 +144,6 @@ class _Pooling(KernelOp):
         outputs = (size + extra + stride - 1) // stride + 1
         return outputs - pt.cast((outputs - 1) * stride >= size + padding, "int64")
 
-    def pooled_type(self, x: Any) -> Any:
-        sizes = [
-            1 if self.size[axis] == 0 else None if size is None else self.output_size(axis, size)
-            for axis, size in enumerate(x.shape[2:])
-        ]
-        return TensorType(x.dtype, shape=(*x.shape[:2], *sizes))
-
-    def pooled_shape(self, x: Sequence[Any]) -> tuple[Any, ...]:
-        return (x[0], x[1], self.symbolic_size(0, x[2]), self.symbolic_size(1, x[3]))
-
     def windows(self, x: np.ndarray) -> Iterator[tuple[int, int, slice, slice, int]]:
         """For each window: its output row and column, what it sees of x, and its divisor."""
         ends = [x.shape[2 + axis] + self.padding[axis] for axis in (0, 1)]
@@ -169,26 +159,38 @@ class _Pooling(KernelOp):
             yield row, column, rows, columns, padded[0] * padded[1] if self.count_padding else seen
 
 
-class MaxPool(_Pooling):
+class _Pooled(_Pooling):
+    """What has one number for each window."""
+
+    def output_types(self, *inputs: Variable) -> Sequence[Any]:
+        x = inputs[0].type
+        sizes = [
+            1 if self.size[axis] == 0 else None if size is None else self.output_size(axis, size)
+            for axis, size in enumerate(x.shape[2:])
+        ]
+        return [TensorType(x.dtype, shape=(*x.shape[:2], *sizes))]
+
+    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
+        images, channels, rows, columns = shapes[0]
+        return [(images, channels, self.symbolic_size(0, rows), self.symbolic_size(1, columns))]
+
+    def empty(self, x: np.ndarray) -> np.ndarray:
+        """The output for ``x``, to be filled."""
+        sizes = (self.output_size(axis, x.shape[2 + axis]) for axis in (0, 1))
+        return np.empty((*x.shape[:2], *sizes), x.dtype)
+
+
+class MaxPool(_Pooled):
     """x → the maximum of each window."""
 
     kernel = "max_pool"
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [self.pooled_type(inputs[0].type)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [self.pooled_shape(shapes[0])]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         (x,) = inputs
-        y = np.empty(self._output_shape(x), x.dtype)
+        y = self.empty(x)
         for row, column, rows, columns, _ in self.windows(x):
             y[:, :, row, column] = x[:, :, rows, columns].max(axis=(2, 3))
         outputs[0][0] = y
-
-    def _output_shape(self, x: np.ndarray) -> tuple[int, ...]:
-        return (*x.shape[:2], *(self.output_size(axis, x.shape[2 + axis]) for axis in (0, 1)))
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         return [self.like(MaxPoolGradient)(inputs[0], cotangents[0])]
@@ -205,12 +207,6 @@ class MaxPoolGradient(_Pooling):
 
     kernel = "max_pool_gradient"
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [inputs[0].type]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         x, g = inputs
         dx = np.zeros_like(x)
@@ -224,21 +220,14 @@ class MaxPoolGradient(_Pooling):
         return [pt.zeros_like(x), self.like(MaxPoolPick)(x, cotangents[0])]
 
 
-class MaxPoolPick(_Pooling):
+class MaxPoolPick(_Pooled):
     """(x, c) → c where x has its maximum in each window: the transpose of MaxPoolGradient."""
 
     kernel = "max_pool_pick"
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [self.pooled_type(inputs[0].type)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [self.pooled_shape(shapes[0])]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         x, c = inputs
-        sizes = [self.output_size(axis, x.shape[2 + axis]) for axis in (0, 1)]
-        y = np.empty((*x.shape[:2], *sizes), x.dtype)
+        y = self.empty(x)
         for row, column, rows, columns, _ in self.windows(x):
             winners = _winners(x[:, :, rows, columns])
             y[:, :, row, column] = (winners * c[:, :, rows, columns]).sum(axis=(2, 3))
@@ -249,21 +238,14 @@ class MaxPoolPick(_Pooling):
         return [pt.zeros_like(x), self.like(MaxPoolGradient)(x, cotangents[0])]
 
 
-class AveragePool(_Pooling):
+class AveragePool(_Pooled):
     """x → the mean of each window."""
 
     kernel = "average_pool"
 
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [self.pooled_type(inputs[0].type)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [self.pooled_shape(shapes[0])]
-
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         (x,) = inputs
-        sizes = [self.output_size(axis, x.shape[2 + axis]) for axis in (0, 1)]
-        y = np.empty((*x.shape[:2], *sizes), x.dtype)
+        y = self.empty(x)
         for row, column, rows, columns, divisor in self.windows(x):
             y[:, :, row, column] = x[:, :, rows, columns].sum(axis=(2, 3)) / divisor
         outputs[0][0] = y
@@ -276,12 +258,6 @@ class AveragePoolGradient(_Pooling):
     """(x, g) → gradient with respect to x, of which only the shape matters; linear in g."""
 
     kernel = "average_pool_gradient"
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [inputs[0].type]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         return [[False], [True]]

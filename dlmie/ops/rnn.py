@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Apply, Variable
-from pytensor.tensor.type import TensorType
 
 from dlmie.ops.differentiation import (
     PartlyDifferentiable,
@@ -28,15 +27,6 @@ class RNNSequence(PartlyDifferentiable):
     def __init__(self, has_mask: bool) -> None:
         super().__init__()
         self.has_mask = has_mask
-
-    def parameters(self) -> Sequence[int]:
-        return (self.has_mask,)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        return [TensorType(inputs[0].type.dtype, shape=inputs[0].type.shape)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[0]]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         xp, h, w = inputs[:3]
@@ -59,20 +49,11 @@ class RNNGradient(KernelOp):
 
     kernel = "rnn_gradient"
     __props__ = ("has_mask",)
+    outputs_like = (2, 1, 0)
 
     def __init__(self, has_mask: bool) -> None:
         super().__init__()
         self.has_mask = has_mask
-
-    def parameters(self) -> Sequence[int]:
-        return (self.has_mask,)
-
-    def output_types(self, *inputs: Variable) -> Sequence[Any]:
-        w, h0, h = inputs[:3]
-        return [TensorType(v.type.dtype, shape=v.type.shape) for v in (h, h0, w)]
-
-    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        return [shapes[2], shapes[1], shapes[0]]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         w, h0, h, g_h = inputs[:4]

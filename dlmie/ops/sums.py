@@ -27,9 +27,6 @@ class SumAxis(KernelOp):
         super().__init__()
         self.axis = axis
 
-    def parameters(self) -> Sequence[int]:
-        return (self.axis,)
-
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         return [TensorType(inputs[0].type.dtype, shape=_without(inputs[0].type.shape, self.axis))]
 
