@@ -19,7 +19,7 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import ancestors
 
 from dlmie.errors import CompilerError
-from dlmie.ops import library, rewrites, rewrites_dense  # noqa: F401 - registers
+from dlmie.ops import library, rewrites
 from dlmie.ops.kernels import kernels_ready, use_kernels
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.

@@ -1,4 +1,4 @@
-"""Matrix product through dlmie's own thread pool, and the rewrite that puts it in place."""
+"""Matrix product through dlmie's own thread pool."""
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""Graph rewrites towards the kernels of dense and recurrent networks (tag ``dlmie``)."""
+"""Rewrites towards the kernels of dense and recurrent networks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.scalar.basic import Add, Exp, Mul, Sqr, Tanh
 from pytensor.scalar.math import Sigmoid
 from pytensor.tensor.elemwise import CAReduce, DimShuffle, Elemwise
-from pytensor.tensor.math import Sum
+from pytensor.tensor.math import Dot, Sum
 from pytensor.tensor.shape import Reshape
 from pytensor.tensor.special import LogSoftmax
 from pytensor.tensor.special import Softmax as PlainSoftmax
@@ -19,10 +18,8 @@ from pytensor.tensor.special import Softmax as PlainSoftmax
 from dlmie.ops.affine import Affine
 from dlmie.ops.crossentropy import Softmax
 from dlmie.ops.elementwise import Vectorised
-from dlmie.ops.inplace import OverwriteInputs
 from dlmie.ops.matmul import MatMul
 from dlmie.ops.optimisers import Rule
-from dlmie.ops.rewrites import TAG
 from dlmie.ops.sums import SumAxis, SumOfSquares
 
 FLOATS = ("float32", "float64")
@@ -40,6 +37,30 @@ def _is(node: Apply | None, *scalar_ops: type) -> bool:
 
 def _only_client(fgraph: Any, variable: Variable) -> bool:
     return len(fgraph.clients[variable]) == 1
+
+
+def _untransposed(x: Variable) -> tuple[Variable, bool]:
+    """A matrix and whether it must be transposed: looks through ``x.T``."""
+    node = x.owner
+    if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
+        (whole,) = node.inputs
+        if whole.type.ndim == 2:  # else axes of size 1 are dropped on the way
+            return whole, True
+    return x, False
+
+
+@node_rewriter([Dot])
+def use_dlmie_matmul(fgraph: Any, node: Apply) -> list[Variable] | None:
+    """``dot`` of two float matrices → MatMul: BLAS over one thread pool, transposes absorbed."""
+    a, b = node.inputs
+    if a.type.ndim != 2 or b.type.ndim != 2:
+        return None
+    if not a.type.dtype == b.type.dtype == node.outputs[0].type.dtype:
+        return None
+    if a.type.dtype not in FLOATS:
+        return None
+    (a, transpose_a), (b, transpose_b) = _untransposed(a), _untransposed(b)
+    return [MatMul(transpose_a, transpose_b)(a, b)]
 
 
 @node_rewriter([PlainSoftmax, LogSoftmax])
@@ -133,16 +154,3 @@ def join_optimiser_step(fgraph: Any, node: Apply) -> dict[Variable, Variable] | 
         moved, *slots = Rule(rule.op.kind, rule.op.constants, adds=True)(parameter, *rule.inputs)
         return {node.outputs[0]: moved, **dict(zip(rule.outputs[1:], slots, strict=True))}
     return None
-
-
-# After PyTensor's own simplifications, before it fuses what is left of elementwise operations.
-for position, rewrite in [
-    (1.68, use_dlmie_softmax),
-    (45.0, join_bias),
-    (45.1, use_parallel_sums),
-    (45.2, join_optimiser_step),
-    (45.3, use_vectorised_functions),
-]:
-    optdb.register(str(rewrite), dfs_rewriter(rewrite), TAG, position=position)
-# Once PyTensor knows what may be destroyed, before its own elementwise operations take it.
-optdb.register("overwrite_inputs", OverwriteInputs(), TAG, position=50.05)

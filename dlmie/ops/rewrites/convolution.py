@@ -1,6 +1,5 @@
-"""Graph rewrites of dlmie, registered under a tag that only ``dlmie.function`` includes.
+"""Rewrites around convolutions.
 
-* ``use_dlmie_matmul``: products of matrices run over dlmie's own threads.
 * ``fold_scale_and_shift``: ``conv2d(x, w, b) * scale + shift`` with one number a channel (batch
   normalisation at inference) becomes ``conv2d(x, w * scale, b * scale + shift)``.
 * ``fuse_activation``: ReLU and ReLU6 right after a convolution are computed in its own pass.
@@ -13,43 +12,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytensor.compile.mode import optdb
 from pytensor.graph.basic import Apply, Constant, Variable
-from pytensor.graph.rewriting.basic import dfs_rewriter, in2out, node_rewriter
+from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.scalar.basic import Add, Maximum, Mul
-from pytensor.tensor.elemwise import DimShuffle, Elemwise
-from pytensor.tensor.math import Dot
+from pytensor.tensor.elemwise import Elemwise
 
 from dlmie.ops.activation import Activation, ActivationGradient, ChannelSum
 from dlmie.ops.conv import Convolution, PooledConvolution
-from dlmie.ops.matmul import MatMul
 from dlmie.ops.pool import MaxPool
-
-TAG = "dlmie"
-
-
-def _untransposed(x: Variable) -> tuple[Variable, bool]:
-    """A matrix and whether it must be transposed: looks through ``x.T``."""
-    node = x.owner
-    if node is not None and isinstance(node.op, DimShuffle) and node.op.new_order == (1, 0):
-        (whole,) = node.inputs
-        if whole.type.ndim == 2:  # else axes of size 1 are dropped on the way
-            return whole, True
-    return x, False
-
-
-@node_rewriter([Dot])
-def use_dlmie_matmul(fgraph: Any, node: Apply) -> list[Variable] | None:
-    """``dot`` of two float matrices → MatMul: BLAS over one thread pool, transposes absorbed."""
-    a, b = node.inputs
-    if a.type.ndim != 2 or b.type.ndim != 2:
-        return None
-    if not a.type.dtype == b.type.dtype == node.outputs[0].type.dtype:
-        return None
-    if a.type.dtype not in ("float32", "float64"):
-        return None
-    (a, transpose_a), (b, transpose_b) = _untransposed(a), _untransposed(b)
-    return [MatMul(transpose_a, transpose_b)(a, b)]
 
 
 def _convolution(fgraph: Any, x: Variable) -> Apply | None:
@@ -62,11 +32,12 @@ def _convolution(fgraph: Any, x: Variable) -> Apply | None:
 
 def _with(node: Apply, w: Variable, b: Variable | None, activation: Any = None) -> Variable:
     """The convolution of ``node`` with other weights, bias or activation."""
-    op = node.op
-    changed = Convolution(
-        op.stride, op.padding, op.dilation, op.groups, activation, b is not None, op.exact
-    )
-    return changed(node.inputs[0], w, *([] if b is None else [b]))
+    options = {**_options(node), "activation": activation, "biased": b is not None}
+    return Convolution(**options)(node.inputs[0], w, *([] if b is None else [b]))
+
+
+def _options(node: Apply) -> dict[str, Any]:
+    return {name: getattr(node.op, name) for name in Convolution.__props__}
 
 
 def _bias(node: Apply) -> Variable | None:
@@ -129,8 +100,7 @@ def fuse_max_pool(fgraph: Any, node: Apply) -> list[Variable] | None:
         return None
     if len(fgraph.clients[y]) != 1:
         return None
-    options = {name: getattr(y.owner.op, name) for name in Convolution.__props__}
-    return [PooledConvolution(**options)(*y.owner.inputs)]
+    return [PooledConvolution(**_options(y.owner))(*y.owner.inputs)]
 
 
 @node_rewriter([ChannelSum])
@@ -141,13 +111,3 @@ def sum_while_masking(fgraph: Any, node: Apply) -> dict[Variable, Variable] | No
         return None
     masked, sums = ActivationGradient(masking.op.kind, sums=True)(*masking.inputs)
     return {node.outputs[0]: sums, masking.outputs[0]: masked}
-
-
-# Folding looks for what layers write, before canonicalisation spreads it over the graph; fusing
-# waits until canonicalisation has removed readers that only wanted a shape.
-optdb.register("fold_scale_and_shift", in2out(fold_scale_and_shift), TAG, position=0.7)
-optdb.register("fuse_activation", dfs_rewriter(fuse_activation), TAG, position=1.65)
-optdb.register("fuse_max_pool", dfs_rewriter(fuse_max_pool), TAG, position=1.655)
-optdb.register("sum_while_masking", dfs_rewriter(sum_while_masking), TAG, position=1.66)
-# Before PyTensor's own BLAS rewrites, which start at 1.7.
-optdb.register("use_dlmie_matmul", dfs_rewriter(use_dlmie_matmul), TAG, position=1.69)

@@ -1,0 +1,45 @@
+"""Graph rewrites of dlmie, registered under a tag that only ``dlmie.function`` includes."""
+
+from pytensor.compile.mode import optdb
+from pytensor.graph.rewriting.basic import dfs_rewriter, in2out
+
+from dlmie.ops.inplace import OverwriteInputs
+from dlmie.ops.rewrites.convolution import (
+    fold_scale_and_shift,
+    fuse_activation,
+    fuse_max_pool,
+    sum_while_masking,
+)
+from dlmie.ops.rewrites.dense import (
+    join_bias,
+    join_optimiser_step,
+    use_dlmie_matmul,
+    use_dlmie_softmax,
+    use_parallel_sums,
+    use_vectorised_functions,
+)
+
+__all__ = ["TAG"]
+
+TAG = "dlmie"
+
+# Their order among PyTensor's own, by position.
+for position, walk, rewrite in (
+    # Looks for what layers write, before canonicalisation spreads it over the graph.
+    (0.7, in2out, fold_scale_and_shift),
+    # Once canonicalisation has removed readers that only wanted a shape.
+    (1.65, dfs_rewriter, fuse_activation),
+    (1.655, dfs_rewriter, fuse_max_pool),
+    (1.66, dfs_rewriter, sum_while_masking),
+    (1.68, dfs_rewriter, use_dlmie_softmax),
+    # Before PyTensor's own BLAS rewrites, which start at 1.7.
+    (1.69, dfs_rewriter, use_dlmie_matmul),
+    # After its simplifications, before it fuses what is left of elementwise operations.
+    (45.0, dfs_rewriter, join_bias),
+    (45.1, dfs_rewriter, use_parallel_sums),
+    (45.2, dfs_rewriter, join_optimiser_step),
+    (45.3, dfs_rewriter, use_vectorised_functions),
+):
+    optdb.register(str(rewrite), walk(rewrite), TAG, position=position)
+# Once it knows what may be destroyed, before its own elementwise operations take it.
+optdb.register("overwrite_inputs", OverwriteInputs(), TAG, position=50.05)
