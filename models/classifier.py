@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie import storage, weights
@@ -19,6 +20,12 @@ from dlmie.network import Network, image_input
 
 Activation: TypeAlias = Callable[[Variable], Variable]
 Weights: TypeAlias = str | os.PathLike[str] | None
+
+
+def first_values(weights: Weights, seed: int, dtype: str, W: Any = None) -> dict[str, Any]:
+    """Options of a network's layers: weights drawn by ``W``, or zero where a file gives them."""
+    drawn = W if weights is None else 0.0
+    return {"W": drawn, "rng": np.random.default_rng(seed), "dtype": dtype}
 
 
 class Classifier(Network):

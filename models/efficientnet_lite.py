@@ -12,7 +12,7 @@ from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
 from dlmie.layers import Conv2D, Linear, fold_batch_norm
-from dlmie.models.classifier import Activation, Classifier, Weights, check_images
+from dlmie.models.classifier import Activation, Classifier, Weights, check_images, first_values
 from dlmie.models.layouts import Layout, Rule, Shape, permuted, same
 from dlmie.ops.activation import relu6
 from dlmie.ops.crossentropy import softmax
@@ -125,12 +125,7 @@ class EfficientNetLite0(Classifier):
         dtype: str = "float32",
     ) -> None:
         prefix = "/efficientnet_lite0"
-        # Weights that a file gives need no random numbers before.
-        start: dict[str, Any] = {
-            "W": None if weights is None else 0.0,
-            "rng": np.random.default_rng(seed),
-            "dtype": dtype,
-        }
+        start = first_values(weights, seed, dtype)
         self.preprocessing = Preprocessing(size or 224, mean=(127.0,) * 3, scale=(128.0,) * 3)
         self.stem = Conv2D(f"{prefix}/stem", 3, STEM, 3, stride=2, **start)
         self.blocks: list[Block] = []

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
 from dlmie.layers import Conv2D
-from dlmie.models.classifier import Activation, Classifier, Weights, check_images
+from dlmie.models.classifier import Activation, Classifier, Weights, check_images, first_values
 from dlmie.models.layouts import Layout, Shape, caffe, same, torchvision
 from dlmie.ops.activation import relu as default_relu
 from dlmie.ops.crossentropy import softmax
@@ -105,12 +104,7 @@ class SqueezeNet(Classifier):
         classes: int = 1000,
         dtype: str = "float32",
     ) -> None:
-        # Weights that a file gives need no random numbers before.
-        start: dict[str, Any] = {
-            "W": None if weights is None else 0.0,
-            "rng": np.random.default_rng(seed),
-            "dtype": dtype,
-        }
+        start = first_values(weights, seed, dtype)
         self.preprocessing = self._caffe(size or 227)
         self.conv1 = Conv2D("/squeezenet/conv1", 3, 64, 3, stride=2, padding="valid", **start)
         self.fires = {

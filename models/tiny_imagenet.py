@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie import init
 from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError
 from dlmie.layers import BatchNorm, Conv2D, Linear
-from dlmie.models.classifier import Activation, Classifier, Weights, check_images
+from dlmie.models.classifier import Activation, Classifier, Weights, check_images, first_values
 from dlmie.models.layouts import Layout, Shape, permuted, same
 from dlmie.ops.activation import relu as default_relu
 from dlmie.ops.crossentropy import softmax, softmax_cross_entropy
@@ -74,12 +72,7 @@ class PretrainedCNN(Classifier):
         dtype: str = "float32",
     ) -> None:
         self.preprocessing = Preprocessing(size or 64, mean=mean)
-        # Weights that a file gives need no random numbers before.
-        options: dict[str, Any] = {
-            "W": init.he_normal() if weights is None else 0.0,
-            "rng": np.random.default_rng(seed),
-            "dtype": dtype,
-        }
+        options = first_values(weights, seed, dtype, W=init.he_normal())
         self.layers: list[Conv2D | Linear] = []
         before = 3
         for i, side in enumerate(SIZES):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Variable
@@ -12,7 +11,7 @@ from pytensor.graph.basic import Variable
 from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError
 from dlmie.layers import Conv2D, Linear
-from dlmie.models.classifier import Activation, Classifier, Weights, check_images
+from dlmie.models.classifier import Activation, Classifier, Weights, check_images, first_values
 from dlmie.models.layouts import Layout, Rule, Shape, caffe, permuted, same, torchvision
 from dlmie.ops.activation import relu as default_relu
 from dlmie.ops.conv import conv2d
@@ -87,9 +86,7 @@ class _VGG(Classifier):
         self.grid, self.nominal = grid, size or reach
         self.top = self.nominal >= reach if top is None else top
         self.adaptable = top is None
-        rng = np.random.default_rng(seed)
-        # Weights that a file gives need no random numbers before.
-        start: dict[str, Any] = {"W": None if weights is None else 0.0, "rng": rng, "dtype": dtype}
+        start = first_values(weights, seed, dtype)
         self.preprocessing = caffe(self.nominal)
         self.stages: list[dict[str, Conv2D]] = []
         before = 3

@@ -50,14 +50,18 @@ def global_norm(gradients: Sequence[Any]) -> Variable:
 
 
 @dataclass(frozen=True)
-class ClipValue(Transform):
-    """Clip each element to ``[-threshold, threshold]``."""
-
-    name = "clip_value"
+class _Clip(Transform):
     threshold: float
 
     def __post_init__(self) -> None:
         require(self.threshold > 0, f"{self.name}: threshold={self.threshold} must be positive")
+
+
+@dataclass(frozen=True)
+class ClipValue(_Clip):
+    """Clip each element to ``[-threshold, threshold]``."""
+
+    name = "clip_value"
 
     def update(
         self, gradients: list[Any], params: Sequence[Any], state: State, moment: Moment
@@ -67,14 +71,10 @@ class ClipValue(Transform):
 
 
 @dataclass(frozen=True)
-class ClipNorm(Transform):
+class ClipNorm(_Clip):
     """Shorten the gradient of all parameters together to ``threshold`` (Pascanu et al. 2013)."""
 
     name = "clip_norm"
-    threshold: float
-
-    def __post_init__(self) -> None:
-        require(self.threshold > 0, f"{self.name}: threshold={self.threshold} must be positive")
 
     def update(
         self, gradients: list[Any], params: Sequence[Any], state: State, moment: Moment
