@@ -30,7 +30,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def room(module: str) -> str:
-    if module in FLOOR:
+    if any(f"{module}.".startswith(f"{name}.") for name in FLOOR):
         return "floor"
     parts = module.split(".")
     if len(parts) > 1 and parts[1] in ("models", "visualize", "data"):

@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.transform import resize
 
-from dlmie.data import images
 from dlmie.data.images import (
     ImageError,
     Preprocessing,
+    decoding,
     deprocess,
     find_images,
     load_image,
     preprocess,
     resize_image,
+    resizing,
     save_image,
 )
 
@@ -248,7 +249,7 @@ class TestRefusals:
                 load_image(png_header(10_000, 10_000))
 
     def test_huge_pil_image_and_user_s_own_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(images, "MAX_PIXELS", 10)
+        monkeypatch.setattr(decoding, "MAX_PIXELS", 10)
         with pytest.raises(ImageError, match="million pixels"):
             load_image(PIL.Image.new("L", (4, 4)))
         with pytest.raises(ImageError, match="more than"):
@@ -281,7 +282,9 @@ class TestResize:
     def test_weights_are_those_of_scikit_image(self, before: int, after: int) -> None:
         values = np.random.default_rng(before).random((before, 3))
         expected = resize(values, (after, 3), order=1, anti_aliasing=True)
-        np.testing.assert_allclose(images._resize_rows(values, after), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            resizing._resize_rows(values, after), expected, rtol=0, atol=1e-12
+        )
 
     def test_a_very_long_strip_needs_no_more_than_its_own_memory(self) -> None:
         image = np.arange(40_000 * 3).reshape(40_000, 1, 3).astype(np.uint8)
@@ -295,7 +298,7 @@ class TestResize:
     def test_strips_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
         image = pixels(70, 90)
         whole = resize_image(image, 20)
-        monkeypatch.setattr(images, "_STRIP", 1000)
+        monkeypatch.setattr(resizing, "_STRIP", 1000)
         np.testing.assert_array_equal(resize_image(image, 20), whole)
 
     def test_right_size_is_returned_as_it_is(self) -> None:
