@@ -123,8 +123,8 @@ def write_captions(
     lines = [*problems, *more]
     present, skipped = _present(cleaned, store)
     if strict and (lines or skipped):
-        every = [*lines, *(f"{entry['name']}: {entry['reason']}" for entry in skipped)]
-        raise DataError(f"{every[0]} ({len(every)} problems; --check lists them all)")
+        first = [*lines, *(f"{entry['name']}: {entry['reason']}" for entry in skipped)][0]
+        raise DataError(f"{first} (--check lists all problems)")
     settings = {
         "size": size,
         "min_count": min_count,

@@ -78,13 +78,18 @@ def _captions(path: Path) -> tuple[dict[str, Any], str]:
         ("images", f"{document['size']} × {document['size']} pixels, kept as {document['store']}"),
         ("vocabulary", f"{document['words']:,} words: {', '.join(words[:8])}, …"),
         ("words kept", f"at least {document['min_count']} times in train"),
-        ("source", _line(document["source"])),
-        ("left out", f"{len(skipped):,} images" if skipped else None),
+        ("source", _source(document["source"])),
+        ("images left out", f"{len(skipped):,}" if skipped else None),
         ("problems", f"{len(problems):,}" if problems else None),
         ("hash", document["hash"]),
         ("size", bytes_text(path.stat().st_size)),
     ]
     return document, fields(pairs)
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    files = source.get("files")
+    return ", ".join(f"{x['file']} ({x['format']})" for x in files) if files else _line(source)
 
 
 def _features(path: Path) -> tuple[dict[str, Any], str]:
@@ -204,10 +209,12 @@ def _scores(record: Any) -> str | None:
 
 
 def _line(value: Any) -> str:
-    """A flat mapping as one line: ``words 512, hidden 512``."""
-    if not isinstance(value, Mapping):
-        return "" if value is None else str(value)
-    return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v is not None)
+    """Plain values as one line: ``words 512, hidden 512``."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, list):
+        return ", ".join(map(_line, value))
+    return "" if value is None else str(value)
 
 
 def _arrays(arrays: Mapping[str, Any]) -> str:

@@ -129,8 +129,8 @@ def _report(console: Console, data: Any) -> None:
     header = data.header
     skipped = [entry["reason"] for entry in header["skipped"]]
     more = f"dlmie inspect --json {data.path} lists all"
-    console.warn_all(f"left out {len(skipped):,} images:", skipped, more)
-    console.warn_all(f"{len(header['problems']):,} problems:", header["problems"], more)
+    console.warn_all(f"images left out: {len(skipped):,}", skipped, more)
+    console.warn_all(f"problems: {len(header['problems']):,}", header["problems"], more)
     document = {
         "path": data.path,
         "hash": data.hash,
