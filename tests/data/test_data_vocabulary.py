@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import unicodedata
 from collections import Counter
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlmie.data import images, vocabulary
 from dlmie.data.vocabulary import END, PAD, SPECIAL, START, UNK, Vocabulary, tokenize
 from dlmie.errors import DataError
 
@@ -146,10 +144,3 @@ class TestVocabulary:
             Vocabulary(SPECIAL).encode("a dog")
         with pytest.raises(DataError, match="'x'"):
             Vocabulary(SPECIAL).index("x")
-
-
-def test_examples_of_the_docstrings() -> None:
-    for module in (images, vocabulary):
-        result = doctest.testmod(module)
-        assert result.attempted
-        assert not result.failed
