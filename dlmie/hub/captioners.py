@@ -14,7 +14,7 @@ import numpy as np
 
 from dlmie.data.vocabulary import Vocabulary, tokenize
 from dlmie.decoding import Caption, Decoding, ensemble_step, force
-from dlmie.errors import DlmieError
+from dlmie.errors import DlmieError, WeightsError
 from dlmie.hub.encoders import Encoder, encoder_from_header
 from dlmie.text import suggest
 
@@ -45,10 +45,21 @@ class Member:
     path: Path
     arrays: dict[str, np.ndarray]  # what the file holds of the encoder's weights
 
+    @property
+    def encoder_header(self) -> dict[str, Any]:
+        """What identifies the encoder; a model that was saved without one has annotations only."""
+        header: dict[str, Any] | None = self.header.get("encoder")
+        if header is None:
+            raise WeightsError(
+                f"{self.path} names no encoder, so it cannot see photographs: save the model "
+                "with the header of its encoder"
+            )
+        return header
+
     @cached_property
     def encoder(self) -> Encoder:
         """The compiled encoder; weights that training changed come from the model's own file."""
-        header = self.header["encoder"]
+        header = self.encoder_header
         return Encoder(encoder_from_header(header, self.arrays, self.path), header["layer"])
 
     @property
@@ -161,4 +172,4 @@ class ImageCaptioner:
 
 def _feature_key(member: Member) -> str:
     tuned = str(member.path) if member.arrays else ""  # an encoder trained with the captioner
-    return json.dumps([member.header["encoder"], tuned], sort_keys=True)
+    return json.dumps([member.encoder_header, tuned], sort_keys=True)

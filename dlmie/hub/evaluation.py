@@ -60,7 +60,7 @@ def split_reader(
 
 def check_features(features: Any, member: Member, data_hash: str) -> None:
     """Raise a DataError unless a cache holds what the model's encoder makes of the data."""
-    encoder = member.header["encoder"]
+    encoder = member.encoder_header
     if encoder.get("finetuned"):
         raise DataError(
             f"{member.path} was trained together with its encoder: features that were kept before "

@@ -71,11 +71,11 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
             model = captioner_class(header["kind"])(
                 tuple(header["annotation_shape"]), vocabulary, **header["config"]
             )
+        encoder = header.get("encoder")
+        prefix = own_prefix(encoder["name"]) if encoder else None
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} lacks or garbles its description ({error})") from error
-    encoder = header.get("encoder")
     own = {str(p.name) for p in model.parameters}
-    prefix = own_prefix(encoder["name"]) if encoder else None
     of_encoder = {
         k: v for k, v in arrays.items() if k not in own and prefix and k.startswith(prefix)
     }

@@ -163,6 +163,23 @@ def test_an_encoder_out_of_reach_is_named(plain: Run, data: Captions) -> None:
     assert len(dlmie.evaluate(captioner, data["dev"], features=cached).captions) == 6
 
 
+def test_a_model_without_an_encoder_says_so(
+    plain: Run, data: Captions, cache: Features, tmp_path: Path
+) -> None:
+    model = dlmie.load(plain.folder).model
+    blind = dlmie.load(hub.save_model(model, tmp_path / "blind.h5", encoder=None))
+    for features in (None, cache):
+        with pytest.raises(WeightsError, match=r"blind\.h5 names no encoder"):
+            dlmie.evaluate(blind, data["dev"], features=features)
+    with pytest.raises(WeightsError, match=r"blind\.h5 names no encoder"):
+        blind(data["dev"].load_images([0])[0])
+    path = tmp_path / "garbled.h5"
+    arrays = {str(p.name): p.get_value() for p in model.parameters}
+    storage.save(path, arrays, {**blind.header, "encoder": [1]})
+    with pytest.raises(WeightsError, match=r"garbled\.h5 lacks or garbles its description"):
+        dlmie.load(path)
+
+
 def test_an_ensemble_averages_probabilities(run: Run, data: Captions, tmp_path: Path) -> None:
     picture = data["dev"].load_images([1])[0]
     one = dlmie.load(run.folder)
