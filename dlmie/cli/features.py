@@ -13,12 +13,13 @@ from dlmie.cli.encoders import encoder_options, make_network
 @verb("features")
 @click.argument("data", type=click.Path())
 @encoder_options
-@output_option("The file to write.  [default: beside DATA, named after encoder and layer]")
+@output_option("The file to write.  [default: beside DATA, named after encoder, layer and size]")
 @options_of(
     "dlmie.hub.encoders:make_features",
     flip="Keep the features of the mirrored images, too.",
     dtype=("Precision they are kept in.", click.Choice(["float16", "float32"])),
     batch=("Images encoded at a time.", whole(1)),
+    overwrite="Replace a file that holds something else.",
 )
 def command(
     console: Console,

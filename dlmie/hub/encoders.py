@@ -142,7 +142,8 @@ class Encoder:
 def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:
     """Where the features of a data file are kept unless a path is given: beside it."""
     stem = data.path.with_suffix("")
-    return stem.with_name(f"{stem.name}.{header['name']}-{header['layer']}.features.h5")
+    made_by = f"{header['name']}-{header['layer']}-{header['size']}"
+    return stem.with_name(f"{stem.name}.{made_by}.features.h5")
 
 
 def make_features(
@@ -154,9 +155,13 @@ def make_features(
     flip: bool = False,
     dtype: str = "float16",
     batch: int = 32,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Features:
-    """Run an encoder over a data set into a feature cache, or continue or reuse one."""
+    """Run an encoder over a data set into a feature cache, or continue or reuse one.
+
+    The options are those of :func:`~dlmie.data.features.extract_features`.
+    """
     encoder = Encoder(network, layer)
     return extract_features(
         data,
@@ -167,5 +172,6 @@ def make_features(
         flip=flip,
         dtype=dtype,
         batch=batch,
+        overwrite=overwrite,
         progress=progress,
     )

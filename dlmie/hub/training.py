@@ -251,7 +251,10 @@ def _run(
         log.write({"resumed_with": dict(changes), "step": loop.position.step})
         checkpoint.save(loop)
         write_json(folder / "config.json", config)
+    finished = loop.position.epoch >= options["epochs"]
     position = loop.run(options["epochs"])
+    if finished and loop.stop_reason is None:
+        loop.stop(f"its {options['epochs']} epochs are done (more with --epochs)")
     return Run(folder, position, loop.stop_reason)
 
 

@@ -85,6 +85,7 @@ def test_features_are_made_once_beside_the_data(run: Run, data: Captions) -> Non
     path = feature_path(data, config["encoder"])
     assert Path(config["features"]) == path.resolve()
     assert Features(path).shape == (64, 7, 7)
+    assert feature_path(data, {**config["encoder"], "size": 99}) != path
 
 
 def test_the_folder_is_all_that_captioning_needs(run: Run, data: Captions, tmp_path: Path) -> None:
@@ -227,10 +228,11 @@ def test_resuming_with_changes_says_so(plain: Run, tmp_path: Path) -> None:
     assert (config["training"]["epochs"], config["training"]["patience"]) == (3, 4)
     _, state = storage.load(folder / "state.h5")
     assert state["/optimiser/learning_rate"] == np.float32(1e-3)
-    # Unchanged, there is nothing to do, and nothing is written.
+    # Unchanged, there is nothing to do, which is said, and nothing is written.
     before = (folder / "log.jsonl").read_bytes()
     same = resume(folder, epochs=3, progress=False)
     assert same.position.step == again.position.step
+    assert same.stop_reason == "its 3 epochs are done (more with --epochs)"
     assert (folder / "log.jsonl").read_bytes() == before
 
 
