@@ -29,6 +29,7 @@ from dlmie.data.files import reported
 from dlmie.data.images import Preprocessing, preprocess
 from dlmie.data.prefetch import prefetch
 from dlmie.errors import DataError
+from dlmie.text import bytes_text
 
 __all__ = ["Features", "extract_features"]
 
@@ -269,7 +270,7 @@ def _measure(
     if progress:
         tqdm.write(
             f"{to.name}: {plan.images:,} images of {'×'.join(map(str, plan.shape))} "
-            f"{plan.dtype}; at most {plan.images * plan.row_bytes / 1e9:.2f} GB, twice that while "
+            f"{plan.dtype}; at most {bytes_text(plan.images * plan.row_bytes)}, twice that while "
             f"it works; about {tqdm.format_interval(seconds / len(images) * plan.images)}",
             file=sys.stderr,
         )
@@ -344,7 +345,7 @@ def _check_space(plan: _Plan, row_bytes: float, left: int, to: Path) -> None:
     free = shutil.disk_usage(plan.part).free
     if 0.9 * needed > free:  # the pieces to come may compress better than this one
         raise DataError(
-            f"{to}: needs {needed / 1e9:.2f} GB more and the disk has {free / 1e9:.2f} GB left; "
+            f"{to}: needs {bytes_text(needed)} more and the disk has {bytes_text(free)} left; "
             f"free some and run the same again to go on from {plan.part.name}"
         )
 

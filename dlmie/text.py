@@ -1,4 +1,4 @@
-"""Text for people: the nearest known name, and tables."""
+"""Text for people: the nearest known name, tables, sizes."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def format_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def bytes_text(count: float) -> str:
+    """A number of bytes: ``14.7 MB``."""
+    power = min(max(len(f"{count:.0f}") - 1, 0) // 3, 3)
+    unit = ("bytes", "KB", "MB", "GB")[power]
+    return f"{count / 1000**power:,.{min(power, 1)}f} {unit}"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOOR = ("dlmie.errors", "dlmie.data.images", "dlmie.data.vocabulary")
+FLOOR = ("dlmie.errors", "dlmie.text", "dlmie.data.images", "dlmie.data.vocabulary")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

@@ -48,6 +48,7 @@ from dlmie.data.records import Record, clean
 from dlmie.data.writing.slots import VERSION, Item, PartFile, Plan
 from dlmie.data.writing.text import text_bytes, write_text
 from dlmie.errors import DataError
+from dlmie.text import bytes_text
 
 KIND = Kind("dlmie.captions", VERSION, "prepared captions", "dlmie prepare")
 _BLOCK = 128  # images between two commits
@@ -207,8 +208,8 @@ def _check_room(to: Path, part: Path, plan: Plan) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise DataError(
-            f"{to}: needs {_bytes(needed)} and the disk has {_bytes(free)} left; make room, write "
-            "elsewhere, choose a smaller size or store paths"
+            f"{to}: needs {bytes_text(needed)} and the disk has {bytes_text(free)} left; make room, "
+            "write elsewhere, choose a smaller size or store paths"
         )
 
 
@@ -223,7 +224,7 @@ def _announce(to: Path, plan: Plan, todo: list[Item], workers: int) -> None:
     done = len(plan) - len(todo)
     resumed = f", {done:,} of them already done" if done else ""
     tqdm.write(
-        f"{to.name}: {len(plan):,} images{resumed}; {_bytes(plan.bytes())}; "
+        f"{to.name}: {len(plan):,} images{resumed}; {bytes_text(plan.bytes())}; "
         f"about {_minutes(seconds)}",
         file=sys.stderr,
     )
@@ -278,14 +279,6 @@ def _fingerprint_of(path: Path) -> str | None:
             return json.loads(file["header"][()]).get("fingerprint")
     except (OSError, KeyError, ValueError):
         return None
-
-
-def _bytes(count: float) -> str:
-    for unit in ("bytes", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
 
 
 def _minutes(seconds: float) -> str:

@@ -309,12 +309,3 @@ def fields(pairs: Iterable[tuple[str, Any]]) -> str:
     shown = [(name, str(value)) for name, value in pairs if value not in (None, "")]
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)
-
-
-def bytes_text(count: float) -> str:
-    """A number of bytes for people: ``14.7 MB``."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1000
-    raise AssertionError

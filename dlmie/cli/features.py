@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from dlmie.cli.common import Console, bytes_text, options_of, output_option, verb, whole
+from dlmie.cli.common import Console, options_of, output_option, verb, whole
 from dlmie.cli.encoders import encoder_options, make_network
+from dlmie.text import bytes_text
 
 
 @verb("features")

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from dlmie.cli.common import Console, bytes_text, fields, verb
+from dlmie.cli.common import Console, fields, verb
 from dlmie.errors import DataError
-from dlmie.text import format_table
+from dlmie.text import bytes_text, format_table
 
 _SHOWN = 40  # arrays listed before the rest is only counted
 

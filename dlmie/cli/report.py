@@ -11,7 +11,6 @@ import click
 
 from dlmie.cli.common import (
     Console,
-    bytes_text,
     decoding_of,
     decoding_options,
     options_of,
@@ -20,6 +19,7 @@ from dlmie.cli.common import (
     whole,
 )
 from dlmie.cli.encoders import weights_option
+from dlmie.text import bytes_text
 
 
 @verb("report")
