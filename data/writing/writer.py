@@ -208,8 +208,8 @@ def _check_room(to: Path, part: Path, plan: Plan) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise DataError(
-            f"{to}: needs {bytes_text(needed)} and the disk has {bytes_text(free)} left; make room, "
-            "write elsewhere, choose a smaller size or store paths"
+            f"{to}: needs {bytes_text(needed)} and the disk has {bytes_text(free)} left; "
+            "make room, write elsewhere, choose a smaller size or store paths"
         )
 
 

@@ -367,5 +367,5 @@ def test_progress_tells_size_and_time(
     extract(data, tmp_path / "f.h5", progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "f.h5: 55 images of 6×4×4 float16; at most 0.00 GB" in err
+    assert "f.h5: 55 images of 6×4×4 float16; at most 10.6 KB" in err
     assert "55/55" in err
