@@ -147,9 +147,10 @@ def load_header(path: str | Path) -> dict[str, Any]:
             f"{path} ({size:,} bytes) is not a complete dlmie model file: "
             "it may be truncated, or of another program; copy it again"
         ) from error
-    version = header.get("version") if isinstance(header, dict) else None
-    if not isinstance(version, int) or header.get("format") != FORMAT:
-        raise WeightsError(f"{path} is an HDF5 file, but not a dlmie model")
+    header = header if isinstance(header, dict) else {}
+    version, found = header.get("version"), header.get("format", "HDF5")
+    if not isinstance(version, int) or found != FORMAT:
+        raise WeightsError(f"{path} is a {found} file, not a dlmie model")
     if version > VERSION:
         raise WeightsError(
             f"{path} has format version {version}, this dlmie reads up to {VERSION}: "
