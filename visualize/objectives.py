@@ -203,6 +203,16 @@ def one_hot(index: int | Sequence[int], size: int, dtype: str, what: str) -> np.
     return np.eye(size, dtype=dtype)[chosen]
 
 
+def network_of(model: Any) -> Network:
+    """The network that reads pixels: the model itself, or a captioner's encoder."""
+    if isinstance(model, Network):
+        return model
+    if hasattr(model, "members"):
+        network: Network = model.members[0].encoder.network
+        return network
+    raise DlmieError(f"a picture needs a network or a captioner, not {type(model).__name__}")
+
+
 def plain(index: int | Sequence[int]) -> int | list[int]:
     """An index or several as JSON values."""
     return np.asarray(index).tolist()
@@ -447,6 +457,24 @@ def alpha_norm(alpha: float = 6.0) -> Objective:
     return _single(Term("alpha_norm", {"alpha": alpha}, build, compiled={"alpha": alpha}))
 
 
+def evidence(layer: Variable) -> Objective:
+    """``log Σ_k exp(y_k)`` of a layer of logits: how sure the image shows any class at all.
+
+    A classifier's logits define a density of images, and this is its logarithm but for a constant
+    (Grathwohl et al. 2020, equation 6): more of it, and an image is more like a photograph.
+
+    Parameters
+    ----------
+    layer : (batch, classes), as ``net["logits"]``
+    """
+    network, name = layer_of(layer)
+
+    def build(view: View, data: list[Variable]) -> Variable:
+        return pt.logsumexp(view[name], axis=1)
+
+    return _single(Term("evidence", {"layer": name}, build, network, (), {"layer": name}))
+
+
 def caption_log_likelihood(
     model: Any, layer: Variable, tokens: np.ndarray, position: int | None = None
 ) -> Objective:
@@ -521,6 +549,23 @@ def says(captioner: Any, sentence: str, position: int | None = None) -> Objectiv
     return _single(replace(term, kind="says", options=options, captioner=captioner))
 
 
+def depicts(captioner: Any, sentence: str) -> Objective:
+    """What makes a picture of a sentence: the captioner says it, and the encoder sees something.
+
+    ``1/n log p(sentence | image) + 0.1 log Σ_k exp(y_k)`` with n words, the end counted, and the
+    logits y of the captioner's encoder.  The captioner alone is content with textures; see
+    :func:`says` and :func:`evidence`.
+
+    Examples
+    --------
+    >>> depicts(dlmie.load("flickr8k"), "a dog is running")                 # doctest: +SKIP
+    Objective(0.2 × says(a dog is running) + 0.1 × evidence(logits))
+    """
+    spoken = says(captioner, sentence)
+    words = len(tokenize(sentence)) + 1
+    return (1 / words) * spoken + 0.1 * evidence(network_of(captioner)["logits"])
+
+
 # What a manifest may name: terms that are made again from JSON alone.
 _MAKERS: dict[str, Callable[..., Objective]] = {
     "unit": unit,
@@ -528,6 +573,7 @@ _MAKERS: dict[str, Callable[..., Objective]] = {
     "neuron": neuron,
     "direction": direction,
     "energy": energy,
+    "evidence": evidence,
     "total_variation": total_variation,
     "alpha_norm": alpha_norm,
     "says": says,
@@ -548,7 +594,7 @@ def from_json(value: Sequence[Any], model: Any) -> Objective:
             raise DlmieError(f"an objective of kind {kind!r} cannot be made again from a manifest")
         arguments = {**options}
         if "layer" in arguments:
-            arguments["layer"] = model[arguments["layer"]]
+            arguments["layer"] = network_of(model)[arguments["layer"]]
         if kind == "says":
             arguments["captioner"] = model
         term = float(weight) * _MAKERS[kind](**arguments)

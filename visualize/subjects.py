@@ -13,7 +13,7 @@ from dlmie.errors import DlmieError
 from dlmie.network import Network
 from dlmie.text import suggest
 from dlmie.visualize.evaluation import probabilities
-from dlmie.visualize.objectives import Objective, says, unit
+from dlmie.visualize.objectives import Objective, network_of, says, unit
 from dlmie.visualize.pixels import load_pixels, to_network
 
 
@@ -39,16 +39,6 @@ class Subject:
     label: str
     target: int | str
     attention: np.ndarray | None = None
-
-
-def network_of(model: Any) -> Network:
-    """The network that reads pixels: the model itself, or a captioner's encoder."""
-    if isinstance(model, Network):
-        return model
-    if hasattr(model, "members"):
-        network: Network = model.members[0].encoder.network
-        return network
-    raise DlmieError(f"a picture needs a network or a captioner, not {type(model).__name__}")
 
 
 def image_size(network: Network) -> tuple[int, int]:

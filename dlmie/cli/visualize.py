@@ -120,7 +120,7 @@ def _spoken(model: Any, target: str, sentence: bool) -> Any:
     from dlmie.visualize.subjects import class_index
 
     if sentence:
-        return objectives.says(model, target)
+        return objectives.depicts(model, target)
     return objectives.unit(model["logits"], class_index(model, target))
 
 

@@ -23,6 +23,7 @@ def make_all(net: Small) -> dict[str, o.Objective]:
         "middle": o.neuron(net["conv2"], 1),
         "direction": o.direction(net["conv2"], rng.normal(size=8)),
         "energy": o.energy(net["conv2"]),
+        "evidence": o.evidence(net["logits"]),
         "feature_match": -o.feature_match(net["conv2"], conv2),
         "absolute": -o.feature_match(net["conv2"], conv2, relative=False),
         "style_match": -o.style_match(net["conv1"], rng.random((1, 6, 6))),
@@ -81,6 +82,7 @@ def test_values_are_those_of_numpy(small: Small) -> None:
         o.neuron(small["conv2"], 5): conv2[:, 5, 4, 4],
         o.direction(small["conv2"], vector): conv2.mean((2, 3)) @ vector / np.linalg.norm(vector),
         o.energy(small["conv2"]): (after**2).mean(axis=(1, 2, 3)) / 2,
+        o.evidence(small["logits"]): np.log(np.exp(logits).sum(axis=1)),
         o.feature_match(small["conv2"], target): ((after - target) ** 2).sum((1, 2, 3))
         / (target**2).sum((1, 2, 3)),
         o.style_match(small["conv1"], style): ((grams - style) ** 2).sum((1, 2)),

@@ -16,7 +16,7 @@ from dlmie.errors import DlmieError
 from dlmie.models import ShowAttendTell, ShowTell
 from dlmie.visualize import fool, redo, saliency, visualize
 from dlmie.visualize.adversarial import FoolingWarning
-from dlmie.visualize.objectives import from_json, says
+from dlmie.visualize.objectives import depicts, from_json, says
 
 WORDS = ["a", "red", "dog", "sits", "on", "grass"]
 
@@ -103,7 +103,7 @@ def test_sentences_that_cannot_be_said(captioner: Any) -> None:
 
 
 def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> None:
-    objective = says(captioner, "a red dog")
+    objective = depicts(captioner, "a red dog")
     figure = visualize(objective, size=16, steps=12, rate=0.1, jitter=0, scale=0, rotate=0)
     results = figure.manifest["results"]
     assert results["last"] > results["first"]
@@ -114,4 +114,6 @@ def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> N
     with pytest.raises(DlmieError, match=r"was made with small .* and captioner"):
         redo(saved, captioner)
     again = from_json(objective.to_json(), captioner)
-    assert str(again) == str(objective) == "says(a red dog)"
+    assert str(again) == str(objective)
+    assert str(objective) == "0.25 × says(a red dog) + 0.1 × evidence(logits)"
+    assert str(says(captioner, "a red dog")) == "says(a red dog)"
