@@ -126,7 +126,9 @@ def stylize(
         layer is inverted.  A preset has weights of its own, and heeds only which are 0.
     preset : str, optional
         "composition", "scream" or "starry": the weights, sizes, steps and rates of cs231n, made for
-        SqueezeNet; sizes, steps and rates that are given go before.
+        SqueezeNet with torchvision's weights; sizes, steps and rates that are given go before.
+        Features of Caffe's weights are larger, so that the style, which grows with their fourth
+        power and the content with their second, then leaves little of a photograph.
     longer : int, optional
         Longer side of the picture, in pixels (default: 384).
     style_longer : int, optional
