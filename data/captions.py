@@ -270,7 +270,8 @@ class Captions:
             self.size: int = self.header["size"]
             self.hash: str = self.header["hash"]
             self.splits: list[str] = list(self.header["splits"])
-            self.vocabulary = Vocabulary(self._file["vocabulary"].asstr()[()].tolist())
+            words = self._file["vocabulary"].asstr()[()].tolist()
+            self.vocabulary = Vocabulary(words, self.header["tokenizer"])
         self.folder = Path(images or self.header.get("folder") or ".")
         self._splits: dict[str, Split] = {}
 

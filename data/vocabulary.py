@@ -56,11 +56,15 @@ def tokenize(text: str, tokenizer: str = "words") -> list[str]:
     """
     if not isinstance(text, str):
         raise TypeError(f"tokenize takes one caption as a string, not {type(text).__name__}")
+    _check_tokenizer(tokenizer)
     if tokenizer == "words":
         return _WORD.findall(unicodedata.normalize("NFC", text).lower())
-    if tokenizer == "whitespace":
-        return text.split()
-    raise DataError(f"tokenizer {tokenizer!r} is not known; choose one of {', '.join(TOKENIZERS)}")
+    return text.split()
+
+
+def _check_tokenizer(name: str) -> None:
+    if name not in TOKENIZERS:
+        raise DataError(f"tokenizer {name!r} is not known; choose one of {', '.join(TOKENIZERS)}")
 
 
 class Vocabulary:
@@ -70,11 +74,15 @@ class Vocabulary:
     ----------
     words
         All words in the order of their numbers, the four of :data:`SPECIAL` first.
+    tokenizer
+        How the text was split that they come from: see :func:`tokenize`.
 
     Attributes
     ----------
     words : tuple[str, ...]
         The words.
+    tokenizer : str
+        What :meth:`tokenize` splits text by.
     hash : str
         SHA-256 (hex) of the words in order: equal hashes mean equal numbers for equal words.
 
@@ -92,10 +100,11 @@ class Vocabulary:
     ([4, 3], 'a dog')
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        self.words = tuple(words)
+    def __init__(self, words: Sequence[str], tokenizer: str = "words") -> None:
+        self.words, self.tokenizer = tuple(words), tokenizer
         if self.words[:4] != SPECIAL:
             raise DataError(f"a vocabulary begins with {' '.join(SPECIAL)}, not {self.words[:4]}")
+        _check_tokenizer(tokenizer)
         for word in self.words:
             if not isinstance(word, str) or not word:
                 raise DataError(f"a word of a vocabulary is a string with letters, not {word!r}")
@@ -141,6 +150,10 @@ class Vocabulary:
             key=lambda word: (-counts[word], word),
         )
         return cls((*SPECIAL, *kept)[:max_size])
+
+    def tokenize(self, text: str) -> list[str]:
+        """Split text as that was split which the vocabulary was built from."""
+        return tokenize(text, self.tokenizer)
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """Number the words; unknown ones become ``UNK``, and no start or end is added.
@@ -208,9 +221,9 @@ class Vocabulary:
         return list(self.words)
 
     @classmethod
-    def from_json(cls, value: Sequence[str]) -> Vocabulary:
+    def from_json(cls, value: Sequence[str], tokenizer: str = "words") -> Vocabulary:
         """Make it again from :meth:`to_json`'s answer."""
-        return cls(value)
+        return cls(value, tokenizer)
 
     def __len__(self) -> int:
         return len(self.words)

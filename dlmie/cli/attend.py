@@ -136,8 +136,7 @@ def figure_paths(images: list[Path], output: str | None, kind: str | None) -> li
 
 
 def _warn_of_unknown(console: Console, captioner: Any, sentence: str) -> None:
-    from dlmie.data.vocabulary import tokenize
-
-    unknown = [word for word in tokenize(sentence) if word not in captioner.vocabulary]
+    known = captioner.vocabulary
+    unknown = [word for word in known.tokenize(sentence) if word not in known]
     if unknown:
         console.warn(f"the captioner does not know: {', '.join(unknown)} (said as <unk>)")

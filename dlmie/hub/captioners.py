@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dlmie.data.vocabulary import Vocabulary, tokenize
+from dlmie.data.vocabulary import Vocabulary
 from dlmie.decoding import Caption, Decoding, ensemble_step, force
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.hub.encoders import Encoder, encoder_from_header
@@ -161,7 +161,7 @@ class ImageCaptioner:
 
     def force(self, image: Any, sentence: str) -> Caption:
         """Say a given sentence about a photograph: its log-probability and attention."""
-        words = self.vocabulary.encode(tokenize(sentence))
+        words = self.vocabulary.encode(self.vocabulary.tokenize(sentence))
         if not words:
             raise DlmieError("the sentence has no words")
         step, state = self.step(self.features([image]))

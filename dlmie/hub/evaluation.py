@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlmie.data.vocabulary import tokenize
+from dlmie.data.vocabulary import Vocabulary
 from dlmie.decoding import Caption, Decoding
 from dlmie.errors import DataError
 from dlmie.hub.captioners import ImageCaptioner, Member
@@ -146,7 +146,7 @@ def score_captions(
         decoding=decoding.describe(),
         unknown_words="as they stand" if decoding.allow_unknown else "never said",
     )
-    words = [[tokenize(text) for text in texts] for texts in split.references]
+    words = reference_words(split, captioner.vocabulary)
     scores.protocol["vocabulary"] = len(captioner.vocabulary)
     scores.protocol["vocabulary_coverage"] = coverage(words, captioner.vocabulary)
     scores.protocol["data_hash"] = split.hash
@@ -154,3 +154,8 @@ def score_captions(
     if split.objects is not None and all(caption.alphas is not None for caption in said):
         return replace(scores, pointing=pointing(said, split.objects))
     return scores
+
+
+def reference_words(split: Any, vocabulary: Vocabulary) -> list[list[list[str]]]:
+    """The references of each image of a split as lists of words."""
+    return [[vocabulary.tokenize(text) for text in texts] for texts in split.references]

@@ -66,7 +66,7 @@ def load(
 def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
     header, arrays = storage.load(path)
     try:
-        vocabulary = Vocabulary.from_json(header["vocabulary"])
+        vocabulary = Vocabulary.from_json(header["vocabulary"], header.get("tokenizer", "words"))
         with init.nothing_drawn():
             model = captioner_class(header["kind"])(
                 tuple(header["annotation_shape"]), vocabulary, **header["config"]
@@ -137,6 +137,7 @@ def save_model(
         "config": model.config,
         "annotation_shape": list(model.annotation_shape),
         "vocabulary": model.vocabulary.to_json(),
+        "tokenizer": model.vocabulary.tokenizer,
         "encoder": None if encoder is None else dict(encoder),
         "meta": dict(meta or {}),
     }

@@ -17,7 +17,6 @@ from typing import Any
 from dlmie import optim, storage, training
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
-from dlmie.data.vocabulary import tokenize
 from dlmie.decoding import Decoding
 from dlmie.errors import DataError, DlmieError
 from dlmie.hub.captioners import captioner_class
@@ -28,6 +27,7 @@ from dlmie.hub.encoders import (
     features_of,
     make_features,
 )
+from dlmie.hub.evaluation import reference_words
 from dlmie.hub.model_files import find_model, load
 from dlmie.steps import DistillationStep, SelfCriticalStep, TrainingStep
 from dlmie.text import suggest
@@ -103,7 +103,7 @@ def make_step(
     """
     options = dict(objective)
     if kind == SelfCriticalStep.kind:
-        options["references"] = reference_words(data["train"])
+        options["references"] = reference_words(data["train"], data.vocabulary)
         return SelfCriticalStep(model, optimiser, **options)
     if kind == DistillationStep.kind:
         opened = [_open_teacher(source) for source in options.pop("teachers")]
@@ -124,11 +124,6 @@ def _open_teacher(source: str | Mapping[str, str]) -> tuple[Any, dict[str, str]]
             "the old one back, or start a new run"
         )
     return load(path).model, {"path": str(path.resolve()), "sha256": found}
-
-
-def reference_words(split: Any) -> list[list[list[str]]]:
-    """The references of each image of a split as lists of words."""
-    return [[tokenize(text) for text in texts] for texts in split.references]
 
 
 def encoder_of(step: TrainingStep, features: Any) -> dict[str, Any]:

@@ -222,6 +222,7 @@ class TestRecords:
         records = [Record("a", lambda: picture(0), ["A dog ."], "train")]
         data = self.write(tmp_path / "x.h5", records, tokenizer="whitespace")
         assert data.vocabulary.words[4:] == (".", "A", "dog")
+        assert data.vocabulary.tokenize("A dog .") == ["A", "dog", "."]
 
 
 class TestRunningAgain:

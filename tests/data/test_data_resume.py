@@ -310,7 +310,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
-        with pytest.raises(DataError, match="needs 1.0 MB and the disk has 9 bytes left"):
+        with pytest.raises(DataError, match=r"needs 1\.0 MB and the disk has 9 bytes left"):
             write(tmp_path / "x.h5", records(20))
         assert list(tmp_path.iterdir()) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from dlmie import hub, optim, storage
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
 from dlmie.data.scenes import prepare_scenes
-from dlmie.data.vocabulary import END, START, UNK, Vocabulary
+from dlmie.data.vocabulary import END, SPECIAL, START, UNK, Vocabulary
 from dlmie.decoding import Decoding, force
 from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.hub.encoders import feature_path
+from dlmie.hub.evaluation import reference_words
 from dlmie.hub.runs import Run
 from dlmie.hub.training import dev_loss, resume, train
 from dlmie.models import encoder
@@ -179,6 +181,16 @@ def test_a_model_without_an_encoder_says_so(
     storage.save(path, arrays, {**blind.header, "encoder": [1]})
     with pytest.raises(WeightsError, match=r"garbled\.h5 lacks or garbles its description"):
         dlmie.load(path)
+
+
+def test_a_model_splits_sentences_as_its_data_were_split(tmp_path: Path) -> None:
+    vocabulary = Vocabulary([*SPECIAL, "A", "dog", "."], tokenizer="whitespace")
+    model = ShowTell((5,), vocabulary, words=2, hidden=2)
+    captioner = dlmie.load(hub.save_model(model, tmp_path / "m.h5", encoder=None))
+    captioner.features = lambda images: [np.zeros((1, 5), np.float32)]
+    assert captioner.force(None, "A dog .").words == [4, 5, 6]
+    references = SimpleNamespace(references=[["A dog .", "a dog"]])
+    assert reference_words(references, captioner.vocabulary) == [[["A", "dog", "."], ["a", "dog"]]]
 
 
 def test_an_ensemble_averages_probabilities(run: Run, data: Captions, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from dlmie.data.captions import Captions
 from dlmie.data.features import Features
 from dlmie.data.vocabulary import END, START, Vocabulary
 from dlmie.errors import DataError, DlmieError
+from dlmie.hub.evaluation import reference_words
 from dlmie.hub.overfitting import overfit
-from dlmie.hub.runs import make_step, reference_words
+from dlmie.hub.runs import make_step
 from dlmie.hub.training import resume, train
 from dlmie.models import encoder
 from dlmie.models.show_tell import ShowTell
@@ -151,7 +152,7 @@ def test_a_self_critical_run_is_resumed_from_its_folder(
     data: Captions, cache: Features, tmp_path: Path
 ) -> None:
     model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
-    references = reference_words(data["train"])
+    references = reference_words(data["train"], data.vocabulary)
     step = SelfCriticalStep(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
     step.progress = False
     options = {**OPTIONS, "captions_per_image": 1, "epochs": 2}
