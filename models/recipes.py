@@ -25,22 +25,22 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "objective": {"label_smoothing": 0.1},
         "training": {
-            "epochs": 12, "batch": 128, "monitor": "cider_d", "flip": True,
-            "decoding": {"beam": 3},
+            "epochs": 12, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
         },
     },
-    "show-tell-flickr8k-more": {
-        "about": "Second stage: the same once more with less dropout; give the first by --from.",
+    "show-tell-flickr8k-distilled": {
+        "about": "Such a captioner (--from) learns what others that attend (--teacher) say.",
         "model": "show-tell",
+        "step": "distillation",
         "config": {"dropout": 0.4},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
         "optimiser": {
-            "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "clip_norm": 5.0, "ema": 0.995,
+            "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "warmup": "50",
+            "clip_norm": 5.0, "ema": 0.998,
         },
-        "objective": {"label_smoothing": 0.1},
+        "objective": {"teacher_share": 0.8},
         "training": {
-            "epochs": 7, "batch": 128, "monitor": "cider_d", "flip": True,
-            "decoding": {"beam": 3},
+            "epochs": 6, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
         },
     },
     "show-tell-scenes": {
