@@ -40,7 +40,15 @@ METHODS = (
     *("gradient", "gradient-input", "smooth", "smooth-squared", "smooth-variance", "integrated"),
     *("guided", "deconvnet", "grad-cam", "grad-cam++", "guided-grad-cam", "occlusion"),
 )
-CLASSES = ("flamingo", "tiger", "goldfish", "strawberry", "peacock", "jellyfish")
+CLASSES = (
+    *("flamingo", "tiger", "bee", "monarch butterfly", "goldfish", "strawberry"),
+    *("volcano", "pineapple", "jellyfish", "peacock", "lemon", "ladybug"),
+)
+SENTENCES = (
+    "a brown dog is running through the grass",
+    "two children are playing in the water",
+    "a surfer is riding a wave",
+)
 #: Added to the commands of each verb for ``--small``.
 SMALL = {
     "saliency": "--samples 2 --steps 4 --stride 64",
@@ -85,12 +93,9 @@ GALLERY = {
         'dlmie fool coffee.png --captioner flickr8k --target "a man is riding a bike"',
         shows="figure",
     ),
-    "classes": Entry("dlmie visualize --target {}", CLASSES, columns=3),
+    "classes": Entry('dlmie visualize --target "{}"', CLASSES, columns=4),
     "channels": Entry("dlmie visualize --layer block8 --channel {}", ("3", "17", "40", "77")),
-    "sentence": Entry(
-        'dlmie visualize --captioner flickr8k --target "a brown dog is running through the grass"'
-        " --steps 200 --rate 0.05 --jitter 8 --scale 0.12 --rotate 6 --noise 0"
-    ),
+    "sentence": Entry('dlmie visualize --captioner flickr8k --target "{}"', SENTENCES, columns=3),
     "activations": Entry("dlmie activations astronaut.png --layer block5/expand"),
     "activations_over": Entry(
         "dlmie activations astronaut.png --layer block5/expand", shows="figure"
