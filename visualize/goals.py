@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from dlmie.data.images import ImageSource
-from dlmie.data.vocabulary import tokenize
 from dlmie.errors import DlmieError
 from dlmie.network import Network
 from dlmie.visualize.evaluation import probabilities
@@ -150,7 +149,7 @@ def _sentence_goal(captioner: Any, image: ImageSource, target: int | str | None)
         target = next((other.text for other in others if other.words), None)
     if not isinstance(target, str):
         raise DlmieError("a captioner is fooled with a sentence, such as 'a dog is running'")
-    sentence = " ".join(tokenize(target))
+    sentence = " ".join(captioner.vocabulary.tokenize(target))
     if sentence == before.text:
         raise DlmieError(f"the captioner already says {sentence!r}: choose another sentence")
     return SentenceGoal(captioner, before, sentence)

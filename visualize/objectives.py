@@ -19,7 +19,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie.data.vocabulary import END, START, UNK, tokenize
+from dlmie.data.vocabulary import END, START, UNK
 from dlmie.errors import DlmieError
 from dlmie.network import Network, View
 
@@ -532,7 +532,7 @@ def says(captioner: Any, sentence: str, position: int | None = None) -> Objectiv
     >>> says(dlmie.load("flickr8k"), "a dog is running")                    # doctest: +SKIP
     Objective(says(a dog is running))
     """
-    words = tokenize(sentence)
+    words = captioner.vocabulary.tokenize(sentence)
     if not words:
         raise DlmieError("the sentence has no words")
     ids = captioner.vocabulary.encode(words)
@@ -562,7 +562,7 @@ def depicts(captioner: Any, sentence: str) -> Objective:
     Objective(0.2 × says(a dog is running) + 0.1 × evidence(logits))
     """
     spoken = says(captioner, sentence)
-    words = len(tokenize(sentence)) + 1
+    words = len(captioner.vocabulary.tokenize(sentence)) + 1
     return (1 / words) * spoken + 0.1 * evidence(network_of(captioner)["logits"])
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from dlmie.data.images import ImageSource
-from dlmie.data.vocabulary import tokenize
 from dlmie.errors import DlmieError
 from dlmie.network import Network
 from dlmie.text import suggest
@@ -92,7 +91,7 @@ def choose(model: Any, image: ImageSource, target: int | str | None, rank: int =
 
 
 def _words(captioner: Any, image: ImageSource, target: int | str | None) -> Subject:
-    if isinstance(target, str) and len(tokenize(target)) > 1:
+    if isinstance(target, str) and len(captioner.vocabulary.tokenize(target)) > 1:
         return _sentence(captioner, target)
     caption = captioner(load_pixels(image))[0]
     words = caption.text.split()

@@ -187,19 +187,27 @@ def command(ctx: click.Context, console: Console, **_: Any) -> None:
     run = _resume(chosen, console) if "resume" in chosen else _start(chosen, console)
     if run.stop_reason == "interrupted":
         raise DlmieError(f"interrupted; continue with: dlmie train --resume {run.folder}")
-    here = run.position
+    from dlmie.hub.runs import read_config
+
+    here, monitor = run.position, read_config(run.folder)["training"]["monitor"]
     document = {
         "run": run.folder,
         "model": run.folder / "best.h5",
         "epochs": here.epoch,
         "steps": here.step,
+        "monitor": monitor,
         "best": here.best,
         "best_epoch": here.best_epoch,
         "stop_reason": run.stop_reason,
     }
     reason = f"; stopped because {run.stop_reason}" if run.stop_reason else ""
-    best = "" if here.best is None else f", best {here.best:.4f} after epoch {here.best_epoch}"
-    console.result(document, f"{run.folder}: {here.epoch} epochs{best}{reason}")
+    best = (
+        ""
+        if here.best is None
+        else f", best {monitor} {here.best:.4f} after epoch {here.best_epoch}"
+    )
+    epochs = "1 epoch" if here.epoch == 1 else f"{here.epoch} epochs"
+    console.result(document, f"{run.folder}: {epochs}{best}{reason}")
 
 
 def _resume(chosen: dict[str, Any], console: Console) -> Any:
