@@ -46,7 +46,7 @@ class Preset:
     style_shorter : int
         Shorter side of the style picture.
     content, style, variation : float, one float a style layer, float
-        Weights of sums, not of relative distances, in SqueezeNet's units of pixels.
+        Weights of sums, not of relative distances, for pixels in ``COURSE.unit``.
     """
 
     style_shorter: int
@@ -64,7 +64,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Course:
-    """What cs231n's presets share; rates and limits in SqueezeNet's units of pixels."""
+    """What cs231n's presets share; rates and limits for pixels in ``unit``."""
 
     shorter: int = 192  # side of the content
     steps: int = 200
@@ -72,7 +72,8 @@ class Course:
     late: float = 0.9  # share of the steps after which the rate is ``late_rate``, without limit
     late_rate: float = 0.1
     limit: float = 1.5
-    unit: float = float(np.mean([1 / (255 * s) for s in (0.229, 0.224, 0.225)]))  # of a grey level
+    # Of a grey level: torchvision's SqueezeNet reads pixels divided by their standard deviation.
+    unit: float = float(np.mean([1 / (255 * s) for s in (0.229, 0.224, 0.225)]))
 
 
 COURSE = Course()
@@ -126,9 +127,8 @@ def stylize(
         layer is inverted.  A preset has weights of its own, and heeds only which are 0.
     preset : str, optional
         "composition", "scream" or "starry": the weights, sizes, steps and rates of cs231n, made for
-        SqueezeNet with torchvision's weights; sizes, steps and rates that are given go before.
-        Features of Caffe's weights are larger, so that the style, which grows with their fourth
-        power and the content with their second, then leaves little of a photograph.
+        SqueezeNet with torchvision's weights, and scaled to the pixels of others; sizes, steps and
+        rates that are given go before.
     longer : int, optional
         Longer side of the picture, in pixels (default: 384).
     style_longer : int, optional
@@ -315,7 +315,7 @@ class _Weights:
     def content_loss(self, network: Network, layer: str, x: np.ndarray) -> list[Objective]:
         if not self.content:
             return []
-        weight = self.preset.content if self.preset else self.content
+        weight = self.preset.content * _course(network, 2) if self.preset else self.content
         (target,) = layer_values(network, [layer], x, any_size=True)
         relative = self.preset is None
         return [weight * feature_match(network[layer], target, relative=relative)]
@@ -325,7 +325,9 @@ class _Weights:
     ) -> list[Objective]:
         if not self.style:
             return []
-        each = self.preset.style if self.preset else (self.style / len(layers),) * len(layers)
+        each = (self.style / len(layers),) * len(layers)
+        if self.preset:
+            each = tuple(weight * _course(network, 4) for weight in self.preset.style)
         if len(each) != len(layers):
             raise DlmieError(f"this preset is for {len(each)} style layers, not {len(layers)}")
         features = layer_values(network, layers, x[None], any_size=True)
@@ -342,7 +344,7 @@ class _Weights:
             return []
         low, high = valid_range(network.preprocessing)
         if self.preset:
-            weight = self.preset.variation * (COURSE.unit / _level(network)) ** 2
+            weight = self.preset.variation * _course(network, 2)
         else:
             weight = self.variation / (size * float((high - low).mean()) ** 2)
         return [weight * total_variation()]
@@ -371,7 +373,16 @@ def _each_loss(
 
 def _level(network: Network) -> float:
     """A grey level in the network's units."""
-    return float(pixel_size(network.preprocessing).mean())
+    return float(pixel_size(network.preprocessing, "float64").mean())
+
+
+def _course(network: Network, power: int) -> float:
+    """What turns a loss of a power of the features into one in the unit of cs231n's presets.
+
+    But for its biases, a network of convolutions and ReLUs gives features as much larger as its
+    pixels are: those of Caffe, which reads grey levels, are some 57 times torchvision's.
+    """
+    return (COURSE.unit / _level(network)) ** power
 
 
 def reduced(pixels: np.ndarray, longer: int, network: Network) -> np.ndarray:
@@ -411,7 +422,7 @@ class _Limit:
     """Pixels no further from grey than cs231n lets them be while the rate is high."""
 
     def __init__(self, network: Network, steps: int) -> None:
-        self.limit = COURSE.limit * _level(network) / COURSE.unit
+        self.limit = COURSE.limit / _course(network, 1)
         self.until = round(COURSE.late * steps)
 
     def __call__(self, image: np.ndarray, gradient: np.ndarray, step: int) -> np.ndarray:

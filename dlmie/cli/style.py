@@ -54,7 +54,7 @@ TARGET = "dlmie.visualize.style_transfer:stylize"
     options_of(
         TARGET,
         preset=(
-            "Settings of cs231n, for SqueezeNet with torchvision's weights.",
+            "Weights, sizes, steps and rates of cs231n, for SqueezeNet.",
             click.Choice(["composition", "scream", "starry"]),
         ),
         content_layer="[default: fit for the network]",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from skimage import data
 from small_networks import Small, photo
 
+from dlmie.data.images import resize_image
 from dlmie.errors import DlmieError
-from dlmie.visualize.evaluation import layer_values
+from dlmie.models import SqueezeNet
+from dlmie.visualize.evaluation import Evaluator, layer_values
+from dlmie.visualize.objectives import feature_match, style_match, total_variation
 from dlmie.visualize.pixels import to_network, valid_range
 from dlmie.visualize.style_transfer import (
     gram_of,
@@ -16,6 +23,8 @@ from dlmie.visualize.style_transfer import (
     stylize,
     texture,
 )
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "squeezenet_style.json"
 
 
 def test_style_transfer_lowers_its_loss(small32: Small) -> None:
@@ -82,11 +91,11 @@ def test_the_course_of_cs231n(small: Small) -> None:
         layer_values(small, ["conv2"], z, any_size=True)
         for z in (x, to_network(photo(24, 32), small)[None])
     )
-    wanted = 6e-2 * ((f - p) ** 2).sum()
+    wanted = 6e-2 / level**2 * ((f - p) ** 2).sum()
     y = to_network(shorter_side(style, 192), small)[None]
     for layer, weight in zip(layers, (300000, 1000, 15, 3), strict=True):
         g, a = (gram_of(*layer_values(small, [layer], z, any_size=True)) for z in (x, y))
-        wanted += weight * ((g - a) ** 2).sum()
+        wanted += weight / level**4 * ((g - a) ** 2).sum()
     smooth = sum((np.diff(x, axis=axis) ** 2).sum() for axis in (2, 3))
     wanted += 2e-2 / level**2 * smooth
     assert figure.manifest["results"]["first_loss"] == pytest.approx(wanted, rel=1e-9)
@@ -95,6 +104,48 @@ def test_the_course_of_cs231n(small: Small) -> None:
     rounding = 1 / 50 / level
     assert all(np.abs(frame).max() <= 1.5 + rounding for frame in frames[1:10])
     assert np.abs(frames[10] - frames[9]).max() <= 0.2 + rounding
+
+
+def test_losses_of_squeezenet_are_pytorchs(shared: Path) -> None:
+    """Those of the preset "starry", and their gradients; see make_squeezenet_style.py."""
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    net = SqueezeNet(shared / "data/weights/squeezenet1_1.npz", size=None)
+    waves = np.arange(3 * 64 * 80).reshape(1, 3, 64, 80)
+    x, content, style = (100 * np.sin(rate * waves).astype("f") for rate in (0.01, 0.013, 0.37))
+    weights = {"conv1": 3e5, "fire3": 1e3, "fire4": 15.0, "fire5": 3.0}
+    (body,) = layer_values(net, ["fire2"], content)
+    grams = [gram_of(one) for one in layer_values(net, list(weights), style)]
+    np.testing.assert_allclose(grams[1][0, 0, :5], golden["gram"], rtol=1e-4)
+    styles = [
+        weight * style_match(net[layer], gram)
+        for (layer, weight), gram in zip(weights.items(), grams, strict=True)
+    ]
+    nothing = 0.0 * feature_match(net["fire2"], body)  # total variation has no network of its own
+    losses = {
+        "content": 6e-2 * feature_match(net["fire2"], body, relative=False),
+        "style": sum(styles, nothing),
+        "variation": 2e-2 * total_variation() + nothing,
+    }
+    for name, loss in losses.items():
+        (value,), (gradient,) = Evaluator(loss, (64, 80))(x)
+        wanted = golden[name]
+        assert value == pytest.approx(wanted["loss"], rel=1e-4)
+        assert np.linalg.norm(gradient) == pytest.approx(wanted["gradient_norm"], rel=1e-4)
+        np.testing.assert_allclose(gradient[:, 30, 40], wanted["gradient"], rtol=1e-3)
+
+
+def test_a_preset_keeps_the_photograph_where_pixels_are_grey_levels(shared: Path) -> None:
+    """Features of Caffe's weights are as much larger as their pixels: the style must not win."""
+    net = SqueezeNet(shared / "data/weights/squeezenet1_1.npz", size=None)
+    cat = data.chelsea()
+    made = stylize(net, cat, data.immunohistochemistry(), preset="starry", longer=96, steps=40)
+    assert made.image is not None
+    small = resize_image(cat, made.image.shape[:2])
+    f, p = (
+        layer_values(net, ["fire2"], to_network(z, net)[None], any_size=True)[0]
+        for z in (made.image, small)
+    )
+    assert np.square(f - p).sum() < 0.5 * np.square(p).sum()
 
 
 def test_inversion_and_texture_leave_a_loss_out(small32: Small) -> None:
