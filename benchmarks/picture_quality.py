@@ -1,7 +1,7 @@
 """The numbers that docs/pictures.md states about pictures, measured.
 
-    python -m benchmarks.picture_quality [classes fooling sentences inversion completeness deletion]
-        [--squeezenet FILE] [--photos FOLDER] [--write docs/pictures.md]
+    python -m benchmarks.picture_quality [classes dreams fooling sentences inversion completeness
+        deletion] [--squeezenet FILE] [--photos FOLDER] [--write docs/pictures.md]
 
 EfficientNet-Lite0 on twenty photographs: those that scikit-image carries, whole and in parts, or
 the first twenty of a folder.
@@ -25,15 +25,13 @@ from dlmie.network import Network
 from dlmie.visualize import faithfulness, fool, invert, saliency, visualize
 from dlmie.visualize.attribution import METHODS
 from dlmie.visualize.evaluation import probabilities
-from dlmie.visualize.objectives import unit
+from dlmie.visualize.objectives import depicts, unit
 from dlmie.visualize.pixels import load_pixels, to_network
-from dlmie.visualize.subjects import image_size
+from dlmie.visualize.subjects import class_name, image_size
 from dlmie.visualize.transforms import affine_matrix
+from examples import gallery
 
-CLASSES = (
-    *("flamingo", "tiger", "bee", "monarch butterfly", "goldfish", "strawberry"),
-    *("volcano", "pineapple", "jellyfish", "peacock", "lemon", "ladybug"),
-)
+DREAMT = (*gallery.SENTENCES, "a man is climbing a rock", "a man is riding a bike")
 WHOLE = (data.chelsea, data.astronaut, data.coffee, data.rocket)
 SENTENCES = (
     "a man is riding a bike",
@@ -63,7 +61,7 @@ class Measure:
     def classes(self) -> str:
         """How sure networks are of the class images, as they are and moved a little."""
         rows, sure, known = [], 0, []
-        for name in tqdm(CLASSES, "classes"):
+        for name in tqdm(gallery.CLASSES, "classes"):
             index = self.net.class_index(name)
             image = visualize(unit(self.net["logits"], index)).pixels()
             seen = [share(self.net, moved, index) for moved in movements(image)]
@@ -76,11 +74,23 @@ class Measure:
                 row.append(f"{found[index]:.3f} (rank {rank})")
             rows.append(row)
         head = ["class", "probability", f"least after ±{SHIFT} pixels, ×{1 - SCALE}, ×{1 + SCALE}"]
-        text = f"\n{sure} of {len(CLASSES)} have probability 0.9 or more wherever they are moved."
+        every = len(gallery.CLASSES)
+        text = f"\n{sure} of {every} have probability 0.9 or more wherever they are moved."
         if self.other is not None:
             head.append("SqueezeNet: probability (rank)")
             text += f" SqueezeNet's first answer is right for {len(known)}: {', '.join(known)}."
         return table(head, rows) + text + "\n"
+
+    def dreams(self) -> str:
+        """What captioner and encoder see in images dreamt from sentences."""
+        captioner, rows = dlmie.load("flickr8k"), []
+        for sentence in tqdm(DREAMT, "dreams"):
+            image = visualize(depicts(captioner, sentence)).pixels()
+            found = looked_at(self.net, image)
+            index = int(found.argmax())
+            seen = f"{class_name(self.net, index)} {found[index]:.2f}"
+            rows.append([sentence, captioner(image)[0].text, seen])
+        return table(["sentence", "caption of the picture", "seen by the encoder"], rows)
 
     def fooling(self) -> str:
         """Random photographs towards random classes, within 8 grey levels and 100 steps."""
@@ -213,7 +223,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    names = ("classes", "fooling", "sentences", "inversion", "completeness", "deletion")
+    names = ("classes", "dreams", "fooling", "sentences", "inversion", "completeness", "deletion")
     parser = argparse.ArgumentParser(description="Measure pictures.")
     parser.add_argument("names", nargs="*", choices=[*names, []], help="All of them by default.")
     parser.add_argument("--squeezenet", type=Path, help="Weights of SqueezeNet 1.1.")

@@ -129,9 +129,8 @@ class Captioner:
 
     def annotations(self, features: Variable) -> Variable:
         """A grid (images, channels, rows, columns) → (images, cells, channels), row by row."""
-        channels, rows, columns = self.annotation_shape
-        flat = features.reshape((features.shape[0], channels, rows * columns))
-        return flat.dimshuffle(0, 2, 1)
+        # Of any number of cells: pictures may be of another size than those it was trained on.
+        return features.flatten(3).dimshuffle(0, 2, 1)
 
     def mean_annotation(self, features: Variable) -> Variable:
         """(images, channels[, rows, columns]) → (images, channels)."""

@@ -16,7 +16,7 @@ from dlmie.text import bytes_text
 @encoder_options
 @output_option("The file to write.  [default: beside DATA, named after encoder, layer and size]")
 @options_of(
-    "dlmie.hub.encoders:make_features",
+    "dlmie.data.features:extract_features",
     flip="Keep the features of the mirrored images, too.",
     dtype=("Precision they are kept in.", click.Choice(["float16", "float32"])),
     batch=("Images encoded at a time.", whole(1)),

@@ -152,26 +152,12 @@ def make_features(
     layer: str,
     *,
     to: str | Path,
-    flip: bool = False,
-    dtype: str = "float16",
-    batch: int = 32,
-    overwrite: bool = False,
-    progress: bool = True,
+    **options: Any,
 ) -> Features:
     """Run an encoder over a data set into a feature cache, or continue or reuse one.
 
     The options are those of :func:`~dlmie.data.features.extract_features`.
     """
+    header = {"encoder": encoder_header(network, layer)}
     encoder = Encoder(network, layer)
-    return extract_features(
-        data,
-        encoder,
-        network.preprocessing,
-        to=to,
-        header={"encoder": encoder_header(network, layer)},
-        flip=flip,
-        dtype=dtype,
-        batch=batch,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    return extract_features(data, encoder, network.preprocessing, to=to, header=header, **options)

@@ -108,6 +108,9 @@ def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> N
     results = figure.manifest["results"]
     assert results["last"] > results["first"]
     assert results["labels"] == ["a red dog"]
+    larger = visualize(objective, size=28, octaves=2, steps=2)  # than photographs: more cells
+    assert larger.image is not None
+    assert larger.image.shape == (28, 28, 3)
     saved = figure.save(tmp_path / "dreamt.png")
     np.testing.assert_array_equal(redo(saved, captioner).image, figure.image)
     captioner.members[0].path.write_bytes(b"other weights")

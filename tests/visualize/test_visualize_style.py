@@ -17,6 +17,8 @@ from dlmie.visualize.evaluation import Evaluator, layer_values
 from dlmie.visualize.objectives import feature_match, style_match, total_variation
 from dlmie.visualize.pixels import to_network, valid_range
 from dlmie.visualize.style_transfer import (
+    LAYERS,
+    PRESETS,
     gram_of,
     keep_colours,
     shorter_side,
@@ -112,19 +114,20 @@ def test_losses_of_squeezenet_are_pytorchs(shared: Path) -> None:
     net = SqueezeNet(shared / "data/weights/squeezenet1_1.npz", size=None)
     waves = np.arange(3 * 64 * 80).reshape(1, 3, 64, 80)
     x, content, style = (100 * np.sin(rate * waves).astype("f") for rate in (0.01, 0.013, 0.37))
-    weights = {"conv1": 3e5, "fire3": 1e3, "fire4": 15.0, "fire5": 3.0}
-    (body,) = layer_values(net, ["fire2"], content)
+    preset, (layer, strokes) = PRESETS["starry"], LAYERS["squeezenet"]
+    weights = dict(zip(strokes, preset.style, strict=True))
+    (body,) = layer_values(net, [layer], content)
     grams = [gram_of(one) for one in layer_values(net, list(weights), style)]
     np.testing.assert_allclose(grams[1][0, 0, :5], golden["gram"], rtol=1e-4)
     styles = [
-        weight * style_match(net[layer], gram)
-        for (layer, weight), gram in zip(weights.items(), grams, strict=True)
+        weight * style_match(net[name], gram)
+        for (name, weight), gram in zip(weights.items(), grams, strict=True)
     ]
-    nothing = 0.0 * feature_match(net["fire2"], body)  # total variation has no network of its own
+    nothing = 0.0 * feature_match(net[layer], body)  # total variation has no network of its own
     losses = {
-        "content": 6e-2 * feature_match(net["fire2"], body, relative=False),
+        "content": preset.content * feature_match(net[layer], body, relative=False),
         "style": sum(styles, nothing),
-        "variation": 2e-2 * total_variation() + nothing,
+        "variation": preset.variation * total_variation() + nothing,
     }
     for name, loss in losses.items():
         (value,), (gradient,) = Evaluator(loss, (64, 80))(x)
