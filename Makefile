@@ -25,8 +25,9 @@ $(VENV)/.test-installed: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/dlmie demo --to demo
 
+# Two files at a time: while one compiles, which takes one processor, the other computes.
 test: $(VENV)/.test-installed
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(BIN)/python -m pytest -m "not slow" -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/.test-installed
 	$(BIN)/python -m pytest -m slow -q
