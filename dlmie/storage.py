@@ -94,15 +94,24 @@ def _file_image(
     options: dict[str, Any] = {"driver": "core", "backing_store": False, "block_size": 1 << 22}
     with h5py.File("in memory", "w", **options) as file:
         # A dataset, not an attribute: those end at 64 KiB and a vocabulary may be longer.
-        file["header"] = np.frombuffer(text.encode(), dtype=np.uint8)
+        _store(file, "header", np.frombuffer(text.encode(), dtype=np.uint8), compress=False)
         group = file.create_group("arrays")
         for name in sorted(arrays):
-            array = arrays[name]
-            # Exponents repeat, fractions do not: sorted by byte, half of the bytes compress.
-            filters = {"compression": 9, "shuffle": True} if compress and array.ndim else {}
-            group.create_dataset(name.strip("/"), data=array, **filters)
+            _store(group, name.strip("/"), arrays[name], compress)
         file.flush()
         return file.id.get_file_image()
+
+
+def _store(group: Any, name: str, array: np.ndarray, compress: bool) -> None:
+    """One array with a checksum: a byte that has changed since is an error when it is read."""
+    filters: dict[str, Any] = {}
+    if array.ndim and array.size:
+        # In one chunk, but for HDF5's limit of 4 GiB: less to compress at once compresses less.
+        filters = {"fletcher32": True, "chunks": array.shape if array.nbytes < 2**32 else True}
+        if compress:
+            # Exponents repeat, fractions do not: sorted by byte, half of the bytes compress.
+            filters |= {"compression": 9, "shuffle": True}
+    group.create_dataset(name, data=array, **filters)
 
 
 def load(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -109,6 +109,20 @@ def test_a_truncated_file_is_named(share: float, tmp_path: Path) -> None:
         storage.load(path)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("part", ["/W", "header"])
+def test_a_changed_byte_is_found(part: str, compress: bool, tmp_path: Path) -> None:
+    W = np.random.default_rng(0).standard_normal((50, 40)).astype("float32")
+    path = storage.save(tmp_path / "m.h5", {"/W": W}, {"words": ["dog"] * 99}, compress=compress)
+    with h5py.File(path) as file:
+        stored = file["header" if part == "header" else "arrays/W"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    content[stored.byte_offset + stored.size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"m\.h5 .*(damaged|not a complete)"):
+        storage.load(path)
+
+
 def test_foreign_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not exist"):
         storage.load(tmp_path / "absent.h5")
