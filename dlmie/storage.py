@@ -92,6 +92,7 @@ def _file_image(
 
     text = json.dumps(header, sort_keys=True)
     options: dict[str, Any] = {"driver": "core", "backing_store": False, "block_size": 1 << 22}
+    options["libver"] = ("v110", "v110")  # earlier ones spend 2 KB on the index of a chunk
     with h5py.File("in memory", "w", **options) as file:
         # A dataset, not an attribute: those end at 64 KiB and a vocabulary may be longer.
         _store(file, "header", np.frombuffer(text.encode(), dtype=np.uint8), compress=False)

@@ -476,7 +476,11 @@ def evidence(layer: Variable) -> Objective:
 
 
 def caption_log_likelihood(
-    model: Any, layer: Variable, tokens: np.ndarray, position: int | None = None
+    model: Any,
+    layer: Variable,
+    tokens: np.ndarray,
+    position: int | None = None,
+    annotations: Callable[[View], Variable] | None = None,
 ) -> Objective:
     """``log p(sentence | image)`` of a captioner, through its decoder, attention and encoder.
 
@@ -490,6 +494,8 @@ def caption_log_likelihood(
         Word numbers with start and end.
     position : int, optional
         Only the log-probability of this word (0: the first), given those before it.
+    annotations : callable, optional
+        What the captioner sees of a view of the network, if more than the layer.
     """
     network, name = layer_of(layer)
     tokens = np.atleast_2d(np.asarray(tokens, dtype=np.int32))
@@ -500,7 +506,7 @@ def caption_log_likelihood(
         counted = one_hot(position, tokens.shape[1] - 1, model.dtype, "the sentence")
 
     def build(view: View, data: list[Variable]) -> Variable:
-        features = view[name]
+        features = view[name] if annotations is None else annotations(view)
         words = data[0] + pt.zeros((features.shape[0], 1), dtype="int32")
         each = model.loss(features, words)["each"]  # (time, batch)
         return -(each.T * data[1]).sum(axis=1)
@@ -542,11 +548,18 @@ def says(captioner: Any, sentence: str, position: int | None = None) -> Objectiv
     member = captioner.members[0]
     layer = member.encoder.network[member.encoder.layer]
     likelihood = caption_log_likelihood(
-        member.model, layer, np.array([[START, *ids, END]], np.int32), position
+        member.model,
+        layer,
+        np.array([[START, *ids, END]], np.int32),
+        position,
+        member.encoder.annotations,
     )
     ((_, term),) = likelihood.terms
     options = {"sentence": sentence, "position": position}
-    return _single(replace(term, kind="says", options=options, captioner=captioner))
+    compiled = {**term.compiled, "average_flip": member.encoder.average_flip}
+    return _single(
+        replace(term, kind="says", options=options, compiled=compiled, captioner=captioner)
+    )
 
 
 def depicts(captioner: Any, sentence: str) -> Objective:

@@ -9,7 +9,7 @@ import click
 
 from dlmie.cli.common import (
     Console,
-    decoding_of,
+    chosen_decoding,
     decoding_options,
     options_of,
     output_option,
@@ -76,7 +76,7 @@ def command(
     A figure shows the photograph and a panel for each word, on one scale. Its numbers are in the
     JSON file beside it.
     """
-    decoding = decoding_of(options, seed=console.seed)
+    chosen = {**chosen_decoding(), "seed": console.seed}
     drawing = {name: options[name] for name in _DRAWING}
     from tqdm import tqdm
 
@@ -89,6 +89,7 @@ def command(
     run = ImageRun(console, images, strict)
     paths = figure_paths(run.images, output, kind)
     captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)
+    decoding = captioner.decoding(**chosen)
     if say is not None:
         _warn_of_unknown(console, captioner, say)
     figures = attend_images(captioner, run.images, decoding, say=say, batch=batch, **drawing)

@@ -8,7 +8,7 @@ import click
 
 from dlmie.cli.common import (
     Console,
-    decoding_of,
+    chosen_decoding,
     decoding_options,
     options_of,
     output_option,
@@ -50,7 +50,7 @@ def command(
     """
     if as_csv and console.json:
         raise click.UsageError("--csv and --json exclude each other")
-    decoding = decoding_of(options, n_best=n_best, seed=console.seed)
+    chosen = {**chosen_decoding(), "n_best": n_best, "seed": console.seed}
     from tqdm import tqdm
 
     import dlmie
@@ -59,6 +59,7 @@ def command(
 
     run = ImageRun(console, images, strict)
     captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)
+    decoding = captioner.decoding(**chosen)
     kind = "csv" if as_csv else "json" if console.json else "text"
     head = ("image", "rank", "caption", "log_probability")
     done = tqdm(total=len(run.images), unit="image", leave=False,

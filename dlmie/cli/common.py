@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -263,7 +263,7 @@ def output_option(help: str, *, required: bool = False, name: str = "to") -> Cal
 
 
 def decoding_options(function: F) -> F:
-    """Every option of a search for captions; gather them with :func:`decoding_of`."""
+    """Every option of a search for captions; gather those given with :func:`chosen_decoding`."""
     search = options_of(
         "dlmie.decoding:Decoding",
         beam=("Captions kept while searching; 1 is greedy search.", whole(1)),
@@ -284,7 +284,8 @@ def decoding_options(function: F) -> F:
         no_repeat_ngram=("Never say so many words in a row twice; 0: may.", whole(0)),
         no_immediate_repeat="Never say a word twice in a row.",
     )
-    return section("How captions are found", search, rules)(function)
+    title = "How captions are found (defaults are those of a model whose file says nothing else)"
+    return section(title, search, rules)(function)
 
 
 DECODING = (
@@ -293,15 +294,24 @@ DECODING = (
 )
 
 
-def decoding_of(options: Mapping[str, Any], **more: Any) -> Any:
-    """The `Decoding` that the options describe; they are taken out of a dict of all options."""
+def chosen_decoding() -> dict[str, Any]:
+    """What the command line says of decoding; the rest is the model's own to say.
+
+    Raises
+    ------
+    click.UsageError
+        Options that exclude each other.
+    """
     from dlmie.decoding import Decoding
     from dlmie.errors import DataError
 
+    ctx = click.get_current_context()
+    chosen = {name: value for name, value in given(ctx).items() if name in DECODING}
     try:
-        return Decoding(**{name: options[name] for name in DECODING}, **more)
+        Decoding(**chosen)
     except DataError as error:
         raise click.UsageError(str(error)) from None
+    return chosen
 
 
 def fields(pairs: Iterable[tuple[str, Any]]) -> str:

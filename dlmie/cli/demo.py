@@ -150,7 +150,6 @@ def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]
     from dlmie import hub
     from dlmie.cli.pictures import one_line_warnings
     from dlmie.data.images import save_image
-    from dlmie.decoding import Decoding
     from dlmie.hub.attention import attend_images
 
     paths = [folder / "photographs" / f"{name}.png" for name in _PHOTOGRAPHS]
@@ -158,7 +157,8 @@ def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]
         save_image(path, getattr(skimage.data, path.stem)())
     rows = []
     with one_line_warnings(console):
-        for path, figure in attend_images(hub.load(_SHIPPED), paths, Decoding(beam=_BEAM)):
+        captioner = hub.load(_SHIPPED)
+        for path, figure in attend_images(captioner, paths, captioner.decoding(beam=_BEAM)):
             if isinstance(figure, Exception):
                 raise figure
             saved = figure.save(_figure(folder, path.stem))

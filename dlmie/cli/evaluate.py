@@ -9,7 +9,7 @@ import click
 
 from dlmie.cli.common import (
     Console,
-    decoding_of,
+    chosen_decoding,
     decoding_options,
     options_of,
     output_option,
@@ -65,7 +65,7 @@ def command(
         raise click.UsageError("--output says where --export coco goes: give both")
     if export is not None and output is not None and len(models) > 1 and not ensemble:
         raise click.UsageError("--output names one file: evaluate one model, or an --ensemble")
-    decoding = decoding_of(options, seed=console.seed)
+    chosen = {**chosen_decoding(), "seed": console.seed}
     from dlmie import hub
     from dlmie.data.captions import Captions
 
@@ -77,6 +77,7 @@ def command(
         captioner = hub.load(list(sources), encoder_weights=encoder_weights)
         cache = open_features(captioner, sources[0], images, features)
         console.note(f"{name}: captioning {len(images):,} images of {split}")
+        decoding = captioner.decoding(**chosen)
         said = hub.caption_split(
             captioner, images, decoding, features=cache, progress=console.progress
         )

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from dlmie.cli.common import Console, output_option, verb
+from dlmie.cli.common import (
+    Console,
+    chosen_decoding,
+    decoding_options,
+    options_of,
+    output_option,
+    verb,
+)
 from dlmie.cli.signatures import parameters
 
 
@@ -18,17 +27,32 @@ from dlmie.cli.signatures import parameters
     show_default=True,
     help="How the weights are stored; float16 halves the file and hardly moves the scores.",
 )
-def command(console: Console, sources: tuple[str, ...], to: str, dtype: str) -> None:
+@options_of(
+    "dlmie.hub:export",
+    average_flip="Let it see the mean of each photograph and its mirror image: twice the work of "
+    "the encoder, fewer mistakes.",
+)
+@decoding_options
+def command(
+    console: Console,
+    sources: tuple[str, ...],
+    to: str,
+    dtype: str,
+    average_flip: bool,
+    **_: Any,
+) -> None:
     """Write a trained captioner as one small file to hand out.
 
-    Of several that learned on from one and the same, the mean of their weights is written.
+    Of several that learned on from one and the same, the mean of their weights is written. How
+    captions are found, where it is said here, becomes the default of the file.
 
     \b
     dlmie export runs/sat --to captioner.h5
     dlmie caption captioner.h5 photo.jpg
     """
+    decoding = chosen_decoding()
     from dlmie import hub
 
-    path = hub.export(sources, to, dtype=dtype)
+    path = hub.export(sources, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
     size = path.stat().st_size
     console.result({"model": path, "bytes": size}, f"{path}: {size / 1e6:.1f} MB")

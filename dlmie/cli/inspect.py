@@ -124,6 +124,7 @@ def _model(path: Path) -> tuple[dict[str, Any], str]:
         ("config", _line(header.get("config"))),
         *_encoder_fields(header.get("encoder")),
         ("vocabulary", f"{len(vocabulary):,} words" if vocabulary else None),
+        ("captions by", _line(header.get("decoding"))),
         ("recipe", meta.get("recipe")),
         ("dev scores", _scores(meta.get("scores"))),
         ("trained on", meta.get("data")),
@@ -197,6 +198,7 @@ def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
     size = encoder.get("size")
     return [
         ("encoder", f"{encoder.get('name')}, layer {encoder.get('layer')}, {size} × {size} pixels"),
+        ("it sees", "the mean of image and mirror image" if encoder.get("average_flip") else None),
         ("its weights", f"{origin} {weights.get('sha256', '')[:12]}".strip()),
     ]
 

@@ -11,7 +11,7 @@ import click
 
 from dlmie.cli.common import (
     Console,
-    decoding_of,
+    chosen_decoding,
     decoding_options,
     options_of,
     output_option,
@@ -61,9 +61,7 @@ def command(
     with commas between them decide together. The page needs no network and no server. It shows
     where the captioner looked when a word is pointed at, if it attends.
     """
-    decoding = decoding_of(options, seed=console.seed)
-    from dataclasses import asdict
-
+    chosen = {**chosen_decoding(), "seed": console.seed}
     from dlmie import hub
     from dlmie.cli.caption import split_names
     from dlmie.cli.evaluate import data_of, open_features
@@ -83,7 +81,7 @@ def command(
         thumbnail=thumbnail,
         facts={"command": shlex.join(["dlmie", *sys.argv[1:]])},
         progress=console.progress,
-        **asdict(decoding),
+        **chosen,
     )
     path = page.save(output or "report.html")
     size = Path(path).stat().st_size

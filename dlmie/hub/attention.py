@@ -36,7 +36,7 @@ def attend_images(
     images : iterable
         What :func:`~dlmie.data.images.load_image` reads, such as paths.
     decoding : Decoding, optional
-        How captions are found.
+        How captions are found; by default as the captioner's file says.
     say : str, optional
         Look while saying this sentence, not one that was found.
     batch : int
@@ -54,7 +54,7 @@ def attend_images(
     DlmieError
         The captioner does not attend, or the sentence has no words.
     """
-    decoding = Decoding() if decoding is None else decoding
+    decoding = captioner.decoding() if decoding is None else decoding
     made_by = {
         "captioner": [member.source for member in captioner.members],
         "decoding": None if say is not None else asdict(decoding),

@@ -56,11 +56,17 @@ class Member:
             )
         return header
 
+    @property
+    def average_flip(self) -> bool:
+        """Whether the model sees the mean of a photograph and its mirror image: see Encoder."""
+        return bool(self.encoder_header.get("average_flip"))
+
     @cached_property
     def encoder(self) -> Encoder:
         """The compiled encoder; weights that training changed come from the model's own file."""
         header = self.encoder_header
-        return Encoder(encoder_from_header(header, self.arrays, self.path), header["layer"])
+        network = encoder_from_header(header, self.arrays, self.path)
+        return Encoder(network, header["layer"], average_flip=self.average_flip)
 
     @property
     def source(self) -> str:
@@ -101,6 +107,21 @@ class ImageCaptioner:
     @property
     def vocabulary(self) -> Vocabulary:
         return self.model.vocabulary
+
+    def decoding(self, **options: Any) -> Decoding:
+        """How captions are found: as the (first) model's file says, but for the options given.
+
+        Parameters
+        ----------
+        **options
+            Fields of :class:`~dlmie.decoding.Decoding`.
+        """
+        own = self.header.get("decoding") or {}
+        try:
+            Decoding(**own)
+        except (TypeError, DlmieError) as error:
+            raise WeightsError(f"{self.members[0].path} garbles its decoding ({error})") from error
+        return Decoding(**{**own, **options})
 
     def features(self, images: Sequence[Any]) -> list[np.ndarray]:
         """Annotations of photographs, one array for each model."""
@@ -148,6 +169,7 @@ class ImageCaptioner:
             Anything :func:`~dlmie.data.images.load_image` reads, or a list of such.
         **options
             Fields of :class:`~dlmie.decoding.Decoding`: ``beam``, ``n_best``, ``length_norm``, …
+            Others are as the model's file says.
 
         Returns
         -------
@@ -156,7 +178,7 @@ class ImageCaptioner:
         """
         several = isinstance(image, (list, tuple))
         images = list(image) if several else [image]
-        captions = self.decode(self.features(images), Decoding(**options))
+        captions = self.decode(self.features(images), self.decoding(**options))
         return captions if several else captions[0]
 
     def force(self, image: Any, sentence: str) -> Caption:

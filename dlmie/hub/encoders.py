@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
 
 from dlmie import models, storage
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features, extract_features
 from dlmie.data.images import Preprocessing, load_image, preprocess, resize_image
 from dlmie.errors import DlmieError, WeightsError
-from dlmie.network import Network
+from dlmie.network import Network, View
 
 
 def encoder_header(network: Network, layer: str) -> dict[str, Any]:
@@ -106,18 +108,39 @@ def _with_own_weights(header: Mapping[str, Any]) -> Network:
 
 
 class Encoder:
-    """One layer of a network, compiled: photographs → annotations."""
+    """One layer of a network, compiled: photographs → annotations.
 
-    def __init__(self, network: Network, layer: str) -> None:
+    Parameters
+    ----------
+    network : Network
+    layer : str
+    average_flip : bool
+        Annotations are the mean of what the network makes of the image and, mirrored back, of its
+        mirror image: twice the work, less chance (test-time augmentation; Krizhevsky et al. 2012,
+        section 4.1).
+    """
+
+    def __init__(self, network: Network, layer: str, *, average_flip: bool = False) -> None:
         from dlmie.compilation import function
 
-        self.network, self.layer = network, layer
+        self.network, self.layer, self.average_flip = network, layer, average_flip
         self.preprocessing: Preprocessing = network.preprocessing
         self._run = function([network.input], network[layer], name=f"{network.name} {layer}")
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Preprocessed images (n, 3, size, size) → annotations (n, channels[, rows, columns])."""
-        return self._run(inputs)
+        rows = self._run(inputs)
+        if not self.average_flip:
+            return rows
+        return mean_of_flipped(rows, self._run(np.ascontiguousarray(inputs[..., ::-1])))
+
+    def annotations(self, view: View) -> Variable:
+        """The same symbolically: what the network says on ``view.input``, for gradients."""
+        layer = view[self.layer]
+        if not self.average_flip:
+            return layer
+        mirrored = {view.input: view.input[:, :, :, ::-1]}
+        return mean_of_flipped(layer, clone_replace(layer, replace=mirrored))
 
     def pixels(self, images: np.ndarray) -> np.ndarray:
         """Images (n, rows, columns, 3) uint8 → annotations."""
@@ -137,6 +160,14 @@ class Encoder:
         if not parts:
             raise DlmieError("no image was given")
         return np.concatenate(parts)
+
+
+def mean_of_flipped(features: Any, flipped: Any) -> Any:
+    """The mean of the features of images and of their mirror images, cell by cell.
+
+    NumPy or symbolic, (n, channels, rows, columns) or (n, channels) each.
+    """
+    return (features + (flipped[..., ::-1] if features.ndim == 4 else flipped)) * np.float32(0.5)
 
 
 def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:

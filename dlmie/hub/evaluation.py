@@ -13,7 +13,7 @@ from dlmie.data.vocabulary import Vocabulary
 from dlmie.decoding import Caption, Decoding
 from dlmie.errors import DataError
 from dlmie.hub.captioners import ImageCaptioner, Member
-from dlmie.hub.encoders import features_of
+from dlmie.hub.encoders import features_of, mean_of_flipped
 from dlmie.hub.model_files import load
 from dlmie.metrics import Scores, coverage, score
 from dlmie.metrics.pointing import pointing
@@ -48,14 +48,23 @@ def split_reader(
     Raises
     ------
     DataError
-        The cache is of other data or of another encoder than the captioner's; names every
-        difference.
+        The cache is of other data or of another encoder than the captioner's (names every
+        difference), or lacks mirrored images that the captioner needs.
     """
-    if features is not None:
-        for member in captioner.members:
-            check_features(features, member, split.data_hash)
-        return lambda index: [features.read(split.name, index)] * len(captioner.members)
-    return lambda index: captioner.features(list(split.load_images(index)))
+    if features is None:
+        return lambda index: captioner.features(list(split.load_images(index)))
+    for member in captioner.members:
+        check_features(features, member, split.data_hash)
+    average = [member.average_flip for member in captioner.members]
+
+    def read(index: np.ndarray) -> list[np.ndarray]:
+        rows = features.read(split.name, index)
+        if not any(average):
+            return [rows] * len(average)
+        mean = mean_of_flipped(rows, features.read(split.name, index, flip=True))
+        return [mean if wanted else rows for wanted in average]
+
+    return read
 
 
 def check_features(features: Any, member: Member, data_hash: str) -> None:
@@ -67,6 +76,11 @@ def check_features(features: Any, member: Member, data_hash: str) -> None:
             "do not fit; leave them out"
         )
     features.check_matches(features_of(encoder, data_hash))
+    if member.average_flip and not features.header["flip"]:
+        raise DataError(
+            f"{features.path} holds no features of mirrored images, which {member.path} averages: "
+            "make them with dlmie features --flip, or leave the features out"
+        )
 
 
 def caption_split(
@@ -114,7 +128,7 @@ def evaluate(
     bootstrap : int
         Resamplings for confidence intervals; 0 for none.
     **options
-        Fields of :class:`~dlmie.decoding.Decoding`.
+        Fields of :class:`~dlmie.decoding.Decoding`; others are as the model's file says.
 
     Returns
     -------
@@ -124,7 +138,7 @@ def evaluate(
     """
     if isinstance(captioner, (str, Path)):
         captioner = load(captioner)
-    decoding = Decoding(**options)
+    decoding = captioner.decoding(**options)
     said = caption_split(captioner, split, decoding, features=features, progress=progress)
     return score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
 

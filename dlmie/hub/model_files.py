@@ -96,6 +96,7 @@ def save_model(
     *,
     encoder: Mapping[str, Any] | None,
     extra: Sequence[Parameter] = (),
+    decoding: Mapping[str, Any] | None = None,
     meta: Mapping[str, Any] | None = None,
     dtype: str | None = None,
     compress: bool = False,
@@ -108,10 +109,14 @@ def save_model(
     path : path
     encoder : mapping
         From :func:`~dlmie.hub.encoder_header`; with ``"finetuned"``, the first layer that
-        training changed, if any.
+        training changed, if any, and with ``"average_flip"`` if the captioner shall see the mean
+        of each photograph and its mirror image.
     extra : sequence of Parameter
         More parameters to store: those of an encoder that was trained, or all of an encoder whose
         weights the file shall bring along.
+    decoding : mapping, optional
+        Fields of :class:`~dlmie.decoding.Decoding` by which its captions are found, where nothing
+        else is said.
     meta : mapping, optional
         What else the file says of itself: any JSON values.
     dtype : str, optional
@@ -141,11 +146,18 @@ def save_model(
         "encoder": None if encoder is None else dict(encoder),
         "meta": dict(meta or {}),
     }
+    if decoding:
+        header["decoding"] = dict(decoding)
     return storage.save(path, arrays, header, compress=compress)
 
 
 def export(
-    source: str | Path | Sequence[str | Path], to: str | Path, *, dtype: str | None = "float16"
+    source: str | Path | Sequence[str | Path],
+    to: str | Path,
+    *,
+    dtype: str | None = "float16",
+    average_flip: bool = False,
+    decoding: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a trained captioner as one small file to hand out.
 
@@ -159,6 +171,12 @@ def export(
         The file; it captions without the run folder.
     dtype : str, optional
         What floats are stored as; None keeps them as they are.
+    average_flip : bool
+        Let the captioner see the mean of each photograph and its mirror image
+        (:class:`~dlmie.hub.Encoder`).
+    decoding : mapping, optional
+        Fields of :class:`~dlmie.decoding.Decoding` by which its captions are found from now on,
+        where nothing else is said.
 
     Raises
     ------
@@ -171,12 +189,16 @@ def export(
         _average(first, others)
         parts = [{"file": str(m.path), **(m.header.get("meta") or {})} for m in (first, *others)]
         meta = {"averaged": parts}
+    encoder = first.header.get("encoder")
+    if average_flip:
+        encoder = {**first.encoder_header, "average_flip": True}
     stored = [parameter(name, value) for name, value in first.arrays.items()]
     return save_model(
         first.model,
         to,
-        encoder=first.header.get("encoder"),
+        encoder=encoder,
         extra=stored,
+        decoding={**(first.header.get("decoding") or {}), **(decoding or {})},
         meta=meta,
         dtype=dtype,
         compress=True,

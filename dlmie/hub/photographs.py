@@ -45,7 +45,7 @@ def caption_images(
     images : iterable
         What :func:`~dlmie.data.images.load_image` reads, such as paths.
     decoding : Decoding, optional
-        How captions are found.
+        How captions are found; by default as the captioner's file says.
     batch : int
         Photographs worked on at a time; the next ones are read meanwhile.
 
@@ -60,7 +60,7 @@ def caption_images(
     >>> for path, captions in caption_images(dlmie.load("runs/sat"), find_images(["photos/"])):
     ...     print(path, captions)                                       # doctest: +SKIP
     """
-    decoding = Decoding() if decoding is None else decoding
+    decoding = captioner.decoding() if decoding is None else decoding
     sizes = {member.encoder.preprocessing.size for member in captioner.members}
     seen = 0
     for items in _read(images, sizes.pop() if len(sizes) == 1 else None, batch):

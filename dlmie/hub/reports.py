@@ -12,7 +12,7 @@ import numpy as np
 
 import dlmie
 from dlmie import storage
-from dlmie.decoding import Caption, Decoding
+from dlmie.decoding import Caption
 from dlmie.hub.captioners import ImageCaptioner
 from dlmie.hub.evaluation import caption_split, score_captions
 from dlmie.hub.model_files import load
@@ -74,7 +74,7 @@ def report(
     facts : mapping, optional
         More to say at the end of the page about how it came about.
     **options
-        Fields of :class:`~dlmie.decoding.Decoding`.
+        Fields of :class:`~dlmie.decoding.Decoding`; others are as the model's file says.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def report(
     """
     if isinstance(captioner, (str, Path)):
         captioner = load(captioner)
-    decoding = Decoding(**options)
+    decoding = captioner.decoding(**options)
     said = caption_split(captioner, split, decoding, features=features, progress=progress)
     scores = score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
     model = " + ".join(member.source for member in captioner.members)

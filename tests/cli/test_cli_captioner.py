@@ -56,6 +56,24 @@ class TestExport:
             expected = array if name in own else array + 0.25
             np.testing.assert_allclose(mean[name], expected, rtol=1e-6, atol=1e-6)
 
+    def test_the_file_says_how_it_captions(
+        self, run: Path, scenes: Path, tmp_path: Path, invoke: Any, fails: Any
+    ) -> None:
+        own = tmp_path / "own.h5"
+        said = ("--average-flip", "--beam", 2, "--length-norm", 0.5, "--no-repeat-ngram", 3)
+        result = invoke("export", run, "--to", own, *said)
+        assert result.exit_code == 0, result.output
+        shown = invoke("inspect", own).stdout
+        assert "the mean of image and mirror image" in shown
+        assert "beam 2, length_norm 0.5, no_repeat_ngram 3" in shown
+        evaluated = invoke("evaluate", own, "--data", scenes, "--json").stdout
+        assert json.loads(evaluated)["protocol"]["decoding"].startswith("beam 2, length norm 0.5")
+        evaluated = invoke("evaluate", own, "--data", scenes, "--length-norm", 0.85).stdout
+        assert "beam 2, length norm 0.85" in evaluated  # even though it is the usual default
+        assert "no 3-gram twice" in evaluated
+        wrong = ("--min-length", 9, "--max-length", 9)
+        assert "min_length" in fails("export", run, "--to", tmp_path / "x.h5", *wrong, code=2)
+
     def test_models_that_differ_have_no_mean(self, run: Path, tmp_path: Path, fails: Any) -> None:
         header, arrays = storage.load(run / "best.h5")
         header["encoder"]["layer"] = "another"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,9 @@ from dlmie.data.scenes import prepare_scenes
 from dlmie.data.vocabulary import END, SPECIAL, START, UNK, Vocabulary
 from dlmie.decoding import Decoding, force
 from dlmie.errors import DataError, DlmieError, WeightsError
-from dlmie.hub.encoders import feature_path
+from dlmie.hub.encoders import feature_path, make_features
 from dlmie.hub.evaluation import reference_words
+from dlmie.hub.photographs import caption_images
 from dlmie.hub.runs import Run
 from dlmie.hub.training import dev_loss, resume, train
 from dlmie.models import encoder
@@ -207,6 +209,63 @@ def test_an_ensemble_averages_probabilities(run: Run, data: Captions, tmp_path: 
     path = hub.save_model(model, tmp_path / "other.h5", encoder=one.header["encoder"])
     with pytest.raises(DataError, match="two different vocabularies"):
         dlmie.load([run.folder, path])
+
+
+def test_an_exported_captioner_sees_image_and_mirror_image(
+    run: Run, data: Captions, tmp_path: Path
+) -> None:
+    one = dlmie.load(run.folder)
+    path = hub.export(run.folder, tmp_path / "both.h5", dtype=None, average_flip=True)
+    both = dlmie.load(path)
+    pictures = list(data["dev"].load_images(range(3)))
+    mirrored = [picture[:, ::-1] for picture in pictures]
+    (seen,), (flipped,) = one.features(pictures), one.features(mirrored)
+    (mean,) = both.features(pictures)
+    np.testing.assert_allclose(mean, (seen + flipped[..., ::-1]) / 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(both.features(mirrored)[0], mean[..., ::-1], rtol=1e-5, atol=1e-6)
+    assert np.abs(mean - seen).max() > 1e-3
+    kept = dlmie.load(hub.export(path, tmp_path / "again.h5", dtype=None))
+    np.testing.assert_array_equal(kept.features(pictures)[0], mean)
+    # From a cache, too: it must hold the mirror images.
+    network = both.members[0].encoder.network
+    to = tmp_path / "features.h5"
+    options: dict[str, Any] = {"dtype": "float32", "progress": False}
+    plain = make_features(data, network, LAYER, to=to, **options)
+    with pytest.raises(DataError, match=r"features\.h5 holds no .*both\.h5 averages: .*--flip"):
+        dlmie.evaluate(both, data["dev"], features=plain)
+    cache = make_features(data, network, LAYER, to=to, flip=True, overwrite=True, **options)
+    read = hub.split_reader(dlmie.load([run.folder, path]), data["dev"], cache)
+    own, averaged = read(np.arange(3))
+    np.testing.assert_allclose(own, seen, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(averaged, mean, rtol=1e-5, atol=1e-6)
+    assert dlmie.evaluate(both, data["dev"], features=cache).captions == (
+        dlmie.evaluate(both, data["dev"]).captions
+    )
+
+
+def test_a_model_file_says_how_its_captions_are_found(
+    run: Run, data: Captions, tmp_path: Path
+) -> None:
+    assert dlmie.load(run.folder).decoding() == Decoding()
+    own = {"length_norm": 0.5, "no_repeat_ngram": 2, "beam": 3}
+    path = hub.export(run.folder, tmp_path / "own.h5", decoding=own)
+    path = hub.export(path, tmp_path / "again.h5", decoding={"beam": 2})  # the rest is kept
+    captioner = dlmie.load(path)
+    expected = Decoding(length_norm=0.5, no_repeat_ngram=2, beam=2)
+    assert captioner.decoding() == expected
+    assert captioner.decoding(beam=1, min_length=3) == replace(expected, beam=1, min_length=3)
+    scores = dlmie.evaluate(captioner, data["dev"])
+    assert scores.protocol["decoding"] == expected.describe()
+    changed = dlmie.evaluate(captioner, data["dev"], length_norm=0.0)
+    assert changed.protocol["decoding"] == replace(expected, length_norm=0.0).describe()
+    picture = data["dev"].load_images([0])[0]
+    assert captioner(picture)[0].text == scores.captions[0]
+    assert next(caption_images(captioner, [picture]))[1][0].text == scores.captions[0]
+    header, arrays = storage.load(path)
+    for garbled in ({"beams": 2}, {"max_length": 0}, [1], "beam"):
+        storage.save(tmp_path / "garbled.h5", arrays, {**header, "decoding": garbled})
+        with pytest.raises(WeightsError, match=r"garbled\.h5 garbles its decoding"):
+            dlmie.load(tmp_path / "garbled.h5").decoding()
 
 
 def test_float16_storage_halves_the_file_and_captions_alike(

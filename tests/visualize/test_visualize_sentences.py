@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from small_networks import Small, photo
 
 from dlmie import hub
-from dlmie.data.images import load_image, save_image
+from dlmie.data.images import load_image, preprocess, save_image
 from dlmie.data.vocabulary import Vocabulary
 from dlmie.errors import DlmieError
 from dlmie.models import ShowAttendTell, ShowTell
 from dlmie.visualize import fool, redo, saliency, visualize
 from dlmie.visualize.adversarial import FoolingWarning
+from dlmie.visualize.evaluation import Evaluator
 from dlmie.visualize.objectives import depicts, from_json, says
 
 WORDS = ["a", "red", "dog", "sits", "on", "grass"]
@@ -100,6 +102,22 @@ def test_sentences_that_cannot_be_said(captioner: Any) -> None:
     with pytest.warns(FoolingWarning, match="not 'grass grass'"):
         figure = fool(captioner, photo(), "grass grass", budget=1, steps=2)
     assert not figure.manifest["results"]["fooled"]
+
+
+def test_a_captioner_that_sees_image_and_mirror_image(
+    captioner: Any, small32: Small, tmp_path: Path
+) -> None:
+    member = replace(captioner.members[0])
+    member.encoder = hub.Encoder(small32, "conv2", average_flip=True)
+    both = hub.ImageCaptioner([member])
+    size = small32.preprocessing.size
+    picture = photo(size, size)
+    x = preprocess(picture[None], small32.preprocessing)
+    told = [model.force(picture, "a red dog").log_probability for model in (captioner, both)]
+    assert abs(told[0] - told[1]) > 1e-3
+    for model, expected in zip((captioner, both), told, strict=True):
+        value, _ = Evaluator(says(model, "a red dog"), size)(x)
+        assert float(value[0]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> None:
