@@ -9,16 +9,17 @@ from typing import Protocol
 
 import numpy as np
 
-from dlmie.data.images import Preprocessing, preprocess
+from dlmie.data.images import Preprocessing, preprocess, view_image
+from dlmie.data.images.views import FIRST_CROP, MIRRORED
 from dlmie.data.prefetch import prefetch as work_ahead
 from dlmie.data.vocabulary import PAD
 from dlmie.errors import DataError
 
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Reads the inputs of images: (image indices, which of them flipped) -> float32 (images, …)."""
+"""Reads the inputs of images: (image indices, the view of each) -> float32 (images, …)."""
 
 # Each use of chance has its own stream, so that one more draw in one does not shift another.
-_ORDER, _FLIPS = 0, 1
+_ORDER, _VIEWS = 0, 1
 
 
 class CaptionedImages(Protocol):
@@ -81,15 +82,16 @@ class Batch:
         that a model reads are ``tokens[:, :-1]``, those it should answer ``tokens[:, 1:]``.
     image_index, caption_index : numpy.ndarray
         Where in the split the image and the caption stand: ``(batch,)``.
-    flips : numpy.ndarray
-        Whether the image is mirrored: ``(batch,)`` bool.
+    views : numpy.ndarray
+        How the image is seen, 0 as it is: ``(batch,)`` int; see
+        :func:`~dlmie.data.images.view_image`.
     """
 
     inputs: np.ndarray
     tokens: np.ndarray
     image_index: np.ndarray
     caption_index: np.ndarray
-    flips: np.ndarray
+    views: np.ndarray
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -112,13 +114,13 @@ class Batches:
     split
         Captions and their images: ``captions["train"]``.
     read
-        ``(image indices, flips) -> float32 (images, …)``: ``partial(features.read, "train")`` or
+        ``(image indices, views) -> float32 (images, …)``: ``partial(features.read, "train")`` or
         `image_reader`. Called with increasing indices, without repetition, from the thread that
         works ahead.
     batch
         Captions in a batch; the last of an epoch may have fewer.
     seed
-        Of the order and the flips.
+        Of the order and the views.
     epoch, position
         Where to begin.
     by_length
@@ -127,6 +129,8 @@ class Batches:
         Use only so many captions of each image, others each epoch; by default all.
     flip
         Mirror a random half of the images, another half each epoch.
+    crops
+        See a random half of the images as one of so many random crops, another half each epoch.
     prefetch
         How many batches a background thread may work ahead; 0 works without a thread.
     block, window
@@ -165,16 +169,17 @@ class Batches:
         by_length: bool = True,
         captions_per_image: int | None = None,
         flip: bool = False,
+        crops: int = 0,
         prefetch: int = 2,
         block: int | None = None,
         window: int = 16,
     ) -> None:
         least = {"batch": 1, "seed": 0, "epoch": 0, "position": 0, "prefetch": 0, "window": 1}
-        least |= {"captions_per_image": 1, "block": 1}
+        least |= {"captions_per_image": 1, "block": 1, "crops": 0}
         given = {
             "batch": batch, "seed": seed, "epoch": epoch, "position": position,
             "prefetch": prefetch, "window": window,
-            "captions_per_image": captions_per_image, "block": block,
+            "captions_per_image": captions_per_image, "block": block, "crops": crops,
         }  # fmt: skip
         for name, value in given.items():
             if value is not None and value < least[name]:
@@ -182,7 +187,7 @@ class Batches:
         if len(split.tokens) == 0:
             raise DataError("there are no captions to make batches of; choose a split with some")
         self.batch, self.seed, self.by_length = batch, seed, by_length
-        self.captions_per_image, self.flip = captions_per_image, flip
+        self.captions_per_image, self.flip, self.crops = captions_per_image, flip, crops
         self.prefetch, self.block, self.window = prefetch, block, window
         self._tokens, self._read = split.tokens, read
         self._image = np.asarray(split.token_image)  # (captions,)
@@ -269,27 +274,33 @@ class Batches:
             rest.append(same[whole:])
         return full + _cut(np.concatenate(rest), self.batch)  # neighbours have near lengths
 
-    def flips(self, epoch: int) -> np.ndarray:
-        """Tell which images are mirrored in an epoch: (images,) bool."""
-        if not self.flip:
-            return np.zeros(self._images, bool)
-        return np.random.default_rng([self.seed, epoch, _FLIPS]).random(self._images) < 0.5
+    def views(self, epoch: int) -> np.ndarray:
+        """Tell how each image is seen in an epoch: (images,) int."""
+        rng = np.random.default_rng([self.seed, epoch, _VIEWS])
+        views = np.zeros(self._images, np.int64)
+        if self.flip:
+            views[rng.random(self._images) < 0.5] = MIRRORED
+        if self.crops:
+            cropped = rng.random(self._images) < 0.5
+            crop = rng.integers(FIRST_CROP, FIRST_CROP + self.crops, self._images)
+            views[cropped] = crop[cropped]
+        return views
 
     # -- the batches ------------------------------------------------------------------------------
 
     def _make(self, epoch: int, position: int) -> Iterator[Batch]:
-        flips = self.flips(epoch)
+        views = self.views(epoch)
         for batches in self.order(epoch):
             todo, position = batches[position:], max(0, position - len(batches))
             # The images of a whole window are read at once; without windows, those of a batch.
             loads = [todo] if self.block is not None else [[captions] for captions in todo]
             for load in loads:
                 if load:
-                    yield from self._load(load, flips)
+                    yield from self._load(load, views)
 
-    def _load(self, load: list[np.ndarray], flips: np.ndarray) -> Iterator[Batch]:
+    def _load(self, load: list[np.ndarray], views: np.ndarray) -> Iterator[Batch]:
         needed = np.unique(self._image[np.concatenate(load)])
-        inputs = self._read(needed, flips[needed])
+        inputs = self._read(needed, views[needed])
         for captions in load:
             images = self._image[captions]
             tokens = [self._tokens[caption] for caption in captions]
@@ -297,7 +308,7 @@ class Batches:
             for row, caption in zip(padded, tokens, strict=True):
                 row[: len(caption)] = caption
             rows = inputs[np.searchsorted(needed, images)]
-            yield Batch(rows, padded, images, captions, flips[images])
+            yield Batch(rows, padded, images, captions, views[images])
 
 
 def _cut(captions: np.ndarray, size: int) -> list[np.ndarray]:
@@ -317,12 +328,12 @@ def image_reader(split: LoadsImages, preprocessing: Preprocessing) -> Read:
     Returns
     -------
     callable
-        ``(image indices, flips) -> float32 (images, 3, size, size)``.
+        ``(image indices, views) -> float32 (images, 3, size, size)``.
     """
 
-    def read(indices: np.ndarray, flips: np.ndarray) -> np.ndarray:
+    def read(indices: np.ndarray, views: np.ndarray) -> np.ndarray:
         images = split.load_images(indices)  # (images, row, column, channel)
-        return preprocess(np.where(flips[:, None, None, None], images[:, :, ::-1], images),
-                          preprocessing)  # fmt: skip
+        seen = [view_image(*one) for one in zip(images, views, indices, strict=True)]
+        return preprocess(np.stack(seen), preprocessing)
 
     return read

@@ -5,6 +5,7 @@ The layout of a cache (HDF5, format version 1)::
     header                  JSON: format, version, encoder, layer, weights, preprocessing, data, …
     splits/NAME/features    (images, …) float16 or float32; chunks of few images, gzip, checksums
     splits/NAME/flipped     the same of the mirrored images, if wanted
+    splits/train/crop1 …    the same of random crops, if wanted
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import h5py
 import numpy as np
 
 from dlmie.data.files import Kind, reading
+from dlmie.data.images.views import MIRRORED, PLAIN
 from dlmie.errors import DataError
 
 KIND = Kind("dlmie.features", 1, "a feature cache", "dlmie features")
@@ -70,13 +72,13 @@ class Features:
         with reading(self.path, KIND) as (self._file, self.header):
             self.shape: tuple[int, ...] = tuple(self.header["shape"])
             self.splits: dict[str, int] = dict(self.header["splits"])
-            self._data: dict[tuple[str, bool], h5py.Dataset | np.ndarray] = {}
+            self._data: dict[tuple[str, int], h5py.Dataset | np.ndarray] = {}
             for name, images in self.splits.items():
-                for flip in (False, True)[: 1 + self.header["flip"]]:
-                    data = self._file["splits"][name]["flipped" if flip else "features"]
+                for view, stored in views(self.header, name).items():
+                    data = self._file["splits"][name][stored]
                     if data.shape != (images, *self.shape):
                         raise KeyError(name)
-                    self._data[name, flip] = data
+                    self._data[name, view] = data
         if in_memory is None:
             in_memory = self.nbytes < available_memory() / 4
         self.in_memory = in_memory
@@ -85,13 +87,13 @@ class Features:
     def nbytes(self) -> int:
         """Bytes of all features, decompressed."""
         each = int(np.prod(self.shape)) * np.dtype(self.header["dtype"]).itemsize
-        return sum(self.splits.values()) * each * (1 + self.header["flip"])
+        return each * sum(len(views(self.header, s)) * n for s, n in self.splits.items())
 
     def read(
         self,
         split: str,
         indices: Sequence[int] | np.ndarray,
-        flip: bool | Sequence[bool] | np.ndarray = False,
+        view: int | Sequence[int] | np.ndarray = 0,
     ) -> np.ndarray:
         """Read the features of some images.
 
@@ -102,8 +104,9 @@ class Features:
         indices
             Places in the split, in any order, repetitions allowed; increasing ones are read
             fastest.
-        flip
-            Whether to give the features of the mirrored image: for all, or one for each index.
+        view
+            0: of the image; 1: of its mirror image; from 2 on: of a crop. For all, or one for each
+            index.
 
         Returns
         -------
@@ -113,7 +116,7 @@ class Features:
         Raises
         ------
         DataError
-            If there is no such split or image, no mirrored copy, or the file is damaged.
+            If there is no such split, image or view, or the file is damaged.
         """
         if split not in self.splits:
             raise DataError(f"{self.path}: has no split {split!r}; it has {', '.join(self.splits)}")
@@ -124,24 +127,27 @@ class Features:
                 f"{self.path}: has no image {outside[0]} in {split}, which has "
                 f"{self.splits[split]}: it was made of other data"
             )
-        flips = np.broadcast_to(np.asarray(flip, bool), indices.shape)
-        if flips.any() and not self.header["flip"]:
-            raise DataError(
-                f"{self.path}: holds no features of mirrored images; make them with flip, "
-                "or train without it"
-            )
-        if flips.all() or not flips.any():
-            return self._rows(split, bool(flips.any()), indices).astype(np.float32, copy=False)
+        wanted = np.broadcast_to(np.asarray(view, np.int64), indices.shape)
+        kinds = np.unique(wanted).tolist()
+        for kind in kinds:
+            if (split, kind) not in self._data:
+                what = "mirrored images" if kind == MIRRORED else f"crop {kind - MIRRORED}"
+                raise DataError(
+                    f"{self.path}: holds no features of {what} of {split}; make them with "
+                    f"{'flip' if kind == MIRRORED else 'crops'}, or train without it"
+                )
+        if len(kinds) == 1:
+            return self._rows(split, kinds[0], indices).astype(np.float32, copy=False)
         result = np.empty((len(indices), *self.shape), np.float32)
-        for flipped in (False, True):
-            result[flips == flipped] = self._rows(split, flipped, indices[flips == flipped])
+        for kind in kinds:
+            result[wanted == kind] = self._rows(split, kind, indices[wanted == kind])
         return result
 
-    def _rows(self, split: str, flipped: bool, indices: np.ndarray) -> np.ndarray:
-        data = self._data[split, flipped]
+    def _rows(self, split: str, view: int, indices: np.ndarray) -> np.ndarray:
+        data = self._data[split, view]
         try:
             if self.in_memory and isinstance(data, h5py.Dataset):
-                data = self._data[split, flipped] = data[()]
+                data = self._data[split, view] = data[()]
             if isinstance(data, np.ndarray):
                 return data[indices]
             wanted, places = np.unique(indices, return_inverse=True)
@@ -191,6 +197,22 @@ class Features:
         splits = ", ".join(f"{name} {images}" for name, images in self.splits.items())
         where = "in memory" if self.in_memory else "on disk"
         return f"Features({self.path.name}: {splits}; {shape} {self.header['dtype']}, {where})"
+
+
+def views(header: Mapping[str, Any], split: str) -> dict[int, str]:
+    """The views of images that a cache holds of a split, with the names of their arrays.
+
+    Crops are to learn from: only the images of the split "train" have some.
+
+    Examples
+    --------
+    >>> views({"flip": True, "crops": 2}, "train")
+    {0: 'features', 1: 'flipped', 2: 'crop1', 3: 'crop2'}
+    """
+    crops = header.get("crops", 0) if split == "train" else 0
+    mirrored = {MIRRORED: "flipped"} if header["flip"] else {}
+    cropped = {MIRRORED + k: f"crop{k}" for k in range(1, crops + 1)}
+    return {PLAIN: "features", **mirrored, **cropped}
 
 
 def differences(header: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:

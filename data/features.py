@@ -24,9 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dlmie.data.captions import Captions, Split
-from dlmie.data.feature_cache import KIND, Features, differences, plain
+from dlmie.data.feature_cache import KIND, Features, differences, plain, views
 from dlmie.data.files import reported
-from dlmie.data.images import Preprocessing, preprocess
+from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.prefetch import prefetch
 from dlmie.errors import DataError
 from dlmie.text import bytes_text
@@ -48,6 +48,7 @@ def extract_features(
     to: str | Path,
     header: Mapping[str, Any],
     flip: bool = False,
+    crops: int = 0,
     dtype: str = "float16",
     batch: int = 32,
     overwrite: bool = False,
@@ -73,6 +74,8 @@ def extract_features(
         What the features are: ``encoder``, ``layer``, ``weights`` (SHA-256) and other JSON values.
     flip
         Keep the features of the mirrored images as well.
+    crops
+        Keep those of so many random crops of each training image as well.
     dtype
         ``"float16"`` or ``"float32"``.
     batch
@@ -106,6 +109,8 @@ def extract_features(
         raise DataError(f"dtype is 'float16' or 'float32', not {dtype!r}")
     if batch < 1:
         raise DataError(f"batch is {batch}; it must be at least 1")
+    if crops < 0:
+        raise DataError(f"crops is {crops}; it must not be negative")
     wanted = plain(header) | {
         "format": KIND.format,
         "version": KIND.version,
@@ -114,6 +119,7 @@ def extract_features(
         "dtype": dtype,
         "flip": bool(flip),
         "splits": {split.name: len(split) for split in data},
+        **({"crops": crops} if crops else {}),
     }
     to = Path(to).absolute()
     if to.exists() and not overwrite:
@@ -140,11 +146,12 @@ def extract_features(
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some neighbouring images of one split, and the file that holds their features."""
+    """Some neighbouring images of one split in one view, and the file of their features."""
 
     path: Path
     split: str
-    flipped: bool
+    view: int
+    stored: str  # the name of the view's array
     start: int
     stop: int
 
@@ -157,7 +164,7 @@ class _Plan:
         self.shape = tuple(header["shape"])
         self.dtype = np.dtype(header["dtype"])
         self.row_bytes = int(np.prod(self.shape)) * self.dtype.itemsize
-        self.images = sum(header["splits"].values()) * (1 + header["flip"])
+        self.images = sum(len(views(header, s)) * n for s, n in header["splits"].items())
 
     def chunk(self, split: str) -> int:
         """Images in a chunk: a power of two, if the split has so many."""
@@ -169,11 +176,10 @@ class _Plan:
         for split, images in self.header["splits"].items():
             chunk = self.chunk(split)
             step = max(1, min(_PIECE_IMAGES, _PIECE_BYTES // self.row_bytes) // chunk) * chunk
-            for flipped in (False, True)[: 1 + self.header["flip"]]:
+            for view, stored in views(self.header, split).items():
                 for start in range(0, images, step):
-                    name = f"{split}-{'flipped' if flipped else 'features'}-{start:08d}.h5"
-                    stop = min(start + step, images)
-                    yield _Piece(self.part / name, split, flipped, start, stop)
+                    path = self.part / f"{split}-{stored}-{start:08d}.h5"
+                    yield _Piece(path, split, view, stored, start, min(start + step, images))
 
     def save(self, piece: _Piece, rows: np.ndarray) -> None:
         """Write a piece: compressed in memory, then to the disk, then renamed."""
@@ -191,10 +197,10 @@ class _Plan:
         try:
             for split, images in self.header["splits"].items():
                 group = file.create_group(f"splits/{split}")
-                for flipped in (False, True)[: 1 + self.header["flip"]]:
-                    self._create(group, "flipped" if flipped else "features", split, images)
+                for stored in views(self.header, split).values():
+                    self._create(group, stored, split, images)
             for piece in self.pieces():
-                name = f"splits/{piece.split}/{'flipped' if piece.flipped else 'features'}"
+                name = f"splits/{piece.split}/{piece.stored}"
                 target, corner = file[name].id, (0,) * len(self.shape)
                 with h5py.File(piece.path, "r") as source:
                     rows = source["rows"].id
@@ -294,9 +300,9 @@ def _encode_all(
         for piece in todo:
             split: Split = data[piece.split]
             for start in range(piece.start, piece.stop, batch):
-                images = split.load_images(np.arange(start, min(start + batch, piece.stop)))
-                if piece.flipped:
-                    images = images[:, :, ::-1]
+                index = np.arange(start, min(start + batch, piece.stop))
+                pairs = zip(split.load_images(index), index, strict=True)
+                images = np.stack([view_image(image, piece.view, i) for image, i in pairs])
                 yield piece, start, preprocess(images, preprocessing)
 
     bar = tqdm(

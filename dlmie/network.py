@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
 from pytensor.graph.traversal import ancestors
 from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
@@ -114,6 +115,25 @@ class Network(View):
     def on(self, x: Variable, **options: Any) -> View:
         """The same parameters applied to another input, or built with other options."""
         return View(self, x, self.build(x, **options))
+
+    def after(self, layer: str) -> View:
+        """The same parameters from the values of a layer on: the layers that follow from it alone.
+
+        ``net.after("block14")`` has an input like ``net["block14"]`` and the layers from there to
+        the output, to go on from values that were kept.
+
+        Raises
+        ------
+        DlmieError
+            No such layer.
+        """
+        start = self[layer]
+        names = list(self)
+        later = names[names.index(layer) + 1 :]
+        x = start.type(f"{layer} values")
+        made = dict(zip(later, clone_replace([self[n] for n in later], {start: x}), strict=True))
+        inner = {n: v for n, v in made.items() if self.input not in ancestors([v])}
+        return View(self, x, {layer: x, **inner})
 
     @property
     def parameters(self) -> list[Parameter]:

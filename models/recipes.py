@@ -97,6 +97,26 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoding": {"beam": 3},
         },
     },
+    "show-attend-tell-flickr8k-finetuned": {
+        # What lies before block15 sees every image once, in six views.
+        "about": "A trained captioner (--from, --teacher) and the end of its encoder, together.",
+        "model": "show-attend-tell",
+        "step": "distillation",
+        "config": {"dropout": 0.4},
+        "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
+        "optimiser": {
+            "optimizer": "adam", "lr": 3e-4, "schedule": "cosine", "warmup": "100",
+            "clip_norm": 5.0, "ema": 0.998,
+        },
+        "objective": {
+            "alpha_penalty": 0.1, "label_smoothing": 0.1, "teacher_share": 0.6,
+            "finetune": "block15/depthwise", "from_layer": "block14", "encoder_lr": 0.3,
+        },
+        "training": {
+            "epochs": 6, "batch": 64, "monitor": "cider_d", "flip": True, "crops": 4,
+            "decoding": {"beam": 5},
+        },
+    },
     "show-attend-tell-scenes": {
         # Enlarged scenes give a grid fine enough to point at a thing; without the penalty attention
         # need not visit the background, which tells nothing.

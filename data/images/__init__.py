@@ -12,6 +12,7 @@ from dlmie.data.images.files import SUFFIXES, find_images, save_image
 from dlmie.data.images.pixels import ImageError
 from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess
 from dlmie.data.images.resizing import resize_image
+from dlmie.data.images.views import view_image
 
 __all__ = [
     "MAX_PIXELS",
@@ -25,4 +26,5 @@ __all__ = [
     "preprocess",
     "resize_image",
     "save_image",
+    "view_image",
 ]

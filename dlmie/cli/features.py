@@ -18,6 +18,7 @@ from dlmie.text import bytes_text
 @options_of(
     "dlmie.data.features:extract_features",
     flip="Keep the features of the mirrored images, too.",
+    crops=("Keep those of so many random crops of each training image, too.", whole(0)),
     dtype=("Precision they are kept in.", click.Choice(["float16", "float32"])),
     batch=("Images encoded at a time.", whole(1)),
     overwrite="Replace a file that holds something else.",

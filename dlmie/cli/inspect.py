@@ -104,6 +104,7 @@ def _features(path: Path) -> tuple[dict[str, Any], str]:
         ("each image", f"{' × '.join(map(str, header['shape']))} {header['dtype']}"),
         *((f"split {name}", f"{images:,} images") for name, images in splits.items()),
         ("mirrored too", "yes" if header["flip"] else "no"),
+        ("random crops", header.get("crops")),
         ("of data", header["data"]),
         ("size", f"{bytes_text(path.stat().st_size)} ({bytes_text(raw)} unpacked)"),
     ]

@@ -52,7 +52,7 @@ def build_step(
     settings: dict[str, Any], data: Any, console: Console, features: str | Path | None
 ) -> tuple[Any, Any, Any]:
     """The training step that settings describe, its data and, where they are there, features."""
-    from dlmie import hub
+    from dlmie import hub, storage
     from dlmie.data.captions import Captions
     from dlmie.hub.runs import make_step
 
@@ -60,12 +60,18 @@ def build_step(
         data = Captions(data)
     start = None if settings["start"] is None else hub.load(settings["start"])
     wanted = _encoder(settings["encoder"], start)
-    cache = None
-    if features and Path(features).exists() and not settings["objective"].get("finetune"):
-        cache = _open_features(features, wanted)
-    annotations = _layer(wanted, settings) if cache is None else cache.shape
-    model = _make_model(settings, annotations, data, console.seed, start)
     objective = {**settings["objective"], "seed": console.seed}
+    learned = None if start is None else _tuned_encoder(start, objective, settings["start"])
+    cache = None
+    if features and Path(features).exists():
+        cache = _open_features(features, wanted, objective)
+    tunes = objective.get("finetune") is not None
+    annotations = _layer(wanted, settings) if cache is None or tunes else cache.shape
+    if learned:
+        network = annotations.tag.network
+        mine = [p for p in network.parameters if str(p.name) in learned]
+        storage.assign(mine, learned, settings["start"])
+    model = _make_model(settings, annotations, data, console.seed, start)
     step = make_step(settings["step"], model, _make_optimiser(settings, data), data, objective)
     step.progress = console.progress
     return step, data, cache
@@ -81,14 +87,34 @@ def _encoder(wanted: dict[str, Any], start: Any) -> dict[str, Any]:
     return {**seen, **({} if path is None else {"weights": path}), **wanted}
 
 
-def _open_features(path: str | Path, wanted: dict[str, Any]) -> Any:
-    """A feature cache; what was said of the encoder must be true of it."""
+def _open_features(path: str | Path, wanted: dict[str, Any], objective: dict[str, Any]) -> Any:
+    """A feature cache; what was said of the encoder must be true of it.
+
+    With fine-tuning it holds what the encoder goes on from, which need not have been said.
+    """
     from dlmie.data.features import Features
 
     cache = Features(path)
+    if objective.get("finetune") is not None:
+        objective.setdefault("from_layer", cache.header["encoder"]["layer"])
+        wanted = {**wanted, "layer": objective["from_layer"]}
     said = {key: wanted[key] for key in ("name", "layer", "size") if wanted.get(key) is not None}
     cache.check_matches({"encoder": said})
     return cache
+
+
+def _tuned_encoder(start: Any, objective: dict[str, Any], source: Any) -> dict[str, Any]:
+    """What an encoder learned together with the captioner that is trained further, by name."""
+    first = (start.header.get("encoder") or {}).get("finetuned")
+    if first is None:
+        return {}
+    if objective.get("finetune") != first or "teachers" in objective:
+        raise DlmieError(
+            f"{source} was trained together with its encoder, from {first} on: train it further "
+            f"with --finetune {first}, and without --teacher"
+        )
+    learned: dict[str, Any] = start.members[0].arrays
+    return learned
 
 
 def _layer(wanted: dict[str, Any], settings: dict[str, Any]) -> Any:
@@ -136,7 +162,7 @@ def _make_optimiser(settings: dict[str, Any], data: Any) -> Any:
     # Only to count them: schedules are as long as the run.
     batches = Batches(
         split,
-        lambda index, flips: index,
+        lambda index, views: index,
         batch=option("batch"),
         captions_per_image=option("captions_per_image"),
     )

@@ -35,12 +35,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "encoder": ("name", "layer", "size", "weights"),
     "optimiser": tuple(optimiser.DEFAULTS),
     "objective": (
-        *("alpha_penalty", "label_smoothing", "scheduled_sampling", "finetune", "encoder_lr"),
-        "teacher_share",
+        *("alpha_penalty", "label_smoothing", "scheduled_sampling", "finetune", "from_layer"),
+        *("encoder_lr", "teacher_share"),
     ),
     "training": (
-        *("epochs", "batch", "monitor", "patience", "captions_per_image", "flip", "limit"),
-        *("checkpoint_every", "decoding"),
+        *("epochs", "batch", "monitor", "patience", "captions_per_image", "flip", "crops"),
+        *("limit", "checkpoint_every", "decoding"),
     ),
 }
 # Options whose names are not those of their settings.

@@ -48,6 +48,7 @@ _OBJECTIVE: dict[str, Any] = {
     ),
     "scheduled_sampling": ("Share of words replaced by the model's own.", real(0, 1)),
     "finetune": ("Train the encoder, too, from the layer of this name on.", str),
+    "from_layer": ("With --finetune: what FEATURES hold, a layer before that one.", str),
     "encoder_lr": "With --finetune: factor on the encoder's learning rate.",
 }
 _TEACHING: dict[str, Any] = {
@@ -60,6 +61,7 @@ _TRAINING: dict[str, Any] = {
     "patience": ("Stop after so many epochs without a better score.", whole(1)),
     "captions_per_image": ("Use so many captions of an image in an epoch.", whole(1)),
     "flip": "Mirror half of the images; not where captions say left and right.",
+    "crops": ("See half of the images as one of so many random crops.", whole(0)),
     "limit": ("Use only so many training images.", whole(1)),
     "checkpoint_every": ("Steps between checkpoints; 0: only epochs.", whole(0)),
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dlmie.data.images.views import MIRRORED
 from dlmie.data.vocabulary import Vocabulary
 from dlmie.decoding import Caption, Decoding
 from dlmie.errors import DataError
@@ -61,7 +62,7 @@ def split_reader(
         rows = features.read(split.name, index)
         if not any(average):
             return [rows] * len(average)
-        mean = mean_of_flipped(rows, features.read(split.name, index, flip=True))
+        mean = mean_of_flipped(rows, features.read(split.name, index, MIRRORED))
         return [mean if wanted else rows for wanted in average]
 
     return read

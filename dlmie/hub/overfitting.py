@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from dlmie.data.features import Features
 from dlmie.errors import DlmieError
 from dlmie.hub.encoders import Encoder, features_of
 from dlmie.hub.evaluation import loss_per_word
-from dlmie.hub.runs import encoder_of
+from dlmie.hub.runs import encoder_of, of_layer
 from dlmie.steps import TrainingStep
 
 
@@ -139,32 +138,25 @@ class _Inputs:
     """What the step is fed, and what its model sees of it."""
 
     def __init__(self, step: TrainingStep, data: Captions, features: Any, images: int) -> None:
-        self.step, self.split, self.encoded = step, data["train"], None
-        if step.finetune is not None:
-            self.read = image_reader(self.split, step.model.encoder.preprocessing)
+        self.step = step
+        split = data["train"]
+        if step.finetune is not None and step.from_layer is None:
+            self.read = image_reader(split, step.model.encoder.preprocessing)
             return
-        header = encoder_of(step, features)
+        header = of_layer(encoder_of(step, features), step.from_layer)
         if features is not None:
             cache = features if isinstance(features, Features) else Features(features)
             cache.check_matches(features_of(header, data.hash))
-            self.encoded = cache.read("train", np.arange(images))
+            rows = cache.read("train", np.arange(images))
         else:
-            self.encoded = np.concatenate(
-                [self._encode(np.arange(i, min(i + 32, images))) for i in range(0, images, 32)]
-            )
-        encoded = self.encoded
-        self.read = lambda indices, flips: encoded[indices]
+            encoder = Encoder(step.model.encoder, header["layer"])
+            parts = [np.arange(i, min(i + 32, images)) for i in range(0, images, 32)]
+            rows = np.concatenate([encoder.pixels(split.load_images(part)) for part in parts])
+        self.read = lambda indices, views: rows[indices]
 
-    @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder(self.step.model.encoder, self.step.model.layer)
-
-    def _encode(self, index: np.ndarray) -> np.ndarray:
-        return self._encoder.pixels(self.split.load_images(index))
-
-    def annotations(self, indices: np.ndarray, flips: np.ndarray) -> np.ndarray:
-        """What the model sees of images: encoded again where the encoder learns."""
-        return self._encode(indices) if self.encoded is None else self.encoded[indices]
+    def annotations(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """What the model sees of images, through the encoder as it is now."""
+        return self.step.annotate(self.read(indices, views))
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

@@ -123,7 +123,13 @@ def _open_teacher(source: str | Mapping[str, str]) -> tuple[Any, dict[str, str]]
             f"{path}, a teacher of this run, is not the file it was (its SHA-256 differs): put "
             "the old one back, or start a new run"
         )
-    return load(path).model, {"path": str(path.resolve()), "sha256": found}
+    captioner = load(path)
+    if (captioner.header.get("encoder") or {}).get("finetuned"):
+        raise DlmieError(
+            f"{path} was trained together with its encoder and cannot teach one that sees through "
+            "another: name a teacher that was trained on features"
+        )
+    return captioner.model, {"path": str(path.resolve()), "sha256": found}
 
 
 def encoder_of(step: TrainingStep, features: Any) -> dict[str, Any]:
@@ -136,6 +142,11 @@ def encoder_of(step: TrainingStep, features: Any) -> dict[str, Any]:
     raise DlmieError("the model was made from a bare shape: give features=, or use net[layer]")
 
 
+def of_layer(header: Mapping[str, Any], layer: str | None) -> dict[str, Any]:
+    """The header of an encoder at another layer; None: at its own."""
+    return {**header, **({} if layer is None else {"layer": layer})}
+
+
 def features_for(
     step: TrainingStep,
     data: Captions,
@@ -143,20 +154,23 @@ def features_for(
     header: Mapping[str, Any],
     *,
     flip: bool,
+    crops: int,
     progress: bool,
 ) -> Features | None:
-    """The feature cache of the data, extracted now if there is none; None when fine-tuning."""
-    if step.finetune is not None:
+    """The feature cache of the data, extracted now if there is none; None for images."""
+    if step.finetune is not None and step.from_layer is None:
         return None
+    header = of_layer(header, step.from_layer)
     if isinstance(features, Features):
         cache = features
     else:
         path = feature_path(data, header) if features is None else Path(features)
         if not path.exists():
-            network, layer = step.model.encoder, step.model.layer
-            return make_features(data, network, layer, to=path, flip=flip, progress=progress)
+            network, layer = step.model.encoder, header["layer"]
+            views = {"flip": flip, "crops": crops}
+            return make_features(data, network, layer, to=path, progress=progress, **views)
         cache = Features(path)
-    _check_features(cache, data, header, flip=flip)
+    _check_features(cache, data, header, flip=flip, crops=crops)
     return cache
 
 
@@ -164,25 +178,32 @@ def reopen_features(config: Mapping[str, Any], data: Captions) -> Features | Non
     """The features that a run was trained on, where they were or beside the data."""
     if config["features"] is None:
         return None
-    path, beside = Path(config["features"]), feature_path(data, config["encoder"])
+    header = of_layer(config["encoder"], config["objective"].get("from_layer"))
+    path, beside = Path(config["features"]), feature_path(data, header)
     if not path.exists() and not beside.exists():
         raise DataError(
             f"{path}, the features this run was trained on, is gone: put it there or to {beside}, "
             "or make it again with dlmie features"
         )
     cache = Features(path if path.exists() else beside)
-    _check_features(cache, data, config["encoder"], flip=config["training"]["flip"])
+    views = {name: config["training"].get(name, 0) for name in ("flip", "crops")}
+    _check_features(cache, data, header, **views)
     return cache
 
 
 def _check_features(
-    cache: Features, data: Captions, header: Mapping[str, Any], *, flip: bool
+    cache: Features, data: Captions, header: Mapping[str, Any], *, flip: bool, crops: int
 ) -> None:
     cache.check_matches(features_of(header, data.hash))
     if flip and not cache.header["flip"]:
         raise DataError(
             f"{cache.path} holds no features of mirrored images: make them with dlmie features "
             "--flip, or train without flip"
+        )
+    if crops > cache.header.get("crops", 0):
+        raise DataError(
+            f"{cache.path} holds {cache.header.get('crops', 0)} random crops of each image, not "
+            f"{crops}: make it again with dlmie features --crops {crops}, or train with fewer"
         )
 
 
@@ -193,10 +214,10 @@ def check_options(options: Mapping[str, Any], data: Captions) -> None:
         raise DlmieError(f"cannot monitor {monitor!r}{suggest(str(monitor), MONITORS)}")
     if "dev" not in data and monitor != "loss":
         raise DataError(f"{data.path} has no split dev to measure {monitor}: monitor loss instead")
-    required = {"epochs": 1, "batch": 1, "checkpoint_every": 0}
+    required = {"epochs": 1, "batch": 1, "checkpoint_every": 0, "crops": 0}
     optional = {"patience": 1, "limit": 1, "captions_per_image": 1}
     for name, least in (required | optional).items():
-        value = options[name]
+        value = options.get(name, least)
         whole = type(value) is int and value >= least
         if not whole and not (value is None and name in optional):
             raise DlmieError(f"{name} must be a whole number, at least {least}, not {value!r}")
@@ -204,8 +225,8 @@ def check_options(options: Mapping[str, Any], data: Captions) -> None:
         Decoding(**options["decoding"])
     except TypeError as error:
         raise DlmieError(f"decoding: {error}") from None
-    if options["flip"] and data["train"].objects is not None:
-        raise DlmieError("do not mirror scenes: their captions say left and right")
+    if (options["flip"] or options.get("crops")) and data["train"].objects is not None:
+        raise DlmieError("do not mirror or crop scenes: their captions say left and right")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from dlmie import training
 from dlmie.data.batches import Batches, FirstImages, image_reader
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features
+from dlmie.data.images import preprocess
 from dlmie.decoding import Decoding
 from dlmie.errors import DataError, DlmieError
 from dlmie.hub.captioners import ImageCaptioner, Member
-from dlmie.hub.encoders import Encoder
 from dlmie.hub.evaluation import decode_in_batches, loss_per_word, score_captions
 from dlmie.hub.model_files import save_model, versions
 from dlmie.hub.runs import (
@@ -33,7 +33,7 @@ from dlmie.steps import TrainingStep
 from dlmie.text import suggest
 
 # Training options that decide which captions come in which batch of an epoch.
-_ORDER = {"batch", "captions_per_image", "flip", "limit", "seed"}
+_ORDER = {"batch", "captions_per_image", "flip", "crops", "limit", "seed"}
 
 
 def train(
@@ -49,6 +49,7 @@ def train(
     decoding: Mapping[str, Any] | None = None,
     captions_per_image: int | None = None,
     flip: bool = False,
+    crops: int = 0,
     limit: int | None = None,
     seed: int = 0,
     checkpoint_every: int = 200,
@@ -67,7 +68,8 @@ def train(
     to : path
         The run folder; it must not hold a run yet.
     features : Features or path, optional
-        Cached annotations.  Without, they are extracted beside the data file once.
+        Cached annotations, or what the step's ``from_layer`` says of the images.  Without, they are
+        extracted beside the data file once.
     epochs, batch : int
     monitor : str
         What decides the best epoch: "bleu_1", "bleu_4" or "cider_d" of free-running captions of the
@@ -77,7 +79,7 @@ def train(
         Stop after so many epochs without improvement.
     decoding : mapping
         Fields of :class:`~dlmie.decoding.Decoding` for validation; default: beam 3.
-    captions_per_image, flip
+    captions_per_image, flip, crops
         See :class:`~dlmie.data.batches.Batches`.
     limit : int, optional
         Use only so many training images (the overfit self-check).
@@ -117,6 +119,7 @@ def train(
         "decoding": dict(decoding or {"beam": 3}),
         "captions_per_image": captions_per_image,
         "flip": flip,
+        "crops": crops,
         "limit": limit,
         "seed": seed,
         "checkpoint_every": checkpoint_every,
@@ -128,7 +131,7 @@ def train(
     header = encoder_of(step, features)
     if embed_encoder and step.model.encoder is None:
         raise DlmieError("to embed the encoder, make the model from its layer: net[...]")
-    cache = features_for(step, data, features, header, flip=flip, progress=progress)
+    cache = features_for(step, data, features, header, flip=flip, crops=crops, progress=progress)
     if cache is not None and not cache.in_memory:
         # It stays on disk and is read in runs of images, shuffled window by window.  Noted here,
         # for the order must be the same when there is more memory, or less, on resuming.
@@ -293,6 +296,7 @@ def _batches(
         position=position,
         captions_per_image=options["captions_per_image"],
         flip=options["flip"],
+        crops=options.get("crops", 0),
         block=options.get("block"),
     )
 
@@ -307,22 +311,19 @@ class _Measure:
         self.split = data["dev"] if "dev" in data else None  # noqa: SIM401 - it has no get
         self.captioner = ImageCaptioner([Member(step.model, {}, Path("."), {})])
 
-    @cached_property
-    def _encode(self) -> Encoder:
-        return Encoder(self.step.model.encoder, self.step.model.layer)
-
     def _read(self, index: np.ndarray) -> np.ndarray:
         if self.cache is not None:
-            return self.cache.read("dev", index)
+            return self.step.annotate(self.cache.read("dev", index))
         assert self.split is not None
-        return self._encode.pixels(self.split.load_images(index))
+        images = self.split.load_images(index)
+        return self.step.annotate(preprocess(images, self.step.model.encoder.preprocessing))
 
     def __call__(self) -> dict[str, float]:
         if self.split is None:
             return {}
         with self.step.updates.averaged():
             # An image that must be encoded is so once, not once for each of its captions.
-            block = 32 if self.cache is None else None
+            block = None if self.step.finetune is None else 32
             losses = dev_loss(self.step.model, self.split, self._read, block=block)
             decoded = decode_in_batches(
                 self.captioner, lambda index: [self._read(index)], len(self.split), self.decoding
@@ -355,7 +356,7 @@ def dev_loss(
         See :class:`~dlmie.data.batches.Batches`.
     """
     batches = Batches(
-        split, lambda index, flips: read(index), batch=batch, block=block, window=1
+        split, lambda index, views: read(index), batch=batch, block=block, window=1
     )  # fmt: skip
     mean = loss_per_word(model, batches)
     return {"dev_loss": mean, "perplexity": float(np.exp(min(mean, 50)))}

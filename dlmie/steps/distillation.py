@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
 
 from dlmie.data.vocabulary import PAD
 from dlmie.errors import DlmieError
-from dlmie.network import Parameter, find_parameters
+from dlmie.network import Parameter
 from dlmie.ops.crossentropy import log_softmax, softmax
 from dlmie.steps.teacher_forcing import TrainingStep
 
@@ -25,10 +28,11 @@ class DistillationStep(TrainingStep):
 
     Parameters
     ----------
-    model, optimiser, alpha_penalty, label_smoothing, seed
+    model, optimiser, alpha_penalty, label_smoothing, finetune, from_layer, encoder_lr, seed
         See :class:`~dlmie.steps.TrainingStep`.
     teachers : sequence of Captioner
-        Of the same vocabulary and annotations; they do not change.
+        Of the same vocabulary and annotations; they do not change.  With ``finetune`` they go on
+        seeing through the encoder as it is now.
     teacher_share : float
         The share s that the teachers have in each target.
     origins : sequence of mapping
@@ -52,6 +56,9 @@ class DistillationStep(TrainingStep):
         origins: Sequence[Mapping[str, Any]] = (),
         alpha_penalty: float = 0.0,
         label_smoothing: float = 0.0,
+        finetune: str | None = None,
+        from_layer: str | None = None,
+        encoder_lr: float = 0.1,
         seed: int = 0,
     ) -> None:
         if not teachers:
@@ -71,14 +78,15 @@ class DistillationStep(TrainingStep):
             optimiser,
             alpha_penalty=alpha_penalty,
             label_smoothing=label_smoothing,
+            finetune=finetune,
+            from_layer=from_layer,
+            encoder_lr=encoder_lr,
             seed=seed,
         )
-        self.options = {
+        del self.options["scheduled_sampling"]
+        self.options |= {
             "teachers": [dict(origin) for origin in origins],
             "teacher_share": teacher_share,
-            "alpha_penalty": alpha_penalty,
-            "label_smoothing": label_smoothing,
-            "seed": seed,
         }
 
     def _likelihood(self, out: dict[str, Any]) -> Variable:
@@ -91,9 +99,15 @@ class DistillationStep(TrainingStep):
     def _expected(self) -> Variable:
         """The mean of the teachers' probabilities of each next word, (time × batch, words)."""
         words = self.model.tokens[:, :-1].T
-        said = [softmax(teacher.forward(self.features, words).logits) for teacher in self.teachers]
+        said = [softmax(t.forward(self.seen_by_teachers, words).logits) for t in self.teachers]
         return sum(said[1:], said[0]) / np.asarray(len(said), self.model.dtype)
+
+    @cached_property
+    def seen_by_teachers(self) -> Variable:
+        """The annotations from an encoder that does not learn: what learns is copied."""
+        kept = {p: pytensor.shared(p.get_value(), name=str(p.name)) for p in self._tuned()}
+        return clone_replace(self.features, replace=kept) if kept else self.features
 
     def _trained(self, objective: Any) -> list[Parameter]:
         known = {p for teacher in self.teachers for p in teacher.parameters}
-        return [p for p in find_parameters(objective, "trainable") if p not in known]
+        return [p for p in super()._trained(objective) if p not in known]

@@ -14,7 +14,7 @@ from dlmie.compilation import function
 from dlmie.data.vocabulary import PAD
 from dlmie.errors import DlmieError
 from dlmie.layers.noise import Noise
-from dlmie.network import Parameter, find_parameters
+from dlmie.network import Parameter, View, find_parameters
 
 
 class TrainingStep:
@@ -34,6 +34,9 @@ class TrainingStep:
         Share of the previous words that the model replaces by its own (Bengio et al. 2015).
     finetune : str, optional
         Train the encoder, too, from this layer on; batches then hold images, not features.
+    from_layer : str, optional
+        With ``finetune``: batches hold the values of this layer of the encoder, which lies before
+        that one, not images.  What does not learn need not be computed again in every epoch.
     encoder_lr : float
         Factor on the learning rate of the encoder's parameters.
     seed : int
@@ -54,6 +57,7 @@ class TrainingStep:
         label_smoothing: float = 0.0,
         scheduled_sampling: float = 0.0,
         finetune: str | None = None,
+        from_layer: str | None = None,
         encoder_lr: float = 0.1,
         seed: int = 0,
     ) -> None:
@@ -64,10 +68,11 @@ class TrainingStep:
             "label_smoothing": label_smoothing,
             "scheduled_sampling": scheduled_sampling,
             "finetune": finetune,
+            "from_layer": from_layer,
             "encoder_lr": encoder_lr,
             "seed": seed,
         }
-        self.finetune, self.encoder_lr = finetune, encoder_lr
+        self.finetune, self.from_layer, self.encoder_lr = finetune, from_layer, encoder_lr
         self.noise = Noise(seed)
         self._build()
 
@@ -89,13 +94,34 @@ class TrainingStep:
         return out["sum"]
 
     def _annotations(self) -> tuple[Any, Any]:
-        """The annotations, and the input they come from: themselves, or images to the encoder."""
-        model = self.model
+        """The annotations, and the input they come from: themselves, or the encoder's."""
         if self.finetune is None:
-            return model.features, model.features
-        if model.encoder is None:
+            return self.model.features, self.model.features
+        return self.encoder_view[self.model.layer], self.encoder_view.input
+
+    @cached_property
+    def encoder_view(self) -> View:
+        """The encoder on what batches hold: images, or values of ``from_layer``."""
+        encoder = self.model.encoder
+        if encoder is None:
             raise DlmieError("to train the encoder, make the model from its layer: net[...]")
-        return model.encoder[model.layer], model.encoder.input
+        if self.from_layer is None:
+            return encoder
+        view = encoder.after(self.from_layer)
+        encoder[self.finetune]  # a clear error for an unknown layer
+        if self.finetune == self.from_layer or self.finetune not in view:
+            raise DlmieError(
+                f"values of {self.from_layer} are too late to train {self.finetune} of "
+                f"{encoder.name} from: keep those of a layer before it"
+            )
+        return view
+
+    @cached_property
+    def annotate(self) -> Callable[[np.ndarray], np.ndarray]:
+        """What the model sees of a batch's inputs, through the encoder as it is now."""
+        if self.finetune is None:
+            return lambda inputs: inputs
+        return function([self.input], self.features, name=f"{self.model.encoder.name} annotations")
 
     def _penalties(self, out: dict[str, Any]) -> Any:
         total = out.get("extra_loss", 0)  # a model's own term: hard attention's REINFORCE
@@ -120,21 +146,26 @@ class TrainingStep:
         self.updates = optimiser.updates(objective, self.parameters)
 
     def _trained(self, objective: Any) -> list[Parameter]:
-        wanted = find_parameters(objective, "trainable")
+        frozen = set(find_parameters(self.features)) - self._tuned()
+        return [p for p in find_parameters(objective, "trainable") if p not in frozen]
+
+    def _tuned(self) -> set[Parameter]:
+        """The encoder's parameters that learn."""
         if self.finetune is None:
-            return wanted
+            return set()
         encoder, first, last = self.model.encoder, self.finetune, self.model.layer
         encoder[first]  # a clear error for an unknown layer
         # What is inside a layer ("block3/expand") stands before it and belongs to it.
         names = list(encoder)
         start = next(i for i, n in enumerate(names) if n == first or n.startswith(f"{first}/"))
-        frozen = set(find_parameters([encoder[n] for n in names[:start]]))
-        if not set(find_parameters(encoder[last], "trainable")) - frozen:
+        frozen = find_parameters([encoder[n] for n in names[:start]])
+        tuned = set(find_parameters(encoder[last], "trainable")) - set(frozen)
+        if not tuned:
             raise DlmieError(
                 f"there is nothing to train from {first} on: the captioner sees {last} of "
                 f"{encoder.name}, so name this layer or one before it that has weights"
             )
-        return [p for p in wanted if p not in frozen]
+        return tuned
 
     @cached_property
     def _function(self) -> Callable[..., Any]:

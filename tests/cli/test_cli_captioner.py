@@ -298,6 +298,33 @@ class TestTrain:
         assert "--encoder-weights" in fails("train", scenes, *to, "--encoder", "vgg16", code=2)
         assert not (tmp_path / "run").exists()
 
+    def test_fine_tuning_goes_on_from_features_of_an_earlier_layer(
+        self, scenes: Path, tmp_path: Path, invoke: Any, fails: Any
+    ) -> None:
+        encoder = ("--encoder", "tiny-imagenet", "--encoder-weights", "random")
+        kept, first, second = tmp_path / "kept.h5", tmp_path / "first", tmp_path / "second"
+        result = invoke("features", scenes, *encoder, "--layer", "block6", "--to", kept, "--quiet")
+        assert result.exit_code == 0, result.output
+        small = ("--words", 8, "--hidden", 8, "--batch", 32, "--epochs", 1, "--quiet")
+        tune = (*encoder, "--layer", "block8", "--features", kept, *small)
+        result = invoke("train", scenes, *tune, "--finetune", "block7", "--to", first)
+        assert result.exit_code == 0, result.output
+        config = json.loads((first / "config.json").read_text())
+        assert config["objective"]["from_layer"] == "block6"  # as the file says
+        assert config["features"] == str(kept)
+        late = fails("train", scenes, *tune, "--finetune", "block6", "--to", tmp_path / "x")
+        assert "values of block6 are too late to train block6" in late
+        # Trained further, it begins with the encoder as it was learned.
+        line = fails("train", scenes, *tune, "--from", first, "--to", second)
+        assert "was trained together with its encoder, from block7 on" in line
+        still = ("--finetune", "block7", "--from", first, "--lr", 0, "--to", second)
+        result = invoke("train", scenes, *tune, *still)
+        assert result.exit_code == 0, result.output
+        one, two = (storage.load(folder / "best.h5")[1] for folder in (first, second))
+        assert one.keys() == two.keys()
+        for name, array in one.items():
+            np.testing.assert_array_equal(two[name], array, err_msg=name)
+
     def test_a_run_is_not_overwritten(self, scenes: Path, run: Path, fails: Any) -> None:
         from cli_encoder import ENCODER
 

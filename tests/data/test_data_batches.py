@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from dlmie.data.batches import Batch, Batches, image_reader
 from dlmie.data.captions import Captions
-from dlmie.data.images import Preprocessing, preprocess
+from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.prefetch import prefetch
 from dlmie.data.scenes import prepare_scenes
 from dlmie.data.vocabulary import END, PAD, START
@@ -63,7 +64,7 @@ def check(batch: Batch, split: FakeSplit) -> None:
     assert batch.tokens.dtype == np.int32
     assert len(batch) == len(batch.inputs) == len(batch.image_index)
     np.testing.assert_array_equal(batch.image_index, split.token_image[batch.caption_index])
-    sign = np.where(batch.flips, -1, 1)
+    sign = np.where(batch.views, -1, 1)
     np.testing.assert_array_equal(batch.inputs[:, 0], sign * (batch.image_index + 1))
     for row, caption in zip(batch.tokens, batch.caption_index, strict=True):
         tokens = split.tokens[caption]
@@ -170,14 +171,43 @@ def test_flips_are_a_random_half_and_another_each_epoch() -> None:
     split = FakeSplit(400, most=2)
     batches = Batches(split, Reader(), flip=True)
     flipped = [
-        {int(i) for b in batches for i in b.image_index[b.flips]},
-        {int(i) for b in batches for i in b.image_index[b.flips]},
+        {int(i) for b in batches for i in b.image_index[b.views == 1]},
+        {int(i) for b in batches for i in b.image_index[b.views == 1]},
     ]
     for chosen in flipped:
         assert 150 < len(chosen) < 250
     assert 50 < len(flipped[0] & flipped[1]) < 150
     order = [b.caption_index.tolist() for b in Batches(split, Reader())]
     assert order == [b.caption_index.tolist() for b in Batches(split, Reader(), flip=True)]
+
+
+def test_crops_are_a_random_half_and_leave_the_flips() -> None:
+    split = FakeSplit(600, most=2)
+    plain, cropped = (
+        Batches(split, Reader(), flip=True),
+        Batches(split, Reader(), flip=True, crops=3),
+    )
+    seen = [cropped.views(epoch) for epoch in (0, 1)]
+    for epoch, views in enumerate(seen):
+        counts = np.bincount(views, minlength=5)
+        assert len(counts) == 5
+        assert (counts > [100, 100, 60, 60, 60]).all()
+        uncropped = views < 2
+        assert (plain.views(epoch)[uncropped] == views[uncropped]).all()
+    assert 100 < np.sum(seen[0] == seen[1]) < 300
+    for batch in cropped:
+        np.testing.assert_array_equal(batch.views, seen[0][batch.image_index])
+    assert set(Batches(split, Reader(), crops=1).views(0)) == {0, 2}
+
+
+def test_images_are_read_in_their_views() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3)).astype(np.uint8)
+    split = SimpleNamespace(load_images=lambda indices: images[indices])
+    preprocessing = Preprocessing(12)
+    read = image_reader(split, preprocessing)
+    views, index = np.array([0, 1, 3, 2]), np.array([0, 2, 3, 4])
+    expected = [view_image(images[i], v, i) for i, v in zip(index, views, strict=True)]
+    np.testing.assert_array_equal(read(index, views), preprocess(np.stack(expected), preprocessing))
 
 
 def test_one_caption_per_image_takes_others_each_epoch() -> None:

@@ -23,7 +23,7 @@ import dlmie.data.features as features_module
 from dlmie.data.batches import Batches
 from dlmie.data.captions import Captions
 from dlmie.data.features import Features, extract_features
-from dlmie.data.images import Preprocessing, preprocess
+from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.scenes import prepare_scenes
 from dlmie.errors import DataError
 
@@ -85,6 +85,29 @@ def test_reading_gives_what_the_encoder_gave(
         assert features.read("dev", [6]).shape == (1, 6, 4, 4)
 
 
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_crops_of_training_images_are_kept(data: Captions, tmp_path: Path, in_memory: bool) -> None:
+    extract(data, tmp_path / "f.h5", flip=True, crops=2).close()
+    features = Features(tmp_path / "f.h5", in_memory)
+    assert features.nbytes == (4 * 45 + 2 * 7 + 2 * 3) * 6 * 4 * 4 * 2
+    index, views = np.array([3, 0, 44, 7, 7]), np.array([3, 0, 1, 2, 3])
+    pixels = data["train"].load_images(index)
+    seen = [view_image(*one) for one in zip(pixels, views, index, strict=True)]
+    expected = encode(preprocess(np.stack(seen), PREPROCESSING)).astype(np.float16)
+    np.testing.assert_array_equal(features.read("train", index, views), expected)
+    with pytest.raises(DataError, match="no features of crop 1 of dev; make them with crops"):
+        features.read("dev", [0], 2)
+    with pytest.raises(DataError, match="no features of crop 3 of train"):
+        features.read("train", [0, 1], [0, 4])
+    with pytest.raises(DataError, match="crops is -1"):
+        extract(data, tmp_path / "g.h5", crops=-1)
+    # A file with more than what is asked for serves; one with less does not.
+    assert extract(data, tmp_path / "f.h5", flip=True).header["crops"] == 2
+    with pytest.raises(DataError, match="crops is 2, not 4"):
+        extract(data, tmp_path / "f.h5", flip=True, crops=4)
+
+
 def test_the_file_says_what_it_holds(data: Captions, tmp_path: Path) -> None:
     features = extract(data, tmp_path / "f.h5")
     assert features.header["encoder"] == "Tiles"
@@ -111,7 +134,7 @@ def test_batches_read_from_the_cache(data: Captions, tmp_path: Path) -> None:
     for block in (None, 4):
         batches = Batches(data["train"], partial(features.read, "train"), flip=True, block=block)
         for batch in batches:
-            expected = features.read("train", batch.image_index, batch.flips)
+            expected = features.read("train", batch.image_index, batch.views)
             np.testing.assert_array_equal(batch.inputs, expected)
 
 
@@ -132,7 +155,7 @@ if mode.startswith("die at "):
             os.kill(os.getpid(), signal.SIGKILL)
         sync(path)
     module._sync = die
-extract(data, to, encode=slow if mode == "slow" else encode, flip=True)
+extract(data, to, encode=slow if mode == "slow" else encode, flip=True, crops=1)
 """
 
 

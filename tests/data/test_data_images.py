@@ -28,6 +28,7 @@ from dlmie.data.images import (
     resize_image,
     resizing,
     save_image,
+    view_image,
 )
 
 
@@ -317,6 +318,39 @@ class TestResize:
 
 LITE = Preprocessing(8, (127.0,) * 3, (128.0,) * 3)
 CAFFE = Preprocessing(8, (104.0, 117.0, 123.0), (1.0,) * 3, "BGR")
+
+
+class TestViews:
+    def test_the_image_and_its_mirror_image(self) -> None:
+        image = pixels()
+        np.testing.assert_array_equal(view_image(image, 0, 4), image)
+        np.testing.assert_array_equal(view_image(image, 1, 4), image[:, ::-1])
+
+    @pytest.mark.parametrize("shape", [(1, 1), (3, 50), (40, 30)])
+    def test_a_crop_is_a_function_of_view_and_key(self, shape: tuple[int, int]) -> None:
+        image = pixels(*shape)
+        crop = view_image(image, 2, 9)
+        assert crop.shape == image.shape
+        assert crop.dtype == np.uint8
+        np.testing.assert_array_equal(view_image(image, 2, 9), crop)
+        if shape == (40, 30):
+            assert not np.array_equal(view_image(image, 3, 9), crop)
+            assert not np.array_equal(view_image(image, 2, 8), crop)
+
+    def test_a_crop_shows_most_of_the_image_at_another_place_and_light(self) -> None:
+        ramp = np.zeros((60, 60, 3), np.uint8)
+        ramp[..., 0] = np.arange(60) * 4
+        ramp[..., 1] = np.arange(60)[:, None] * 4
+        crops = [view_image(ramp, 2, key).astype(float) for key in range(60)]
+        for axis, channel in ((1, 0), (0, 1)):  # how much of each side is seen
+            seen = [abs(np.diff(c[..., channel].mean(axis=1 - axis)[[0, -1]]))[0] for c in crops]
+            shares = np.array(seen) / (59 * 4)
+            assert 0.45 < shares.min() < 0.75
+            assert shares.max() > 0.9
+        mirrored = [c[0, 0, 0] > c[0, -1, 0] for c in crops]
+        assert 15 < sum(mirrored) < 45
+        means = [c.mean() for c in crops]
+        assert max(means) - min(means) > 15
 
 
 class TestPreprocess:

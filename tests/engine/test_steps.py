@@ -15,10 +15,11 @@ from hub_cases import make_step as make_case
 import dlmie
 from dlmie import optim, storage
 from dlmie.data.batches import Batch
-from dlmie.data.captions import Captions
+from dlmie.data.captions import Captions, Split
 from dlmie.data.features import Features
 from dlmie.data.vocabulary import END, START, Vocabulary
 from dlmie.errors import DataError, DlmieError
+from dlmie.hub.encoders import make_features
 from dlmie.hub.evaluation import reference_words
 from dlmie.hub.overfitting import overfit
 from dlmie.hub.runs import make_step
@@ -69,6 +70,132 @@ def test_fine_tuning_trains_from_the_layer_on_and_loads_back(
     assert said == again
     with pytest.raises(DataError, match="was trained together with its encoder"):
         dlmie.evaluate(captioner, data["dev"], features=cache)
+
+
+@pytest.fixture
+def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images that may be mirrored: nothing says what stands left or right in them."""
+    monkeypatch.setattr(Split, "objects", None)
+
+
+def make_tuned(data: Captions, from_layer: str | None = None, **options: Any) -> TrainingStep:
+    """A step that trains the last of two layers of an encoder with weights from a file."""
+    network = encoder("squeezenet", size=32, weights=weights_beside(data))
+    return make_case(
+        data, network["fire3"], finetune="fire3", from_layer=from_layer, encoder_lr=0.5, **options
+    )
+
+
+def weights_beside(data: Captions) -> Path:
+    """A file of random weights."""
+    path = data.path.with_name("weights.h5")
+    if not path.exists():
+        network = encoder("squeezenet", size=32, weights=None, seed=3)
+        arrays = {str(p.name): p.get_value() for p in network.parameters}
+        header = {"network": "squeezenet", "preprocessing": network.preprocessing.to_json()}
+        storage.save(path, arrays, header)
+    return path
+
+
+def values(step: TrainingStep) -> dict[str, np.ndarray]:
+    return {str(p.name): p.get_value() for p in step.parameters}
+
+
+@pytest.fixture(scope="module")
+def kept(data: Captions) -> Features:
+    """What the layer before the one that is trained says of every image, in four views."""
+    network = encoder("squeezenet", size=32, weights=weights_beside(data))
+    path = data.path.with_name("fire2.h5")
+    options: dict[str, Any] = {"dtype": "float32", "flip": True, "crops": 2, "progress": False}
+    return make_features(data, network, "fire2", to=path, **options)
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_fine_tuning_goes_on_from_kept_values_of_a_layer(
+    data: Captions, kept: Features, tmp_path: Path
+) -> None:
+    options = {**OPTIONS, "flip": True, "crops": 2}
+    seen = train(make_tuned(data), data, to=tmp_path / "images", **options)
+    step = make_tuned(data, "fire2")
+    read = train(step, data, to=tmp_path / "kept", features=kept, **options)
+    tuned = {n for n in values(step) if n.startswith("/squeezenet")}
+    assert tuned
+    assert all(name.startswith("/squeezenet/fire3") for name in tuned)
+    one, two = (storage.load(run.folder / "best.h5")[1] for run in (seen, read))
+    assert one.keys() == two.keys()
+    for name, array in one.items():  # the same up to rounding
+        np.testing.assert_allclose(two[name], array, rtol=2e-3, atol=2e-4)
+    assert seen.log[-1]["dev_loss"] == pytest.approx(read.log[-1]["dev_loss"], rel=1e-3)
+    scores = dlmie.evaluate(read.folder, data["dev"], beam=2)  # from photographs
+    assert scores.bleu_1 == next(r for r in read.log if "epoch" in r)["bleu_1"]
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_such_a_run_resumes(data: Captions, kept: Features, tmp_path: Path) -> None:
+    options = {**OPTIONS, "flip": True, "crops": 1}
+    whole = train(
+        make_tuned(data, "fire2"), data, to=tmp_path / "whole", features=kept,
+        **{**options, "epochs": 2},
+    )  # fmt: skip
+    parts = train(
+        make_tuned(data, "fire2"),
+        data,
+        to=tmp_path / "parts",
+        features=kept,
+        **options,
+    )
+    resume(parts.folder, epochs=2, progress=False)
+    one, two = (storage.load(folder / "state.h5")[1] for folder in (whole.folder, parts.folder))
+    for name, array in one.items():
+        np.testing.assert_array_equal(two[name], array, err_msg=name)
+
+
+@pytest.mark.usefixtures("no_objects")
+def test_what_is_kept_must_fit_the_fine_tuning(
+    data: Captions, kept: Features, cache: Features, tmp_path: Path
+) -> None:
+    for late in ("fire3", "pool3", "fire4"):
+        with pytest.raises(DlmieError, match=f"values of {late} are too late to train fire3"):
+            make_tuned(data, late)
+    with pytest.raises(DlmieError, match="has no layer 'fire22'"):
+        make_tuned(data, "fire22")
+    to = {"to": tmp_path / "run", **OPTIONS}
+    with pytest.raises(DataError, match=r"encoder\.layer is 'fire2', not 'pool1'"):
+        train(make_tuned(data, "pool1"), data, features=kept, **to)
+    with pytest.raises(DataError, match="holds 2 random crops of each image, not 3"):
+        train(make_tuned(data, "fire2"), data, features=kept, crops=3, **to)
+    report = overfit(make_tuned(data, "fire2"), data, images=3, features=kept, epochs=2)
+    assert report.images == 3
+
+
+def test_a_fine_tuned_model_cannot_teach(data: Captions, kept: Features, tmp_path: Path) -> None:
+    tuned = train(make_tuned(data, "fire2"), data, to=tmp_path / "tuned", features=kept, **OPTIONS)
+    objective = {"teachers": [str(tuned.folder)]}
+    pupil = ShowTell((128, 7, 7), data.vocabulary, words=4, hidden=4)
+    with pytest.raises(DlmieError, match="was trained together with its encoder and cannot teach"):
+        make_step("distillation", pupil, optim.adam(1e-3), data, objective)
+
+
+def test_teachers_see_through_the_encoder_as_it_was(data: Captions, kept: Features) -> None:
+    network = encoder("squeezenet", size=32, weights=weights_beside(data))
+    sizes: dict[str, Any] = {"words": 6, "hidden": 8, "dropout": 0.0}
+    pupil = ShowTell(network["fire3"], data.vocabulary, **sizes)
+    step = DistillationStep(
+        pupil, optim.adam(1e-2), finetune="fire3", from_layer="fire2", encoder_lr=1.0,
+        teachers=[ShowTell(pupil.annotation_shape, data.vocabulary, seed=4, **sizes)],
+    )  # fmt: skip
+    step.progress = False
+    shown = dlmie.function([step.input], step.seen_by_teachers)
+    inputs = kept.read("train", [0, 1, 2])
+    before = shown(inputs)
+    np.testing.assert_allclose(step.annotate(inputs), before, rtol=1e-5, atol=1e-6)
+    tokens = np.asarray([[START, 5, 6, END]] * 3, np.int32)
+    index = np.arange(3)
+    for _ in range(5):
+        step(Batch(inputs, tokens, index, index, np.zeros(3, int)))
+    np.testing.assert_array_equal(shown(inputs), before)
+    assert np.abs(step.annotate(inputs) - before).max() > 1e-3
+    assert all(p in step.parameters for p in pupil.parameters)
 
 
 def test_fine_tuning_from_a_layer_that_plays_no_part(data: Captions) -> None:
