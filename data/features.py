@@ -302,7 +302,7 @@ def _encode_all(
             for start in range(piece.start, piece.stop, batch):
                 index = np.arange(start, min(start + batch, piece.stop))
                 pairs = zip(split.load_images(index), index, strict=True)
-                images = np.stack([view_image(image, piece.view, i) for image, i in pairs])
+                images = np.stack([view_image(image, piece.view, int(i)) for image, i in pairs])
                 yield piece, start, preprocess(images, preprocessing)
 
     bar = tqdm(
