@@ -73,7 +73,7 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
             )
         encoder = header.get("encoder")
         prefix = own_prefix(encoder["name"]) if encoder else None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise WeightsError(f"{path} lacks or garbles its description ({error})") from error
     own = {str(p.name) for p in model.parameters}
     of_encoder = {

@@ -183,6 +183,10 @@ def test_a_model_without_an_encoder_says_so(
     storage.save(path, arrays, {**blind.header, "encoder": [1]})
     with pytest.raises(WeightsError, match=r"garbled\.h5 lacks or garbles its description"):
         dlmie.load(path)
+    huge = {**blind.header["config"], "hidden": 10**14}
+    storage.save(path, arrays, {**blind.header, "config": huge})
+    with pytest.raises(WeightsError, match=r"garbled\.h5 lacks or garbles .*Unable to allocate"):
+        dlmie.load(path)
 
 
 def test_a_model_splits_sentences_as_its_data_were_split(tmp_path: Path) -> None:
