@@ -128,7 +128,7 @@ class Batches:
     captions_per_image
         Use only so many captions of each image, others each epoch; by default all.
     flip
-        Mirror a random half of the images, another half each epoch.
+        Mirror a random half of the images that are not cropped, another half each epoch.
     crops
         See a random half of the images as one of so many random crops, another half each epoch.
     prefetch
@@ -150,7 +150,7 @@ class Batches:
     ...     tokens = [np.array([1, 5, 2], np.int32), np.array([1, 6, 7, 2], np.int32)]
     ...     token_image = np.array([0, 1])
     ...     __len__ = lambda self: 2
-    >>> batches = Batches(Two(), lambda images, flips: images[:, None].astype("f4"), batch=2)
+    >>> batches = Batches(Two(), lambda images, views: images[:, None].astype("f4"), batch=2)
     >>> [sorted(batch.tokens.tolist()) for batch in batches]
     [[[1, 5, 2, 0], [1, 6, 7, 2]]]
     >>> batches.epoch, batches.position

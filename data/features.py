@@ -244,7 +244,9 @@ def _begin(part: Path, wanted: dict[str, Any], overwrite: bool) -> dict[str, Any
             if path.name != "lock":
                 path.unlink()
         return wanted
-    _refuse(part, there, wanted, f"name another file, or delete {part.name} to begin again")
+    # A finished file may hold more than is wanted; more work than that is not gone on with.
+    wanted, started = ({"crops": 0, **header} for header in (wanted, there))
+    _refuse(part, started, wanted, f"name another file, or delete {part.name} to begin again")
     return there
 
 

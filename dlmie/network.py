@@ -119,6 +119,8 @@ class Network(View):
     def after(self, layer: str) -> View:
         """The same parameters from the values of a layer on: the layers that follow from it alone.
 
+        A layer with a shortcut around it, past its input, is not among them.
+
         ``net.after("block14")`` has an input like ``net["block14"]`` and the layers from there to
         the output, to go on from values that were kept.
 

@@ -104,7 +104,7 @@ def _file_image(
 
 
 def _store(group: Any, name: str, array: np.ndarray, compress: bool) -> None:
-    """One array with a checksum: a byte that has changed since is an error when it is read."""
+    """One array, with a checksum unless it is a scalar: a byte that changed is an error."""
     filters: dict[str, Any] = {}
     if array.ndim and array.size:
         # In one chunk, but for HDF5's limit of 4 GiB: less to compress at once compresses less.

@@ -236,23 +236,35 @@ def _maps_and_gradients(
     return maps[0], g[0], layer
 
 
-def _cam(maps: np.ndarray, weights: np.ndarray, x: np.ndarray, layer: str) -> Attribution:
-    together = np.maximum(np.tensordot(weights, maps, axes=(0, 0)), 0)
+def _cam(
+    objective: Objective,
+    x: np.ndarray,
+    settings: Settings,
+    weigh: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Attribution:
+    """The maps of a layer, weighted by their gradients; of the mirror image, too, if it is seen."""
+    together: Any = 0
+    for mirrored in (False, True)[: 1 + objective.averages_flip]:
+        maps, g, layer = _maps_and_gradients(objective, x[..., ::-1] if mirrored else x, settings)
+        weighted = np.maximum(np.tensordot(weigh(maps, g), maps, axes=(0, 0)), 0)
+        together = together + (weighted[:, ::-1] if mirrored else weighted)
     return Attribution(np.maximum(resize_planes(together, x.shape[2:]), 0), {"layer": layer})
 
 
 def grad_cam(objective: Objective, x: np.ndarray, settings: Settings) -> Attribution:
     """``relu(Σ_k mean(∂s/∂A_k) A_k)`` of a layer's maps A."""
-    maps, g, layer = _maps_and_gradients(objective, x, settings)
-    return _cam(maps, g.mean(axis=(1, 2)), x, layer)
+    return _cam(objective, x, settings, lambda maps, g: g.mean(axis=(1, 2)))
 
 
 def grad_cam_plus_plus(objective: Objective, x: np.ndarray, settings: Settings) -> Attribution:
     """Grad-CAM++ (Chattopadhay et al. 2018): places weighted by higher derivatives of exp(s)."""
-    maps, g, layer = _maps_and_gradients(objective, x, settings)
-    below = 2 * g**2 + maps.sum(axis=(1, 2), keepdims=True) * g**3
-    alpha = np.divide(g**2, below, out=np.zeros_like(g), where=np.abs(below) > 1e-30)
-    return _cam(maps, (alpha * np.maximum(g, 0)).sum(axis=(1, 2)), x, layer)
+
+    def weigh(maps: np.ndarray, g: np.ndarray) -> np.ndarray:
+        below = 2 * g**2 + maps.sum(axis=(1, 2), keepdims=True) * g**3
+        alpha = np.divide(g**2, below, out=np.zeros_like(g), where=np.abs(below) > 1e-30)
+        return (alpha * np.maximum(g, 0)).sum(axis=(1, 2))
+
+    return _cam(objective, x, settings, weigh)
 
 
 def guided_grad_cam(objective: Objective, x: np.ndarray, settings: Settings) -> Attribution:

@@ -89,6 +89,11 @@ class Objective:
         captioners = [t.captioner for _, t in self.terms if t.captioner is not None]
         return captioners[0] if captioners else self.network
 
+    @property
+    def averages_flip(self) -> bool:
+        """Whether a captioner that sees the mean of image and mirror image is asked."""
+        return any(term.compiled.get("average_flip") for _, term in self.terms)
+
     def data_inputs(self) -> list[Variable]:
         """Symbolic variables for the data of all terms, in order."""
         return [

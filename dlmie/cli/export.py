@@ -10,7 +10,6 @@ from dlmie.cli.common import (
     Console,
     chosen_decoding,
     decoding_options,
-    options_of,
     output_option,
     verb,
 )
@@ -27,10 +26,11 @@ from dlmie.cli.signatures import parameters
     show_default=True,
     help="How the weights are stored; float16 halves the file and hardly moves the scores.",
 )
-@options_of(
-    "dlmie.hub:export",
-    average_flip="Let it see the mean of each photograph and its mirror image: twice the work of "
-    "the encoder, fewer mistakes.",
+@click.option(
+    "--average-flip/--no-average-flip",
+    default=None,
+    help="Let it see the mean of each photograph and its mirror image: twice the work of the "
+    "encoder, fewer mistakes.  [default: as it was]",
 )
 @decoding_options
 def command(
@@ -38,7 +38,7 @@ def command(
     sources: tuple[str, ...],
     to: str,
     dtype: str,
-    average_flip: bool,
+    average_flip: bool | None,
     **_: Any,
 ) -> None:
     """Write a trained captioner as one small file to hand out.

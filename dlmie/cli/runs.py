@@ -61,11 +61,14 @@ def build_step(
     start = None if settings["start"] is None else hub.load(settings["start"])
     wanted = _encoder(settings["encoder"], start)
     objective = {**settings["objective"], "seed": console.seed}
-    learned = None if start is None else _tuned_encoder(start, objective, settings["start"])
-    cache = None
+    learned = None if start is None else _tuned_encoder(start, objective, settings)
+    if start is not None:
+        _note_what_is_left(start, settings["start"], console)
+    cache, tunes = None, objective.get("finetune") is not None
     if features and Path(features).exists():
         cache = _open_features(features, wanted, objective)
-    tunes = objective.get("finetune") is not None
+    elif features and tunes and "from_layer" not in objective:
+        raise DlmieError(f"{features} does not exist; to make it, say of which layer: --from-layer")
     annotations = _layer(wanted, settings) if cache is None or tunes else cache.shape
     if learned:
         network = annotations.tag.network
@@ -103,18 +106,39 @@ def _open_features(path: str | Path, wanted: dict[str, Any], objective: dict[str
     return cache
 
 
-def _tuned_encoder(start: Any, objective: dict[str, Any], source: Any) -> dict[str, Any]:
+def _tuned_encoder(
+    start: Any, objective: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
     """What an encoder learned together with the captioner that is trained further, by name."""
     first = (start.header.get("encoder") or {}).get("finetuned")
     if first is None:
         return {}
-    if objective.get("finetune") != first or "teachers" in objective:
+    source, step = settings["start"], settings["step"].replace("-", " ")
+    if step != "teacher forcing":
+        raise DlmieError(
+            f"{source} was trained together with its encoder and cannot go on by {step} training: "
+            "begin with the captioner that it was made from"
+        )
+    if objective.get("finetune") != first:
         raise DlmieError(
             f"{source} was trained together with its encoder, from {first} on: train it further "
-            f"with --finetune {first}, and without --teacher"
+            f"with --finetune {first}"
         )
     learned: dict[str, Any] = start.members[0].arrays
     return learned
+
+
+def _note_what_is_left(start: Any, source: Any, console: Console) -> None:
+    """Say which habits of the captioner are not those of what is made of it."""
+    left = [
+        *(["--average-flip"] if (start.header.get("encoder") or {}).get("average_flip") else []),
+        *(f"--{k.replace('_', '-')} {v}" for k, v in (start.header.get("decoding") or {}).items()),
+    ]
+    if left:
+        console.note(
+            f"{source} captions by {' '.join(left)}; what is made of it does not, until dlmie "
+            "export is told the same"
+        )
 
 
 def _layer(wanted: dict[str, Any], settings: dict[str, Any]) -> Any:

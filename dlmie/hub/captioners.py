@@ -115,13 +115,22 @@ class ImageCaptioner:
         ----------
         **options
             Fields of :class:`~dlmie.decoding.Decoding`.
+
+        Raises
+        ------
+        DlmieError
+            The options exclude each other, or what the file says.
         """
-        own = self.header.get("decoding") or {}
+        own, path = self.header.get("decoding") or {}, self.members[0].path
         try:
             Decoding(**own)
         except (TypeError, DlmieError) as error:
-            raise WeightsError(f"{self.members[0].path} garbles its decoding ({error})") from error
-        return Decoding(**{**own, **options})
+            raise WeightsError(f"{path} garbles its decoding ({error})") from error
+        try:
+            return Decoding(**{**own, **options})
+        except DlmieError as error:
+            said = ", ".join(f"{name} {value}" for name, value in own.items())
+            raise DlmieError(f"{error} ({path} says: {said})" if own else str(error)) from error
 
     def features(self, images: Sequence[Any]) -> list[np.ndarray]:
         """Annotations of photographs, one array for each model."""

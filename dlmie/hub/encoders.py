@@ -173,7 +173,8 @@ def mean_of_flipped(features: Any, flipped: Any) -> Any:
 def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:
     """Where the features of a data file are kept unless a path is given: beside it."""
     stem = data.path.with_suffix("")
-    made_by = f"{header['name']}-{header['layer']}-{header['size']}"
+    layer = header["layer"].replace("/", ".")  # block15/depthwise
+    made_by = f"{header['name']}-{layer}-{header['size']}"
     return stem.with_name(f"{stem.name}.{made_by}.features.h5")
 
 

@@ -80,7 +80,7 @@ def check_features(features: Any, member: Member, data_hash: str) -> None:
     if member.average_flip and not features.header["flip"]:
         raise DataError(
             f"{features.path} holds no features of mirrored images, which {member.path} averages: "
-            "make them with dlmie features --flip, or leave the features out"
+            "make them with dlmie features --flip --overwrite, or leave the features out"
         )
 
 
@@ -166,6 +166,8 @@ def score_captions(
     scores.protocol["vocabulary_coverage"] = coverage(words, captioner.vocabulary)
     scores.protocol["data_hash"] = split.hash
     scores.protocol["models"] = len(captioner.members)
+    if any(m.header.get("encoder") and m.average_flip for m in captioner.members):
+        scores.protocol["annotations"] = "the mean of image and mirror image"
     if split.objects is not None and all(caption.alphas is not None for caption in said):
         return replace(scores, pointing=pointing(said, split.objects))
     return scores

@@ -156,7 +156,7 @@ def export(
     to: str | Path,
     *,
     dtype: str | None = "float16",
-    average_flip: bool = False,
+    average_flip: bool | None = None,
     decoding: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a trained captioner as one small file to hand out.
@@ -171,9 +171,9 @@ def export(
         The file; it captions without the run folder.
     dtype : str, optional
         What floats are stored as; None keeps them as they are.
-    average_flip : bool
-        Let the captioner see the mean of each photograph and its mirror image
-        (:class:`~dlmie.hub.Encoder`).
+    average_flip : bool, optional
+        Whether the captioner sees the mean of each photograph and its mirror image
+        (:class:`~dlmie.hub.Encoder`); by default as it was.
     decoding : mapping, optional
         Fields of :class:`~dlmie.decoding.Decoding` by which its captions are found from now on,
         where nothing else is said.
@@ -181,24 +181,31 @@ def export(
     Raises
     ------
     DlmieError
-        The models to average are not of one kind, size and encoder.
+        The models to average are not of one kind, size and encoder; the decoding has unknown
+        fields, or some that exclude each other.
     """
-    first, *others = load(source).members
+    captioner = load(source)
+    decoding = decoding or {}
+    try:
+        captioner.decoding(**decoding)
+    except TypeError as error:
+        raise DlmieError(f"decoding: {error}") from None
+    first, *others = captioner.members
     meta = dict(first.header.get("meta") or {})
     if others:
         _average(first, others)
         parts = [{"file": str(m.path), **(m.header.get("meta") or {})} for m in (first, *others)]
         meta = {"averaged": parts}
     encoder = first.header.get("encoder")
-    if average_flip:
-        encoder = {**first.encoder_header, "average_flip": True}
+    if average_flip is not None:
+        encoder = {**first.encoder_header, "average_flip": average_flip}
     stored = [parameter(name, value) for name, value in first.arrays.items()]
     return save_model(
         first.model,
         to,
         encoder=encoder,
         extra=stored,
-        decoding={**(first.header.get("decoding") or {}), **(decoding or {})},
+        decoding={**(first.header.get("decoding") or {}), **decoding},
         meta=meta,
         dtype=dtype,
         compress=True,

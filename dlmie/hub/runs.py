@@ -74,6 +74,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise DlmieError(
             f"{path} is of a later version of dlmie: upgrade with pip install -U dlmie"
         )
+    config["training"].setdefault("crops", 0)  # a run from before there were crops
     return config
 
 
@@ -186,7 +187,7 @@ def reopen_features(config: Mapping[str, Any], data: Captions) -> Features | Non
             "or make it again with dlmie features"
         )
     cache = Features(path if path.exists() else beside)
-    views = {name: config["training"].get(name, 0) for name in ("flip", "crops")}
+    views = {name: config["training"][name] for name in ("flip", "crops")}
     _check_features(cache, data, header, **views)
     return cache
 
@@ -203,7 +204,8 @@ def _check_features(
     if crops > cache.header.get("crops", 0):
         raise DataError(
             f"{cache.path} holds {cache.header.get('crops', 0)} random crops of each image, not "
-            f"{crops}: make it again with dlmie features --crops {crops}, or train with fewer"
+            f"{crops}: make it again with dlmie features --crops {crops} --overwrite and what else "
+            "it was made with, or train with fewer"
         )
 
 
@@ -217,7 +219,7 @@ def check_options(options: Mapping[str, Any], data: Captions) -> None:
     required = {"epochs": 1, "batch": 1, "checkpoint_every": 0, "crops": 0}
     optional = {"patience": 1, "limit": 1, "captions_per_image": 1}
     for name, least in (required | optional).items():
-        value = options.get(name, least)
+        value = options[name]
         whole = type(value) is int and value >= least
         if not whole and not (value is None and name in optional):
             raise DlmieError(f"{name} must be a whole number, at least {least}, not {value!r}")
@@ -225,7 +227,7 @@ def check_options(options: Mapping[str, Any], data: Captions) -> None:
         Decoding(**options["decoding"])
     except TypeError as error:
         raise DlmieError(f"decoding: {error}") from None
-    if (options["flip"] or options.get("crops")) and data["train"].objects is not None:
+    if (options["flip"] or options["crops"]) and data["train"].objects is not None:
         raise DlmieError("do not mirror or crop scenes: their captions say left and right")
 
 

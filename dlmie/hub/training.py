@@ -245,9 +245,16 @@ def _run(
         partial(_batches, step, data["train"], cache, options),
         callbacks=[validation, *bar, log, checkpoint],
     )
-    if resumed and checkpoint.path.exists():
+    if not resumed:
+        checkpoint.save(loop)  # what it begins with may be in no other place
+    elif checkpoint.path.exists():
         checkpoint.restore(loop)
-    elif resumed:
+    elif (config["meta"].get("settings") or {}).get("start"):
+        raise DlmieError(
+            f"{folder} was stopped before the weights that it starts with were saved: delete it "
+            "and begin again"
+        )
+    else:
         log.truncate(0)  # stopped before the first checkpoint: everything is done again
     if changes:
         _apply(changes, step, loop.position)
@@ -296,7 +303,7 @@ def _batches(
         position=position,
         captions_per_image=options["captions_per_image"],
         flip=options["flip"],
-        crops=options.get("crops", 0),
+        crops=options["crops"],
         block=options.get("block"),
     )
 

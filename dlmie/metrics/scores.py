@@ -71,6 +71,7 @@ class Scores:
             f"{p['images']} images",
             f"{count} raw references each",
             p["decoding"] and f"decoding {p['decoding']}",
+            p.get("annotations") and f"annotations: {p['annotations']}",
             f"tokenizer {p['tokenizer']}",
             f"unknown words: {p['unknown_words']}",
             f"unsmoothed corpus BLEU of NLTK {p['nltk']}",

@@ -105,8 +105,16 @@ class DistillationStep(TrainingStep):
     @cached_property
     def seen_by_teachers(self) -> Variable:
         """The annotations from an encoder that does not learn: what learns is copied."""
-        kept = {p: pytensor.shared(p.get_value(), name=str(p.name)) for p in self._tuned()}
+        kept = {p: pytensor.shared(p.get_value(), name=f"/teachers{p.name}") for p in self._tuned()}
+        self.copies = list(kept.values())
         return clone_replace(self.features, replace=kept) if kept else self.features
+
+    @property
+    def state(self) -> dict[str, Any]:
+        encoder = self.model.encoder
+        # Copies of what is in no file.
+        made = self.copies if encoder is not None and not encoder.weights else []
+        return {**super().state, **{str(copy.name): copy for copy in made}}
 
     def _trained(self, objective: Any) -> list[Parameter]:
         known = {p for teacher in self.teachers for p in teacher.parameters}

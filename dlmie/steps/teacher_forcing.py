@@ -33,7 +33,8 @@ class TrainingStep:
     scheduled_sampling : float
         Share of the previous words that the model replaces by its own (Bengio et al. 2015).
     finetune : str, optional
-        Train the encoder, too, from this layer on; batches then hold images, not features.
+        Train the encoder, too, from this layer on; batches then hold images, not features of the
+        layer that the captioner sees.
     from_layer : str, optional
         With ``finetune``: batches hold the values of this layer of the encoder, which lies before
         that one, not images.  What does not learn need not be computed again in every epoch.
@@ -61,6 +62,10 @@ class TrainingStep:
         encoder_lr: float = 0.1,
         seed: int = 0,
     ) -> None:
+        if from_layer is not None and finetune is None:
+            raise DlmieError(
+                f"values of {from_layer} are to fine-tune from: say from which layer on (finetune)"
+            )
         self.model = model
         self.optimiser = optim.adam(4e-4) if optimiser is None else optimiser
         self.options: dict[str, Any] = {
@@ -108,11 +113,11 @@ class TrainingStep:
         if self.from_layer is None:
             return encoder
         view = encoder.after(self.from_layer)
-        encoder[self.finetune]  # a clear error for an unknown layer
-        if self.finetune == self.from_layer or self.finetune not in view:
+        if self.model.layer not in view:
             raise DlmieError(
-                f"values of {self.from_layer} are too late to train {self.finetune} of "
-                f"{encoder.name} from: keep those of a layer before it"
+                f"{self.model.layer} of {encoder.name}, which the captioner sees, does not follow "
+                f"from values of {self.from_layer} alone: keep those of a layer before "
+                f"{self.finetune}"
             )
         return view
 
@@ -146,7 +151,13 @@ class TrainingStep:
         self.updates = optimiser.updates(objective, self.parameters)
 
     def _trained(self, objective: Any) -> list[Parameter]:
-        frozen = set(find_parameters(self.features)) - self._tuned()
+        tuned, present = self._tuned(), set(find_parameters(self.features))
+        if tuned - present:
+            raise DlmieError(
+                f"values of {self.from_layer} are too late to train {self.finetune} of "
+                f"{self.model.encoder.name} from: keep those of a layer before it"
+            )
+        frozen = present - tuned
         return [p for p in find_parameters(objective, "trainable") if p not in frozen]
 
     def _tuned(self) -> set[Parameter]:

@@ -71,6 +71,9 @@ class TestExport:
         evaluated = invoke("evaluate", own, "--data", scenes, "--length-norm", 0.85).stdout
         assert "beam 2, length norm 0.85" in evaluated  # even though it is the usual default
         assert "no 3-gram twice" in evaluated
+        result = invoke("export", own, "--to", tmp_path / "one.h5", "--no-average-flip")
+        assert result.exit_code == 0, result.output
+        assert "mirror image" not in invoke("inspect", tmp_path / "one.h5").stdout
         wrong = ("--min-length", 9, "--max-length", 9)
         assert "min_length" in fails("export", run, "--to", tmp_path / "x.h5", *wrong, code=2)
 
@@ -312,11 +315,15 @@ class TestTrain:
         config = json.loads((first / "config.json").read_text())
         assert config["objective"]["from_layer"] == "block6"  # as the file says
         assert config["features"] == str(kept)
+        lost = (*tune, "--features", tmp_path / "typo.h5", "--finetune", "block7")
+        assert "--from-layer" in fails("train", scenes, *lost, "--to", tmp_path / "x")
         late = fails("train", scenes, *tune, "--finetune", "block6", "--to", tmp_path / "x")
         assert "values of block6 are too late to train block6" in late
         # Trained further, it begins with the encoder as it was learned.
         line = fails("train", scenes, *tune, "--from", first, "--to", second)
         assert "was trained together with its encoder, from block7 on" in line
+        line = fails("train", scenes, *tune, "--from", first, "--self-critical", "--to", second)
+        assert "cannot go on by self critical training" in line
         still = ("--finetune", "block7", "--from", first, "--lr", 0, "--to", second)
         result = invoke("train", scenes, *tune, *still)
         assert result.exit_code == 0, result.output

@@ -90,6 +90,8 @@ def test_features_are_made_once_beside_the_data(run: Run, data: Captions) -> Non
     assert Path(config["features"]) == path.resolve()
     assert Features(path).shape == (64, 7, 7)
     assert feature_path(data, {**config["encoder"], "size": 99}) != path
+    inner = feature_path(data, {**config["encoder"], "layer": "fire2/squeeze"})
+    assert inner.parent == path.parent
 
 
 def test_the_folder_is_all_that_captioning_needs(run: Run, data: Captions, tmp_path: Path) -> None:
@@ -230,6 +232,8 @@ def test_an_exported_captioner_sees_image_and_mirror_image(
     assert np.abs(mean - seen).max() > 1e-3
     kept = dlmie.load(hub.export(path, tmp_path / "again.h5", dtype=None))
     np.testing.assert_array_equal(kept.features(pictures)[0], mean)
+    again = dlmie.load(hub.export(path, tmp_path / "no.h5", dtype=None, average_flip=False))
+    np.testing.assert_array_equal(again.features(pictures)[0], seen)
     # From a cache, too: it must hold the mirror images.
     network = both.members[0].encoder.network
     to = tmp_path / "features.h5"
@@ -242,9 +246,12 @@ def test_an_exported_captioner_sees_image_and_mirror_image(
     own, averaged = read(np.arange(3))
     np.testing.assert_allclose(own, seen, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(averaged, mean, rtol=1e-5, atol=1e-6)
-    assert dlmie.evaluate(both, data["dev"], features=cache).captions == (
-        dlmie.evaluate(both, data["dev"]).captions
+    from_cache, from_images = (
+        dlmie.evaluate(both, data["dev"], features=features) for features in (cache, None)
     )
+    assert from_cache.captions == from_images.captions
+    assert "annotations: the mean of image and mirror image" in from_images.protocol_line
+    assert "annotations" not in dlmie.evaluate(one, data["dev"]).protocol_line
 
 
 def test_a_model_file_says_how_its_captions_are_found(
@@ -265,6 +272,12 @@ def test_a_model_file_says_how_its_captions_are_found(
     picture = data["dev"].load_images([0])[0]
     assert captioner(picture)[0].text == scores.captions[0]
     assert next(caption_images(captioner, [picture]))[1][0].text == scores.captions[0]
+    with pytest.raises(DlmieError, match=r"min_length.* \(.*again\.h5 says: .*length_norm 0\.5"):
+        captioner.decoding(min_length=30)
+    for wrong in ({"beams": 2}, {"min_length": 30}):
+        with pytest.raises(DlmieError, match=r"beams|min_length"):
+            hub.export(path, tmp_path / "wrong.h5", decoding=wrong)
+    assert not (tmp_path / "wrong.h5").exists()
     header, arrays = storage.load(path)
     for garbled in ({"beams": 2}, {"max_length": 0}, [1], "beam"):
         storage.save(tmp_path / "garbled.h5", arrays, {**header, "decoding": garbled})
@@ -290,6 +303,36 @@ def test_float16_storage_halves_the_file_and_captions_alike(
 
 
 # -- resuming --------------------------------------------------------------------------------------
+
+
+def test_a_run_that_dies_at_once_resumes_with_what_it_began_with(
+    data: Captions, cache: Features, tmp_path: Path
+) -> None:
+    def begin(folder: str, **options: Any) -> Run:
+        step = make_step(data, cache.shape, seed=3)
+        for p in step.model.parameters:
+            p.set_value(p.get_value() + 0.01)  # of another captioner, say
+        return train(step, data, to=tmp_path / folder, features=cache, **{**OPTIONS, **options})
+
+    def die(*_: Any) -> None:
+        raise RuntimeError("dies")
+
+    whole = begin("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", die)
+        with pytest.raises(RuntimeError, match="dies"):
+            begin("dead")
+    resume(tmp_path / "dead", progress=False)
+    one, two = (storage.load(f / "state.h5")[1] for f in (whole.folder, tmp_path / "dead"))
+    for name, array in one.items():
+        np.testing.assert_array_equal(two[name], array, err_msg=name)
+    # Killed before even that: only what is drawn from the seed comes back.
+    config = json.loads((tmp_path / "dead" / "config.json").read_text())
+    config["meta"]["settings"] = {"start": "runs/another"}
+    (tmp_path / "dead" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "dead" / "state.h5").unlink()
+    with pytest.raises(DlmieError, match=r"stopped before the weights .*delete it"):
+        resume(tmp_path / "dead", progress=False)
 
 
 def test_resuming_with_changes_says_so(plain: Run, tmp_path: Path) -> None:
@@ -320,7 +363,7 @@ def test_resuming_with_changes_says_so(plain: Run, tmp_path: Path) -> None:
         ({"batch": 0}, "batch must be a whole number"),
         ({"decoding": {"beams": 3}}, "decoding: .*'beams'"),
         ({"lr": "small"}, "lr must be a number, not 'small'"),
-        ({"flip": True}, "do not mirror scenes"),
+        ({"flip": True}, "do not mirror or crop scenes"),
     ],
 )
 def test_bad_changes_change_nothing(
@@ -383,7 +426,7 @@ def test_misuse_is_found_before_training(
         train(step, data, to=plain.folder, features=cache, **OPTIONS)
     with pytest.raises(DlmieError, match="cannot monitor 'bleu4'; did you mean 'bleu_4'"):
         start(monitor="bleu4")
-    with pytest.raises(DlmieError, match="do not mirror scenes: their captions say left and righ"):
+    with pytest.raises(DlmieError, match="do not mirror or crop scenes: their captions say left"):
         start(flip=True)
     with pytest.raises(DlmieError, match="decoding: "):
         start(decoding={"beams": 2})

@@ -154,9 +154,14 @@ def test_such_a_run_resumes(data: Captions, kept: Features, tmp_path: Path) -> N
 def test_what_is_kept_must_fit_the_fine_tuning(
     data: Captions, kept: Features, cache: Features, tmp_path: Path
 ) -> None:
-    for late in ("fire3", "pool3", "fire4"):
+    for late in ("fire3", "fire3/squeeze", "fire3/squeeze/pre"):
         with pytest.raises(DlmieError, match=f"values of {late} are too late to train fire3"):
             make_tuned(data, late)
+    for late in ("pool3", "fire4"):
+        with pytest.raises(DlmieError, match=f"fire3 of .* does not follow from values of {late}"):
+            make_tuned(data, late)
+    with pytest.raises(DlmieError, match=r"values of fire2 are to fine-tune from.*\(finetune\)"):
+        make_case(data, (128, 7, 7), from_layer="fire2")
     with pytest.raises(DlmieError, match="has no layer 'fire22'"):
         make_tuned(data, "fire22")
     to = {"to": tmp_path / "run", **OPTIONS}
@@ -166,6 +171,45 @@ def test_what_is_kept_must_fit_the_fine_tuning(
         train(make_tuned(data, "fire2"), data, features=kept, crops=3, **to)
     report = overfit(make_tuned(data, "fire2"), data, images=3, features=kept, epochs=2)
     assert report.images == 3
+
+
+def test_a_tuning_pupil_resumes_in_the_middle_of_an_epoch(
+    data: Captions, kept: Features, tmp_path: Path
+) -> None:
+    """The encoder has weights that are in no file: those that the teachers see through, too."""
+    sizes: dict[str, Any] = {"words": 6, "hidden": 8, "dropout": 0.2}
+    network = encoder("squeezenet", size=32, weights=weights_beside(data))
+    taught = TrainingStep(ShowTell(network["fire3"], data.vocabulary, seed=4, **sizes))
+    taught.progress = False
+    teacher = train(taught, data, to=tmp_path / "teacher", **OPTIONS)
+
+    def pupil() -> TrainingStep:
+        own = encoder("squeezenet", size=32, weights=None, seed=7)
+        model = ShowTell(own["fire3"], data.vocabulary, **sizes)
+        objective = {"teachers": [str(teacher.folder)], "finetune": "fire3", "from_layer": "fire2"}
+        step = make_step("distillation", model, optim.adam(1e-2), data, objective)
+        step.progress = False
+        return step
+
+    options = {**OPTIONS, "checkpoint_every": 2}
+    whole = train(pupil(), data, to=tmp_path / "whole", **options)
+
+    class Dies(DistillationStep):
+        def __call__(self, batch: Batch) -> tuple[float, int]:
+            if self.updates.state["/optimiser/step"].get_value() == 3:
+                raise RuntimeError("dies")
+            return super().__call__(batch)
+
+    dying = pupil()
+    dying.__class__ = Dies
+    with pytest.raises(RuntimeError, match="dies"):
+        train(dying, data, to=tmp_path / "parts", **options)
+    resume(tmp_path / "parts", progress=False)
+    one, two = (storage.load(f / "state.h5")[1] for f in (whole.folder, tmp_path / "parts"))
+    assert any(name.startswith("/teachers/") for name in one)
+    assert one.keys() == two.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(two[name], array, err_msg=name)
 
 
 def test_a_fine_tuned_model_cannot_teach(data: Captions, kept: Features, tmp_path: Path) -> None:

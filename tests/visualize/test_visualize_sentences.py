@@ -118,6 +118,15 @@ def test_a_captioner_that_sees_image_and_mirror_image(
     for model, expected in zip((captioner, both), told, strict=True):
         value, _ = Evaluator(says(model, "a red dog"), size)(x)
         assert float(value[0]) == pytest.approx(expected, rel=1e-4)
+    # Both images count in the maps, too: those of the mirror image are the mirrored ones.
+    for method in ("grad-cam", "grad-cam++"):
+        one, other = (
+            saliency(both, image, "a red dog", method=method).arrays["attribution"]
+            for image in (picture, picture[:, ::-1])
+        )
+        np.testing.assert_allclose(other[:, ::-1], one, rtol=1e-3, atol=1e-3 * one.max())
+        alone = saliency(captioner, picture, "a red dog", method=method).arrays["attribution"]
+        assert np.abs(alone - one).max() > 1e-2 * one.max()
 
 
 def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> None:
