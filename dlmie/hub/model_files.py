@@ -213,22 +213,47 @@ def export(
 
 
 def _average(first: Member, others: Sequence[Member]) -> None:
-    """Give the first model the mean of all models' weights."""
+    """Give the first model the mean of all models' weights, and of what their encoders learned."""
+    members = (first, *others)
     for other in others:
-        pair = (first, other)
-        shapes = [{str(p.name): p.type.shape for p in m.model.parameters} for m in pair]
-        encoders = [m.header["encoder"] for m in pair]
-        alike = first.arrays.keys() == other.arrays.keys() and all(
-            np.array_equal(array, other.arrays[name]) for name, array in first.arrays.items()
-        )
-        if shapes[0] != shapes[1] or encoders[0] != encoders[1] or not alike:
+        if not _alike(first, other):
             raise DlmieError(
                 f"{first.path} and {other.path} cannot be averaged: they are models of other kinds "
                 "or sizes, or see through other encoders"
             )
-    for parameters in zip(*(m.model.parameters for m in (first, *others)), strict=True):
-        mean = np.mean([p.get_value(borrow=True) for p in parameters], axis=0, dtype=np.float64)
-        parameters[0].set_value(mean.astype(parameters[0].type.dtype))
+    for parameters in zip(*(m.model.parameters for m in members), strict=True):
+        parameters[0].set_value(_mean([p.get_value(borrow=True) for p in parameters]))
+    tuned = [m for m in members if _tuned_from(m)]
+    if tuned:
+        seen = [
+            {str(p.name): p.get_value(borrow=True) for p in m.encoder.network.parameters}
+            for m in members
+        ]
+        first.arrays = {n: _mean([values[n] for values in seen]) for n in tuned[0].arrays}
+        first.header["encoder"] = {**first.encoder_header, "finetuned": _tuned_from(tuned[0])}
+
+
+def _alike(one: Member, other: Member) -> bool:
+    """Whether the mean of two models means something: one began where the other did."""
+    pair = (one, other)
+    shapes = [{str(p.name): p.type.shape for p in m.model.parameters} for m in pair]
+    bare = [{**(m.header["encoder"] or {}), "finetuned": None} for m in pair]
+    if shapes[0] != shapes[1] or bare[0] != bare[1]:
+        return False
+    tuned = {_tuned_from(m) for m in pair} - {None}
+    if tuned:
+        return len(tuned) == 1
+    return one.arrays.keys() == other.arrays.keys() and all(
+        np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items()
+    )
+
+
+def _tuned_from(member: Member) -> str | None:
+    return (member.header.get("encoder") or {}).get("finetuned")
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    return np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype)
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from hub_cases import make_cache, make_data, make_network_step
 from hub_cases import make_step as make_case
 
 import dlmie
-from dlmie import optim, storage
+from dlmie import hub, optim, storage
 from dlmie.data.batches import Batch
 from dlmie.data.captions import Captions, Split
 from dlmie.data.features import Features
@@ -210,6 +210,27 @@ def test_a_tuning_pupil_resumes_in_the_middle_of_an_epoch(
     assert one.keys() == two.keys()
     for name, array in one.items():
         np.testing.assert_array_equal(two[name], array, err_msg=name)
+
+
+def test_the_mean_of_a_tuned_model_and_of_what_it_was_made_from(
+    data: Captions, kept: Features, tmp_path: Path
+) -> None:
+    step = make_tuned(data, "fire2")
+    header = hub.encoder_header(step.model.encoder, "fire3")
+    before = hub.save_model(step.model, tmp_path / "before.h5", encoder=header)
+    began = {n: v for n, v in values(step).items() if n.startswith("/squeezenet")}
+    run = train(step, data, to=tmp_path / "run", features=kept, **OPTIONS)
+    path = hub.export([before, run.folder], tmp_path / "mean.h5", dtype=None)
+    read, mean = storage.load(path)
+    assert read["encoder"]["finetuned"] == "fire3"
+    start, end = (storage.load(file)[1] for file in (before, run.folder / "best.h5"))
+    assert mean.keys() == end.keys()
+    for name, array in mean.items():
+        expected = ((start | began)[name] + end[name]) / 2
+        np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+    pictures = list(data["dev"].load_images(range(2)))
+    own, other = (dlmie.load(file).features(pictures)[0] for file in (path, before))
+    assert np.abs(own - other).max() > 1e-4
 
 
 def test_a_fine_tuned_model_cannot_teach(data: Captions, kept: Features, tmp_path: Path) -> None:
