@@ -201,6 +201,7 @@ def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
         ("encoder", f"{encoder.get('name')}, layer {encoder.get('layer')}, {size} × {size} pixels"),
         ("it sees", "the mean of image and mirror image" if encoder.get("average_flip") else None),
         ("its weights", f"{origin} {weights.get('sha256', '')[:12]}".strip()),
+        ("fine-tuned from", encoder.get("finetuned")),
     ]
 
 

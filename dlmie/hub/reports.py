@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -133,11 +133,16 @@ def _pixels(split: Any, index: int) -> np.ndarray:
 
 def _facts(captioner: ImageCaptioner, split: Any) -> dict[str, Any]:
     encoders = [member.header.get("encoder") or {} for member in captioner.members]
-    seen: Sequence[str] = [f"{e.get('name')} {e.get('layer')} at {e.get('size')}" for e in encoders]
+    seen = [
+        f"{e.get('name')} {e.get('layer')} at {e.get('size')}"
+        + (f", fine-tuned from {e['finetuned']} on" if e.get("finetuned") else "")
+        + (", the mean of image and mirror image" if e.get("average_flip") else "")
+        for e in encoders
+    ]
     return {
         "captioner": ", ".join(str(member.path) for member in captioner.members),
         "kind": captioner.header["kind"],
-        "encoder": ", ".join(dict.fromkeys(seen)),
+        "encoder": "; ".join(dict.fromkeys(seen)),
         "recipe": captioner.header.get("meta", {}).get("recipe"),
         "data": split.data_hash,
         "dlmie": dlmie.__version__,
