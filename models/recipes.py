@@ -113,7 +113,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             "finetune": "block15/depthwise", "from_layer": "block14", "encoder_lr": 0.3,
         },
         "training": {
-            "epochs": 6, "batch": 64, "monitor": "cider_d", "flip": True, "crops": 4,
+            "epochs": 3, "batch": 64, "monitor": "cider_d", "flip": True, "crops": 4,
             "decoding": {"beam": 5},
         },
     },
