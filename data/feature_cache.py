@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from dlmie.data.files import Kind, reading
-from dlmie.data.images.views import MIRRORED, PLAIN
+from dlmie.data.images.views import FIRST_CROP, MIRRORED, PLAIN
 from dlmie.errors import DataError
 
 KIND = Kind("dlmie.features", 1, "a feature cache", "dlmie features")
@@ -131,7 +131,7 @@ class Features:
         kinds = np.unique(wanted).tolist()
         for kind in kinds:
             if (split, kind) not in self._data:
-                what = "mirrored images" if kind == MIRRORED else f"crop {kind - MIRRORED}"
+                what = "mirrored images" if kind == MIRRORED else f"crop {kind - FIRST_CROP + 1}"
                 raise DataError(
                     f"{self.path}: holds no features of {what} of {split}; make them with "
                     f"{'flip' if kind == MIRRORED else 'crops'}, or train without it"
@@ -211,7 +211,7 @@ def views(header: Mapping[str, Any], split: str) -> dict[int, str]:
     """
     crops = header.get("crops", 0) if split == "train" else 0
     mirrored = {MIRRORED: "flipped"} if header["flip"] else {}
-    cropped = {MIRRORED + k: f"crop{k}" for k in range(1, crops + 1)}
+    cropped = {FIRST_CROP + k: f"crop{k + 1}" for k in range(crops)}
     return {PLAIN: "features", **mirrored, **cropped}
 
 

@@ -110,7 +110,7 @@ def _tuned_encoder(
     start: Any, objective: dict[str, Any], settings: dict[str, Any]
 ) -> dict[str, Any]:
     """What an encoder learned together with the captioner that is trained further, by name."""
-    first = (start.header.get("encoder") or {}).get("finetuned")
+    first = start.members[0].finetuned
     if first is None:
         return {}
     source, step = settings["start"], settings["step"].replace("-", " ")
@@ -131,7 +131,7 @@ def _tuned_encoder(
 def _note_what_is_left(start: Any, source: Any, console: Console) -> None:
     """Say which habits of the captioner are not those of what is made of it."""
     left = [
-        *(["--average-flip"] if (start.header.get("encoder") or {}).get("average_flip") else []),
+        *(["--average-flip"] if start.members[0].average_flip else []),
         *(f"--{k.replace('_', '-')} {v}" for k, v in (start.header.get("decoding") or {}).items()),
     ]
     if left:

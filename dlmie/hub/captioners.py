@@ -59,7 +59,12 @@ class Member:
     @property
     def average_flip(self) -> bool:
         """Whether the model sees the mean of a photograph and its mirror image: see Encoder."""
-        return bool(self.encoder_header.get("average_flip"))
+        return bool((self.header.get("encoder") or {}).get("average_flip"))
+
+    @property
+    def finetuned(self) -> str | None:
+        """The first layer of the encoder that was trained together with the model, if any."""
+        return (self.header.get("encoder") or {}).get("finetuned")
 
     @cached_property
     def encoder(self) -> Encoder:

@@ -71,7 +71,7 @@ def split_reader(
 def check_features(features: Any, member: Member, data_hash: str) -> None:
     """Raise a DataError unless a cache holds what the model's encoder makes of the data."""
     encoder = member.encoder_header
-    if encoder.get("finetuned"):
+    if member.finetuned:
         raise DataError(
             f"{member.path} was trained together with its encoder: features that were kept before "
             "do not fit; leave them out"
@@ -166,7 +166,7 @@ def score_captions(
     scores.protocol["vocabulary_coverage"] = coverage(words, captioner.vocabulary)
     scores.protocol["data_hash"] = split.hash
     scores.protocol["models"] = len(captioner.members)
-    if any(m.header.get("encoder") and m.average_flip for m in captioner.members):
+    if any(member.average_flip for member in captioner.members):
         scores.protocol["annotations"] = "the mean of image and mirror image"
     if split.objects is not None and all(caption.alphas is not None for caption in said):
         return replace(scores, pointing=pointing(said, split.objects))

@@ -223,14 +223,14 @@ def _average(first: Member, others: Sequence[Member]) -> None:
             )
     for parameters in zip(*(m.model.parameters for m in members), strict=True):
         parameters[0].set_value(_mean([p.get_value(borrow=True) for p in parameters]))
-    tuned = [m for m in members if _tuned_from(m)]
+    tuned = [m for m in members if m.finetuned]
     if tuned:
         seen = [
             {str(p.name): p.get_value(borrow=True) for p in m.encoder.network.parameters}
             for m in members
         ]
         first.arrays = {n: _mean([values[n] for values in seen]) for n in tuned[0].arrays}
-        first.header["encoder"] = {**first.encoder_header, "finetuned": _tuned_from(tuned[0])}
+        first.header["encoder"] = {**first.encoder_header, "finetuned": tuned[0].finetuned}
 
 
 def _alike(one: Member, other: Member) -> bool:
@@ -240,16 +240,12 @@ def _alike(one: Member, other: Member) -> bool:
     bare = [{**(m.header["encoder"] or {}), "finetuned": None} for m in pair]
     if shapes[0] != shapes[1] or bare[0] != bare[1]:
         return False
-    tuned = {_tuned_from(m) for m in pair} - {None}
+    tuned = {m.finetuned for m in pair} - {None}
     if tuned:
         return len(tuned) == 1
     return one.arrays.keys() == other.arrays.keys() and all(
         np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items()
     )
-
-
-def _tuned_from(member: Member) -> str | None:
-    return (member.header.get("encoder") or {}).get("finetuned")
 
 
 def _mean(values: Sequence[np.ndarray]) -> np.ndarray:

@@ -125,7 +125,7 @@ def _open_teacher(source: str | Mapping[str, str]) -> tuple[Any, dict[str, str]]
             "the old one back, or start a new run"
         )
     captioner = load(path)
-    if (captioner.header.get("encoder") or {}).get("finetuned"):
+    if captioner.members[0].finetuned:
         raise DlmieError(
             f"{path} was trained together with its encoder and cannot teach one that sees through "
             "another: name a teacher that was trained on features"
