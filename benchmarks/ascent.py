@@ -17,9 +17,9 @@ from torch import nn
 from benchmarks.encoders import Case, _images, _Lite0, _row, _stack
 from dlmie.models import VGG16, EfficientNetLite0
 from dlmie.visualize import ascend
-from dlmie.visualize.objectives import Objective, channel, unit
-from dlmie.visualize.pixels import valid_range
-from dlmie.visualize.rules import Gradient
+from dlmie.visualize.ascent.objectives import Objective, channel, unit
+from dlmie.visualize.ascent.optimizers import Gradient
+from dlmie.visualize.ascent.pixels import valid_range
 
 LENGTH = 2.0  # of a step
 

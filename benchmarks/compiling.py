@@ -19,9 +19,9 @@ SCRIPT = """
 import numpy as np
 from types import SimpleNamespace
 from dlmie import optim
-from dlmie.data.vocabulary import SPECIAL, Vocabulary
-from dlmie.models.show_attend_tell import ShowAttendTell
-from dlmie.steps import TrainingStep
+from dlmie.data.captions.vocabulary import SPECIAL, Vocabulary
+from dlmie.models.captioners.show_attend_tell import ShowAttendTell
+from dlmie.captioning.objectives import TrainingStep
 
 words = [*SPECIAL, *(f"word{i}" for i in range(8996))]
 model = ShowAttendTell((512, 14, 14), Vocabulary(words), words=512, hidden=512, attention=512)

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from benchmarks.limits import Work, counted, nbytes
 from benchmarks.timing import race
 from dlmie.compilation import function, get_threads
-from dlmie.ops.conv import conv2d
-from dlmie.ops.pool import max_pool
+from dlmie.ops.conv.conv import conv2d
+from dlmie.ops.pool.pool import max_pool
 
 Run = Callable[[], np.ndarray]
 Pass = Literal["forward", "input_gradient", "weight_gradient"]

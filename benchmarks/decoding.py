@@ -15,9 +15,9 @@ import torch
 
 from benchmarks.limits import FUNCTION, Work
 from benchmarks.timing import race, using_threads
-from dlmie.data.vocabulary import END, PAD, SPECIAL, START, UNK, Vocabulary
-from dlmie.decoding import Decoding
-from dlmie.models.show_attend_tell import ShowAttendTell
+from dlmie.captioning.decoding import Decoding
+from dlmie.data.captions.vocabulary import END, PAD, SPECIAL, START, UNK, Vocabulary
+from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 
 BEAM, LENGTH, GRID, CHANNELS, HIDDEN, WORDS = 5, 20, 14, 512, 512, 9000
 

@@ -20,15 +20,15 @@ from tqdm import tqdm
 
 import dlmie
 from dlmie.data.images import find_images, load_image
+from dlmie.graph.network import Network
 from dlmie.models import EfficientNetLite0, SqueezeNet
-from dlmie.network import Network
 from dlmie.visualize import faithfulness, fool, invert, saliency, visualize
-from dlmie.visualize.attribution import METHODS
-from dlmie.visualize.evaluation import probabilities
-from dlmie.visualize.objectives import depicts, unit
-from dlmie.visualize.pixels import load_pixels, to_network
-from dlmie.visualize.subjects import class_name, image_size
-from dlmie.visualize.transforms import affine_matrix
+from dlmie.visualize.ascent.evaluation import probabilities
+from dlmie.visualize.ascent.inputs import class_name, image_size
+from dlmie.visualize.ascent.objectives import depicts, unit
+from dlmie.visualize.ascent.pixels import load_pixels, to_network
+from dlmie.visualize.ascent.transforms import affine_matrix
+from dlmie.visualize.attribution.maps import METHODS
 from examples import gallery
 
 DREAMT = (*gallery.SENTENCES, "a man is climbing a rock", "a man is riding a bike")

@@ -24,11 +24,11 @@ from benchmarks.limits import FUNCTION, counted
 from benchmarks.timing import race, using_threads
 from dlmie import optim
 from dlmie.compilation import function
-from dlmie.network import find_parameters, parameter
-from dlmie.ops.attention_lstm import attention_lstm_sequence
-from dlmie.ops.crossentropy import softmax_cross_entropy
-from dlmie.ops.embedding import embedding
-from dlmie.ops.lstm import lstm_sequence
+from dlmie.graph.network import find_parameters, parameter
+from dlmie.ops.attention.attention_lstm import attention_lstm_sequence
+from dlmie.ops.dense.embedding import embedding
+from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
+from dlmie.ops.recurrent.lstm import lstm_sequence
 
 CHANNELS, HIDDEN, IMAGE = 512, 512, 4096
 RATE = 1e-4

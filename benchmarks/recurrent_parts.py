@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from benchmarks.limits import FUNCTION, Work, nbytes
 from benchmarks.timing import race, using_threads
 from dlmie.compilation import function
-from dlmie.ops.attention_lstm import attention_lstm_sequence
-from dlmie.ops.crossentropy import softmax_cross_entropy
-from dlmie.ops.embedding import embedding
-from dlmie.ops.lstm import lstm_sequence
-from dlmie.ops.optimisers import adam_update
+from dlmie.ops.attention.attention_lstm import attention_lstm_sequence
+from dlmie.ops.dense.embedding import embedding
+from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
+from dlmie.ops.optimizers.updates import adam_update
+from dlmie.ops.recurrent.lstm import lstm_sequence
 
 BATCH, TIME, SIZE, WORDS = 64, 20, 512, 9000
 

@@ -11,37 +11,37 @@ if __name__ != "dlmie.data":  # a second copy of every class would follow
 if TYPE_CHECKING:
     from dlmie.data.batches import Batch as Batch
     from dlmie.data.batches import Batches as Batches
-    from dlmie.data.captions import Captions as Captions
-    from dlmie.data.captions import Record as Record
-    from dlmie.data.captions import write_captions as write_captions
-    from dlmie.data.cs231n import CocoCaptioning as CocoCaptioning
-    from dlmie.data.feature_cache import Features as Features
-    from dlmie.data.features import extract_features as extract_features
+    from dlmie.data.captions.cs231n import CocoCaptioning as CocoCaptioning
+    from dlmie.data.captions.dataset import Captions as Captions
+    from dlmie.data.captions.dataset import Record as Record
+    from dlmie.data.captions.dataset import write_captions as write_captions
+    from dlmie.data.captions.extraction import extract_features as extract_features
+    from dlmie.data.captions.feature_cache import Features as Features
+    from dlmie.data.captions.vocabulary import Vocabulary as Vocabulary
+    from dlmie.data.captions.vocabulary import tokenize as tokenize
     from dlmie.data.images import Preprocessing as Preprocessing
     from dlmie.data.images import load_image as load_image
     from dlmie.data.images import preprocess as preprocess
+    from dlmie.data.labelled.tiny_imagenet import TinyImageNet as TinyImageNet
     from dlmie.data.scenes import prepare_scenes as prepare_scenes
-    from dlmie.data.tiny_imagenet import TinyImageNet as TinyImageNet
-    from dlmie.data.vocabulary import Vocabulary as Vocabulary
-    from dlmie.data.vocabulary import tokenize as tokenize
 
 # Public names and the module that defines each: h5py and the rest load when first needed.
 _PUBLIC = {
     "Batch": "batches",
     "Batches": "batches",
-    "Captions": "captions",
-    "CocoCaptioning": "cs231n",
-    "Features": "feature_cache",
+    "Captions": "captions.dataset",
+    "CocoCaptioning": "captions.cs231n",
+    "Features": "captions.feature_cache",
     "Preprocessing": "images",
-    "Record": "captions",
-    "TinyImageNet": "tiny_imagenet",
-    "Vocabulary": "vocabulary",
-    "extract_features": "features",
+    "Record": "captions.dataset",
+    "TinyImageNet": "labelled.tiny_imagenet",
+    "Vocabulary": "captions.vocabulary",
+    "extract_features": "captions.extraction",
     "load_image": "images",
     "prepare_scenes": "scenes",
     "preprocess": "images",
-    "tokenize": "vocabulary",
-    "write_captions": "captions",
+    "tokenize": "captions.vocabulary",
+    "write_captions": "captions.dataset",
 }
 __all__ = list(_PUBLIC)
 

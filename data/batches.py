@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
+from dlmie.data.captions.vocabulary import PAD
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.images.views import FIRST_CROP, MIRRORED
 from dlmie.data.prefetch import prefetch as work_ahead
-from dlmie.data.vocabulary import PAD
 from dlmie.errors import DataError
 
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -23,7 +23,7 @@ _ORDER, _VIEWS = 0, 1
 
 
 class CaptionedImages(Protocol):
-    """What batches need of a split: `dlmie.data.captions.Split` has it."""
+    """What batches need of a split: `dlmie.data.captions.dataset.Split` has it."""
 
     @property
     def tokens(self) -> Sequence[np.ndarray]:

@@ -9,7 +9,6 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytensor
@@ -19,13 +18,13 @@ from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import ancestors
 
 from dlmie.errors import CompilerError
-from dlmie.ops import library, rewrites
-from dlmie.ops.kernels import kernels_ready, use_kernels
+from dlmie.ops import rewrites
+from dlmie.ops.runtime import library
+from dlmie.ops.runtime.cache import WAITING, cache_folder
+from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.
 _compiling = threading.RLock()
-
-_WAITING = "dlmie: waiting for another process that is compiling into {}\n"
 
 
 def function(
@@ -101,7 +100,7 @@ def _patiently(compile: Callable[..., Any], *arguments: Any, **options: Any) -> 
         try:
             return compile(*arguments, **options)
         except Timeout:  # what was compiled so far is in the cache: again is not from the start
-            sys.stderr.write(_WAITING.format(pytensor.config.compiledir))
+            sys.stderr.write(WAITING.format(pytensor.config.compiledir))
 
 
 def _as_pairs(updates: Any) -> list[tuple[Any, Any]]:
@@ -130,23 +129,6 @@ def _settings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
         with pytensor.config.change_flags(on_opt_error="raise"):
             yield
-
-
-@contextlib.contextmanager
-def compile_lock() -> Iterator[None]:
-    """PyTensor's lock on its cache folder; a wait of over a second is announced."""
-    from pytensor.compile.compilelock import lock_ctx
-
-    line = _WAITING.format(pytensor.config.compiledir)
-    announcement = threading.Timer(1.0, sys.stderr.write, [line])
-    announcement.daemon = True
-    announcement.start()
-    try:
-        with lock_ctx(timeout=-1):  # the lock of a process ends with it: no need to give up
-            announcement.cancel()
-            yield
-    finally:
-        announcement.cancel()
 
 
 @contextlib.contextmanager
@@ -186,24 +168,3 @@ def set_threads(threads: int) -> None:
 def get_threads() -> int:
     """The number of threads that kernels use."""
     return int(library.load().dlmie_get_threads())
-
-
-def cache_folder() -> Path:
-    """Where PyTensor keeps compiled modules, and dlmie its kernel library.
-
-    Raises
-    ------
-    CompilerError
-        It cannot be written; names the flag that moves it.
-    """
-    try:
-        folder = Path(pytensor.config.compiledir)
-        if os.access(folder, os.W_OK):
-            return folder
-        reason = f"{folder} is read-only"
-    except (OSError, ValueError) as error:  # PyTensor makes the folder when first asked for it
-        reason = str(error)
-    raise CompilerError(
-        f"the cache of compiled code cannot be written ({reason.rstrip('.')}): "
-        "set PYTENSOR_FLAGS=base_compiledir=/a/folder/you/can/write"
-    )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 import dlmie
+from dlmie.captioning.decoding import Decoding
+from dlmie.captioning.photographs import caption_images
 from dlmie.data.images import ImageError, find_images
-from dlmie.decoding import Decoding
-from dlmie.hub.photographs import caption_images
 
 
 def main(run: str, *photographs: str) -> None:

@@ -30,8 +30,8 @@ from dlmie.data.images import load_image, resize_image, save_image
 from dlmie.models import EfficientNetLite0
 from dlmie.visualize import Figure, saliency
 from dlmie.visualize import faithfulness as curves
-from dlmie.visualize.figures import Panel, draw
-from dlmie.visualize.manifests import read_manifest
+from dlmie.visualize.figures.figure import Panel, draw
+from dlmie.visualize.figures.manifests import read_manifest
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 LARGEST = 150_000  # bytes of a picture

@@ -12,27 +12,27 @@ if __name__ != "dlmie.models":  # a second copy of every class would follow
     raise ImportError("import this package as dlmie.models, not as models")
 
 if TYPE_CHECKING:
-    from dlmie.models.caption_rnn import CaptionRNN as CaptionRNN
-    from dlmie.models.classifier import Classifier as Classifier
-    from dlmie.models.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
-    from dlmie.models.show_attend_tell import ShowAttendTell as ShowAttendTell
-    from dlmie.models.show_tell import ShowTell as ShowTell
-    from dlmie.models.squeezenet import SqueezeNet as SqueezeNet
-    from dlmie.models.tiny_imagenet import PretrainedCNN as PretrainedCNN
-    from dlmie.models.vgg import VGG16 as VGG16
-    from dlmie.models.vgg import VGG19 as VGG19
+    from dlmie.models.captioners.caption_rnn import CaptionRNN as CaptionRNN
+    from dlmie.models.captioners.show_attend_tell import ShowAttendTell as ShowAttendTell
+    from dlmie.models.captioners.show_tell import ShowTell as ShowTell
+    from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
+    from dlmie.models.encoders.image_network import Classifier as Classifier
+    from dlmie.models.encoders.squeezenet import SqueezeNet as SqueezeNet
+    from dlmie.models.encoders.tiny_imagenet import PretrainedCNN as PretrainedCNN
+    from dlmie.models.encoders.vgg import VGG16 as VGG16
+    from dlmie.models.encoders.vgg import VGG19 as VGG19
 
 # Public names and the module that defines each: PyTensor is imported when a class is first used.
 _PUBLIC = {
-    "CaptionRNN": "caption_rnn",
-    "Classifier": "classifier",
-    "EfficientNetLite0": "efficientnet_lite",
-    "PretrainedCNN": "tiny_imagenet",
-    "ShowAttendTell": "show_attend_tell",
-    "ShowTell": "show_tell",
-    "SqueezeNet": "squeezenet",
-    "VGG16": "vgg",
-    "VGG19": "vgg",
+    "CaptionRNN": "captioners.caption_rnn",
+    "Classifier": "encoders.image_network",
+    "EfficientNetLite0": "encoders.efficientnet_lite",
+    "PretrainedCNN": "encoders.tiny_imagenet",
+    "ShowAttendTell": "captioners.show_attend_tell",
+    "ShowTell": "captioners.show_tell",
+    "SqueezeNet": "encoders.squeezenet",
+    "VGG16": "encoders.vgg",
+    "VGG19": "encoders.vgg",
 }
 
 # Networks by the name that commands and files use; nothing is imported by a string of a file.

@@ -6,7 +6,7 @@ import doctest
 import importlib
 
 import pytest
-from test_layout import modules
+from layout import modules
 
 WITH_EXAMPLES = [name for name, path in modules() if ">>> " in path.read_text(encoding="utf-8")]
 

@@ -9,26 +9,26 @@ if __name__ != "dlmie.visualize":  # a second copy of every class would follow
     raise ImportError("import this package as dlmie.visualize, not as visualize")
 
 if TYPE_CHECKING:
-    from dlmie.visualize.ascent import ascend as ascend
-    from dlmie.visualize.attention_maps import attend as attend
-    from dlmie.visualize.figures import Figure as Figure
+    from dlmie.visualize.ascent.ascend import ascend as ascend
+    from dlmie.visualize.attention.maps import attend as attend
+    from dlmie.visualize.figures.figure import Figure as Figure
 
 # Public names and the module that defines each: PyTensor and matplotlib load when first needed.
 _PUBLIC = {
-    "Figure": "figures",
-    "ascend": "ascent",
-    "attend": "attention_maps",
-    "dream": "deepdream",
-    "faithfulness": "faithfulness_curves",
-    "fool": "adversarial",
-    "grid": "activations",
-    "invert": "inversion",
-    "redo": "remaking",
-    "saliency": "attribution",
-    "saliency_rows": "attribution",
-    "stylize": "style_transfer",
-    "texture": "style_transfer",
-    "visualize": "class_images",
+    "Figure": "figures.figure",
+    "ascend": "ascent.ascend",
+    "attend": "attention.maps",
+    "dream": "synthesis.deepdream",
+    "faithfulness": "attribution.faithfulness_curves",
+    "fool": "synthesis.adversarial",
+    "grid": "attribution.activations",
+    "invert": "synthesis.inversion",
+    "redo": "reproduction",
+    "saliency": "attribution.maps",
+    "saliency_rows": "attribution.maps",
+    "stylize": "synthesis.style_transfer",
+    "texture": "synthesis.style_transfer",
+    "visualize": "synthesis.class_images",
 }
 __all__ = [*_PUBLIC]
 

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dlmie.data.captions import Captions
-from dlmie.data.records import Record
+from dlmie.data.captions.dataset import Captions
+from dlmie.data.captions.records import Record
+from dlmie.data.captions.writing import write_captions
 from dlmie.data.scenes.pictures import render_scene, thing_box
 from dlmie.data.scenes.plans import Scene, plan_scene
 from dlmie.data.scenes.sentences import write_sentences
-from dlmie.data.writing import write_captions
 from dlmie.errors import DataError
 
 #: Counts up when the same seed gives other scenes, so that no file mixes two kinds.

@@ -112,7 +112,7 @@ def check_compiler() -> Iterator[Check]:
     """A C compiler that finds Python's headers, and whether it has OpenMP."""
     from pytensor import config
 
-    from dlmie.ops import library
+    from dlmie.ops.runtime import library
 
     if not config.cxx:  # $CC may name a C compiler for the kernels; PyTensor needs C++
         said, _, fix = library.NO_COMPILER.partition(": ")
@@ -174,7 +174,7 @@ def _compiles(compiler: list[str], source: str, *flags: str) -> bool:
 
 def check_cache() -> Iterator[Check]:
     """Where compiled code is kept, and whether it can be written."""
-    from dlmie.compilation import cache_folder
+    from dlmie.ops.runtime.cache import cache_folder
 
     try:
         folder = cache_folder()
@@ -202,7 +202,7 @@ def check_engine() -> Iterator[Check]:
 
     import dlmie
     from dlmie.compilation import get_threads
-    from dlmie.ops import library
+    from dlmie.ops.runtime import library
 
     start = time.perf_counter()
     threads = get_threads()  # builds the library if need be
@@ -272,7 +272,7 @@ def check_weights() -> Iterator[Check]:
 
 def check_shipped() -> Iterator[Check]:
     """The captioners that are installed with the package."""
-    from dlmie import hub
+    from dlmie import captioning as hub
 
     found = []
     for name in hub.SHIPPED:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from dlmie.cli.common import section, whole
+from dlmie.cli.console import section, whole
 from dlmie.models import ENCODERS
 from dlmie.models.recipes import default_layer
 

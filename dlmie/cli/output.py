@@ -13,7 +13,7 @@ from typing import IO, Any, Protocol, cast
 
 import click
 
-from dlmie.cli.common import Console, to_json
+from dlmie.cli.console import Console, to_json
 from dlmie.data.images import find_images
 from dlmie.errors import DataError
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dlmie.cli.common import Console, output_option, section
+from dlmie.cli.console import Console, output_option, section
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
 from dlmie.models import ENCODERS
 
 if TYPE_CHECKING:
-    from dlmie.visualize.figures import Figure
+    from dlmie.visualize.figures.figure import Figure
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,7 +114,7 @@ def write_picture(
     text: str = "",
 ) -> None:
     """Write a picture, its manifest and what else was asked for, and say so."""
-    from dlmie.visualize.manifests import manifest_path
+    from dlmie.visualize.figures.manifests import manifest_path
 
     item: dict[str, Any] = {"output": str(picture.save(path))}
     item["manifest"] = str(manifest_path(path))

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from dlmie.cli import optimiser
-from dlmie.cli.common import Console
+from dlmie.cli import optimizer as optimiser
+from dlmie.cli.console import Console
 from dlmie.cli.encoders import DEFAULT, make_network
 from dlmie.cli.signatures import parameters
 from dlmie.errors import DataError, DlmieError
@@ -33,7 +33,7 @@ def start_run(
     features : path, optional
         The encoder's answers; those that are missing are computed.
     """
-    from dlmie.hub.training import train
+    from dlmie.captioning.training import train
 
     step, data, cache = build_step(settings, data, console, features)
     return train(
@@ -52,9 +52,10 @@ def build_step(
     settings: dict[str, Any], data: Any, console: Console, features: str | Path | None
 ) -> tuple[Any, Any, Any]:
     """The training step that settings describe, its data and, where they are there, features."""
-    from dlmie import hub, storage
-    from dlmie.data.captions import Captions
-    from dlmie.hub.runs import make_step
+    from dlmie import captioning as hub
+    from dlmie.captioning.runs import make_step
+    from dlmie.data.captions.dataset import Captions
+    from dlmie.files import containers as storage
 
     if not isinstance(data, Captions):
         data = Captions(data)
@@ -95,7 +96,7 @@ def _open_features(path: str | Path, wanted: dict[str, Any], objective: dict[str
 
     With fine-tuning it holds what the encoder goes on from, which need not have been said.
     """
-    from dlmie.data.features import Features
+    from dlmie.data.captions.extraction import Features
 
     cache = Features(path)
     if objective.get("finetune") is not None:
@@ -158,7 +159,9 @@ def _make_model(
     settings: dict[str, Any], annotations: Any, data: Any, seed: int, start: Any
 ) -> Any:
     """A fresh model, or with ``start`` one that goes on from a trained captioner's weights."""
-    from dlmie import hub, init, storage
+    from dlmie import captioning as hub
+    from dlmie.files import containers as storage
+    from dlmie.graph import init
 
     if start is None:
         make = hub.captioner_class(settings["model"])
@@ -179,7 +182,7 @@ def _make_optimiser(settings: dict[str, Any], data: Any) -> Any:
     def option(name: str) -> Any:
         return settings["training"].get(name, known[name].default)
 
-    known = parameters("dlmie.hub.training:train")
+    known = parameters("dlmie.captioning.training:train")
     split = data["train"]
     if option("limit") is not None:
         split = FirstImages(split, option("limit"))

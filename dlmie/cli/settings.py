@@ -12,23 +12,23 @@ from typing import Any
 
 import click
 
-from dlmie.cli import optimiser
+from dlmie.cli import optimizer as optimiser
 from dlmie.cli.signatures import parameters
 from dlmie.text import suggest
 
-# The captioners of dlmie.hub.CAPTIONERS, which would load PyTensor (a test compares).
+# The captioners of dlmie.captioning.CAPTIONERS, which would load PyTensor (a test compares).
 MODELS = {
-    "show-tell": "dlmie.models.show_tell:ShowTell",
-    "show-attend-tell": "dlmie.models.show_attend_tell:ShowAttendTell",
-    "caption-rnn": "dlmie.models.caption_rnn:CaptionRNN",
+    "show-tell": "dlmie.models.captioners.show_tell:ShowTell",
+    "show-attend-tell": "dlmie.models.captioners.show_attend_tell:ShowAttendTell",
+    "caption-rnn": "dlmie.models.captioners.caption_rnn:CaptionRNN",
 }
 #: What a captioner's constructor takes that is no setting of a run's ``config``.
 GIVEN = ("annotations", "vocabulary", "self", "seed", "dtype")
 # The steps that a run may take, by the name in its configuration.
 _STEPS = {
-    "teacher-forcing": "dlmie.steps:TrainingStep",
-    "self-critical": "dlmie.steps:SelfCriticalStep",
-    "distillation": "dlmie.steps:DistillationStep",
+    "teacher-forcing": "dlmie.captioning.objectives:TrainingStep",
+    "self-critical": "dlmie.captioning.objectives:SelfCriticalStep",
+    "distillation": "dlmie.captioning.objectives:DistillationStep",
 }
 #: The names in each section but ``config``, whose names are those of the model's constructor.
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -174,8 +174,8 @@ def _check_known(section: str, path: list[str], key: str) -> None:
         raise click.UsageError(f"--set {key}: no such setting{suggest(path[0], known)}")
     if path[0] == "decoding" and len(path) == 2:
         fields = [
-            *parameters("dlmie.decoding:Decoding"),
-            *parameters("dlmie.decoding:Rules"),
+            *parameters("dlmie.captioning.decoding:Decoding"),
+            *parameters("dlmie.captioning.decoding:Rules"),
         ]
         if path[1] not in fields:
             raise click.UsageError(f"--set {key}: no such setting{suggest(path[1], fields)}")

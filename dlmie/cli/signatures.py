@@ -39,11 +39,11 @@ def parameters(target: str) -> dict[str, Parameter]:
     Parameters
     ----------
     target : str
-        Where it is: ``"dlmie.decoding:Decoding"``.
+        Where it is: ``"dlmie.captioning.decoding:Decoding"``.
 
     Examples
     --------
-    >>> parameters("dlmie.decoding:Decoding")["beam"].default
+    >>> parameters("dlmie.captioning.decoding:Decoding")["beam"].default
     5
     """
     module, _, name = target.partition(":")

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from dlmie import init
 from dlmie.errors import DlmieError
+from dlmie.graph import init
+from dlmie.graph.network import parameter
 from dlmie.layers.dense import Linear
 from dlmie.layers.recurrent import LSTM
-from dlmie.network import parameter
-from dlmie.ops.attention_lstm import SCORES, Attended, attention_lstm_sequence
+from dlmie.ops.attention.attention_lstm import SCORES, Attended, attention_lstm_sequence
 
 GATES = ("none", "scalar", "vector")
 
@@ -29,7 +29,7 @@ class AttentionLSTM:
     inputs, channels, hidden, attention : int
         Sizes of a word vector, an annotation, the state, and the attention's hidden layer.
     score : str
-        "tanh", "relu" or "dot"; see :func:`~dlmie.ops.attention_lstm.attention_lstm_sequence`.
+        "tanh", "relu" or "dot"; see :mod:`dlmie.ops.attention.attention_lstm`.
     gate : str
         "none", "scalar" or "vector".
     """

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from dlmie import init
-from dlmie.network import parameter
-from dlmie.ops.conv import conv2d
+from dlmie.graph import init
+from dlmie.graph.network import parameter
+from dlmie.ops.conv.conv import conv2d
 
 
 class Conv2D:
@@ -25,7 +25,7 @@ class Conv2D:
     size : int or (int, int)
         Height and width of the filters.
     stride, padding, dilation, groups
-        As for :func:`dlmie.ops.conv.conv2d`.
+        As for :func:`dlmie.ops.conv.conv.conv2d`.
     W, b : initialiser or array
         First values; ``b=None`` for no bias.
     """

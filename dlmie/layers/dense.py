@@ -8,9 +8,9 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie import init
-from dlmie.network import parameter
-from dlmie.ops.embedding import embedding
+from dlmie.graph import init
+from dlmie.graph.network import parameter
+from dlmie.ops.dense.embedding import embedding
 
 
 class Linear:

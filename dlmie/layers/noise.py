@@ -7,7 +7,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie.ops import noise as ops
+from dlmie.ops.random import noise as ops
 
 
 class Noise:

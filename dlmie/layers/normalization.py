@@ -6,7 +6,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie.network import parameter
+from dlmie.graph.network import parameter
 
 
 class BatchNorm:

@@ -8,10 +8,10 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie import init
-from dlmie.network import parameter
-from dlmie.ops.lstm import lstm_sequence
-from dlmie.ops.rnn import rnn_sequence
+from dlmie.graph import init
+from dlmie.graph.network import parameter
+from dlmie.ops.recurrent.lstm import lstm_sequence
+from dlmie.ops.recurrent.rnn import rnn_sequence
 
 
 class _Recurrent:

@@ -1,0 +1,1 @@
+"""Symbolic operations that PyTensor lacks, one folder for each family."""

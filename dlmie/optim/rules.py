@@ -11,7 +11,7 @@ import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie.ops.optimisers import adam_step, momentum_step, rmsprop_step
+from dlmie.ops.optimizers.updates import adam_step, momentum_step, rmsprop_step
 from dlmie.optim.schedules import Schedule, as_schedule, as_spec, require
 
 # State by name below the transform's own: "m/decoder/lstm/W".

@@ -98,13 +98,7 @@ def _open(path: Path) -> IO[bytes]:
 def _reader(file: IO[bytes], size: int) -> Reader:
     """Tell the format of `file` by its content and give its reader; `file` is rewound."""
     # Imported here so that a format's library is loaded only for a file of that format.
-    from dlmie.weights import (
-        hdf5,
-        numpy_files,
-        safetensors_file,
-        torch_legacy,
-        torch_zip,
-    )
+    from dlmie.weights import hdf5, numpy_files, safetensors_file, torch_legacy, torch_zip
 
     head = file.read(512)
     file.seek(max(size - 1, 0))

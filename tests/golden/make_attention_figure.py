@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "visualize"))
+sys.path.insert(0, str(HERE.parent / "support"))
 
 from attention_case import golden_figure  # noqa: E402
 

@@ -5,7 +5,7 @@
 builds the library with the address and undefined-behavior sanitizers and runs all cases under
 them; the first finding ends the run.  Nothing else is compiled: PyTensor walks the graphs in
 Python, node by node, and each node with a kernel calls it on exactly sized blocks of memory.
-``test_ops_ctypes.py`` runs the same cases on the library as users have it.
+``test_ctypes.py`` runs the same cases on the library as users have it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 from pytensor.link.basic import PerformLinker, WrapLinker
 
-from dlmie.ops import library
-from dlmie.ops.attention_lstm import SCORES, attention_lstm_sequence
-from dlmie.ops.inplace import Overwriting
-from dlmie.ops.kernels import KernelOp, precision
+from dlmie.ops.attention.attention_lstm import SCORES, attention_lstm_sequence
+from dlmie.ops.runtime import library
+from dlmie.ops.runtime.inplace import Overwriting
+from dlmie.ops.runtime.kernel_op import KernelOp, precision
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _random = np.random.default_rng(5)
@@ -51,7 +51,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def convolutions() -> Iterator[Case]:
-    from dlmie.ops.conv import conv2d
+    from dlmie.ops.conv.conv import conv2d
 
     shapes: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
         ((1, 1, 1, 1), (1, 1, 1, 1), {}),
@@ -72,7 +72,7 @@ def convolutions() -> Iterator[Case]:
 
 
 def pooled_convolutions() -> Iterator[Case]:
-    from dlmie.ops.conv import PooledConvolution
+    from dlmie.ops.conv.conv import PooledConvolution
 
     for x, w, exact in (
         ((2, 17, 15, 14), (19, 17, 3, 3), False),
@@ -85,7 +85,7 @@ def pooled_convolutions() -> Iterator[Case]:
 
 
 def pools() -> Iterator[Case]:
-    from dlmie.ops.pool import MaxPoolPick, average_pool, global_average_pool, max_pool
+    from dlmie.ops.pool.pool import MaxPoolPick, average_pool, global_average_pool, max_pool
 
     x = normal(2, 3, 8, 7)
     for options in ({"size": 2}, {"size": 3, "stride": 2, "padding": 1, "ceil_mode": True}):
@@ -101,8 +101,8 @@ def pools() -> Iterator[Case]:
 
 
 def sequences() -> Iterator[Case]:
-    from dlmie.ops.lstm import lstm_sequence
-    from dlmie.ops.rnn import rnn_sequence
+    from dlmie.ops.recurrent.lstm import lstm_sequence
+    from dlmie.ops.recurrent.rnn import rnn_sequence
 
     for time, batch, hidden in ((1, 1, 1), (3, 2, 5), (2, 5, 17)):
         mask = (_random.random((time, batch)) < 0.7).astype(float)
@@ -150,7 +150,7 @@ def _attention(score: str, images: int, beams: int, gate: int, hard: bool) -> Ca
 
 
 def losses() -> Iterator[Case]:
-    from dlmie.ops.crossentropy import log_softmax, softmax, softmax_cross_entropy
+    from dlmie.ops.losses.cross_entropy import log_softmax, softmax, softmax_cross_entropy
 
     for rows, classes in ((1, 1), (3, 17), (5, 33)):
         x = normal(rows, classes)
@@ -167,10 +167,10 @@ def losses() -> Iterator[Case]:
 
 
 def others() -> Iterator[Case]:
-    from dlmie.ops.activation import ChannelSum, relu, relu6
-    from dlmie.ops.embedding import embedding
-    from dlmie.ops.matmul import matmul
-    from dlmie.ops.noise import dropout, uniform_like
+    from dlmie.ops.conv.activation import ChannelSum, relu, relu6
+    from dlmie.ops.dense.embedding import embedding
+    from dlmie.ops.dense.matmul import matmul
+    from dlmie.ops.random.noise import dropout, uniform_like
 
     key = pt.constant(np.int64(12345))
     for shape in ((1, 1, 1, 1), (2, 3, 5, 7), (1, 17, 1, 3)):
@@ -190,9 +190,10 @@ def others() -> Iterator[Case]:
 
 def fused() -> Iterator[Case]:
     """What rewrites and optimisers put into graphs; not all of it can be differentiated."""
-    from dlmie.ops import elementwise, optimisers
-    from dlmie.ops.affine import Affine
-    from dlmie.ops.sums import SumAxis, SumOfSquares
+    from dlmie.ops.dense import elementwise
+    from dlmie.ops.dense.affine import Affine
+    from dlmie.ops.dense.sums import SumAxis, SumOfSquares
+    from dlmie.ops.optimizers import updates as optimisers
 
     for a, b in np.ndindex(2, 2):
         arrays = [normal(*((9, 5) if a else (5, 9))), normal(*((3, 9) if b else (9, 3)))]

@@ -15,8 +15,8 @@ from attention_case import golden_figure, planted, said
 from dlmie.data.images import load_image, save_image
 from dlmie.errors import DlmieError
 from dlmie.visualize import attend
-from dlmie.visualize.attention_maps import FlatAttention, entropy, upsample
-from dlmie.visualize.figures import Figure
+from dlmie.visualize.attention.maps import FlatAttention, entropy, upsample
+from dlmie.visualize.figures.figure import Figure
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "attention_figure.png"
 METHODS = ("smooth", "block")

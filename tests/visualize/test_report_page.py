@@ -17,9 +17,9 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from dlmie.metrics import score
-from dlmie.visualize.line_chart import line_chart, ticks
-from dlmie.visualize.report_page import Example, build_page
+from dlmie.captioning.metrics import score
+from dlmie.visualize.figures.line_chart import line_chart, ticks
+from dlmie.visualize.figures.report_page import Example, build_page
 
 WORDS = ("a", "red", "star", "beside", "a", "moon")
 EVIL = "</script><script>document.title='broken'</script><!-- & \"$data\" ${x}"

@@ -3,7 +3,6 @@
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import dfs_rewriter, in2out
 
-from dlmie.ops.inplace import OverwriteInputs
 from dlmie.ops.rewrites.convolution import (
     fold_scale_and_shift,
     fuse_activation,
@@ -18,6 +17,7 @@ from dlmie.ops.rewrites.dense import (
     use_parallel_sums,
     use_vectorised_functions,
 )
+from dlmie.ops.runtime.inplace import OverwriteInputs
 
 __all__ = ["TAG"]
 

@@ -17,9 +17,9 @@ from pytensor.graph.rewriting.basic import node_rewriter
 from pytensor.scalar.basic import Add, Maximum, Mul
 from pytensor.tensor.elemwise import Elemwise
 
-from dlmie.ops.activation import Activation, ActivationGradient, ChannelSum
-from dlmie.ops.conv import Convolution, PooledConvolution
-from dlmie.ops.pool import MaxPool
+from dlmie.ops.conv.activation import Activation, ActivationGradient, ChannelSum
+from dlmie.ops.conv.conv import Convolution, PooledConvolution
+from dlmie.ops.pool.pool import MaxPool
 
 
 def _convolution(fgraph: Any, x: Variable) -> Apply | None:

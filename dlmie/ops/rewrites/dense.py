@@ -15,12 +15,12 @@ from pytensor.tensor.shape import Reshape
 from pytensor.tensor.special import LogSoftmax
 from pytensor.tensor.special import Softmax as PlainSoftmax
 
-from dlmie.ops.affine import Affine
-from dlmie.ops.crossentropy import Softmax
-from dlmie.ops.elementwise import Vectorised
-from dlmie.ops.matmul import MatMul
-from dlmie.ops.optimisers import Rule
-from dlmie.ops.sums import SumAxis, SumOfSquares
+from dlmie.ops.dense.affine import Affine
+from dlmie.ops.dense.elementwise import Vectorised
+from dlmie.ops.dense.matmul import MatMul
+from dlmie.ops.dense.sums import SumAxis, SumOfSquares
+from dlmie.ops.losses.cross_entropy import Softmax
+from dlmie.ops.optimizers.updates import Rule
 
 FLOATS = ("float32", "float64")
 FUNCTIONS = {Tanh: "tanh", Sigmoid: "sigmoid", Exp: "exp"}

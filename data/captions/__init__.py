@@ -1,0 +1,1 @@
+"""Captioned images: formats, vocabulary, prepared files, features."""

@@ -1,0 +1,93 @@
+"""What a data set is before it is prepared: one record an image, from whatever file it came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie.data.captions.vocabulary import tokenize
+from dlmie.errors import DataError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image with its captions.
+
+    Attributes
+    ----------
+    name
+        What the image is called in the data set; unique.
+    image
+        Its file, or a callable that renders it: any pixels that
+        :func:`~dlmie.data.images.load_image` takes.
+    captions
+        The captions as people wrote them.
+    split
+        ``"train"``, ``"dev"``, ``"test"`` or another name.
+    objects
+        What is where in the image, if known: a list of ``{"name": "circle", "words": ["circle"],
+        "box": [top, left, bottom, right]}`` with the box in fractions of the image.
+    image_id
+        The number that the data set's own files give the image (COCO), if any.
+    """
+
+    name: str
+    image: Path | Callable[[], np.ndarray]
+    captions: list[str]
+    split: str
+    objects: list[dict[str, Any]] | None = None
+    image_id: int | None = None
+
+
+def clean(records: Iterable[Record], tokenizer: str = "words") -> tuple[list[Record], list[str]]:
+    """Drop captions and records that cannot be used.
+
+    Returns
+    -------
+    tuple[list[Record], list[str]]
+        What is left, and one line for each thing dropped.
+
+    Raises
+    ------
+    DataError
+        If two records have the same name (their captions would be attributed to one image).
+    """
+    kept: list[Record] = []
+    problems: list[str] = []
+    seen: set[str] = set()
+    for record in records:
+        if record.name in seen:
+            raise DataError(f"two records are called {record.name!r}; names must differ")
+        seen.add(record.name)
+        fault = _fault(record.name)
+        if fault or not record.split.replace("-", "_").isidentifier():
+            problems.append(f"{record.name!a}: {fault or f'not a split name: {record.split!r}'}")
+            continue
+        captions = []
+        for number, caption in enumerate(record.captions):
+            fault = _fault(caption) or (None if tokenize(caption, tokenizer) else "has no words")
+            if fault:
+                problems.append(f"{record.name}: caption {number + 1} {fault}")
+            else:
+                captions.append(caption.strip())
+        if captions:
+            kept.append(replace(record, captions=captions))
+        else:
+            problems.append(f"{record.name}: has no usable caption; left out")
+    return kept, problems
+
+
+def _fault(text: Any) -> str | None:
+    if not isinstance(text, str):
+        return f"is not text but {type(text).__name__}"
+    if not text.strip():
+        return "is empty"
+    if "\0" in text:
+        return "holds a NUL character"
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        return "is not valid UTF-8"
+    return None

@@ -1,0 +1,139 @@
+"""The text of a prepared data set: the vocabulary, the captions and the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from dlmie.data.captions.vocabulary import END, START, Vocabulary, tokenize
+from dlmie.data.captions.writing.slots import Item, Plan, hash_json
+from dlmie.errors import DataError
+
+_TEXT = h5py.string_dtype("utf-8")
+_PIXELS = {"images", "digests", "done"}  # what is written before the text
+
+
+def text_bytes(plan: Plan, header: Mapping[str, Any]) -> int:
+    """Give the space that :func:`write_text` takes at most."""
+    size = 1_000_000 + 2 * len(json.dumps(header))
+    for item in plan.items():
+        record = item.record
+        objects = json.dumps(record.objects) if record.objects else ""
+        for text in (record.name, str(record.image), objects, *record.captions):
+            # the text itself, at most a word number for every second letter, and the references
+            # and alignment of HDF5
+            size += 4 * len(text.encode("utf-8", "surrogateescape")) + 150
+    return size
+
+
+def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
+    """Write everything but the pixels: the file is complete afterwards.
+
+    Parameters
+    ----------
+    file
+        Holds the images that could be used.
+    plan
+        All images that should have been.
+    header
+        What the file is to say of itself; hashes and counts are added.
+
+    Raises
+    ------
+    DataError
+        If no training image could be used.
+    """
+    kept: dict[str, list[Item]] = {}
+    for split, items in plan.splits.items():
+        done = file["splits"][split]["done"][()]
+        kept[split] = [item for item in items if done[item.slot] == item.stamp]
+    if not kept["train"]:
+        raise DataError(f"no training image could be used: {header['skipped'][0]['reason']}")
+    words = {
+        split: [
+            tokenize(text, header["tokenizer"]) for item in items for text in item.record.captions
+        ]
+        for split, items in kept.items()
+    }
+    vocabulary = Vocabulary.build(words["train"], header["min_count"], header["max_size"])
+    folder = _common_folder(plan) if plan.store == "paths" else None
+    splits: dict[str, dict[str, Any]] = {}
+    for split, items in kept.items():
+        group = file["splits"][split]
+        for name in set(group) - _PIXELS:
+            del group[name]  # of an attempt that was cut off here
+        if items:
+            _write_split(group, items, words[split], vocabulary, folder)
+            splits[split] = {
+                "images": len(items),
+                "captions": len(words[split]),
+                "hash": _split_hash(group, items),
+            }
+        else:
+            del file["splits"][split]
+    hashes = {split: entry["hash"] for split, entry in splits.items()}
+    complete = {
+        **header,
+        "folder": None if folder is None else str(folder),
+        "splits": splits,
+        "vocabulary": {"size": len(vocabulary), "hash": vocabulary.hash},
+        "hash": hash_json([header["size"], header["tokenizer"], vocabulary.hash, hashes]),
+    }
+    for name in ("vocabulary", "header"):
+        if name in file:
+            del file[name]
+    _strings(file, "vocabulary", list(vocabulary.words))
+    file.create_dataset("header", data=json.dumps(complete, ensure_ascii=False), dtype=_TEXT)
+
+
+def _write_split(
+    group: h5py.Group,
+    items: list[Item],
+    words: list[list[str]],
+    vocabulary: Vocabulary,
+    folder: Path | None,
+) -> None:
+    records = [item.record for item in items]
+    ids = [np.array([START, *vocabulary.encode(tokens), END], np.int32) for tokens in words]
+    numbers = [-1 if record.image_id is None else record.image_id for record in records]
+    counts = [len(record.captions) for record in records]
+    _strings(group, "names", [record.name for record in records])
+    _strings(group, "references", [text for record in records for text in record.captions])
+    if folder is not None:
+        _strings(group, "paths", [_path(item).relative_to(folder).as_posix() for item in items])
+    if any(record.objects is not None for record in records):
+        _strings(group, "objects", [json.dumps(record.objects) for record in records])
+    group["rows"] = np.array([item.slot for item in items], np.int64)
+    group["image_ids"] = np.array(numbers, np.int64)
+    group["tokens"] = np.concatenate(ids)
+    group["token_offsets"] = np.cumsum([0, *map(len, ids)], dtype=np.int64)
+    group["token_image"] = np.repeat(np.arange(len(items), dtype=np.int64), counts)
+
+
+def _split_hash(group: h5py.Group, items: list[Item]) -> str:
+    """Hash names, captions, objects and pixels of one split."""
+    records = [item.record for item in items]
+    texts = hash_json([[record.name, record.captions, record.objects] for record in records])
+    digest = hashlib.sha256(texts.encode("ascii"))
+    digest.update(group["digests"][()][[item.slot for item in items]].tobytes())
+    return digest.hexdigest()
+
+
+def _strings(group: h5py.Group, name: str, values: list[str]) -> None:
+    group.create_dataset(name, data=np.array(values, dtype=object), dtype=_TEXT)
+
+
+def _path(item: Item) -> Path:
+    assert isinstance(item.record.image, Path), "rendered images have no path"
+    return item.record.image.absolute()
+
+
+def _common_folder(plan: Plan) -> Path:
+    return Path(os.path.commonpath(sorted({str(_path(item).parent) for item in plan.items()})))

@@ -1,0 +1,211 @@
+"""Trained captioners: from photographs to sentences."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie.captioning.decoding import Caption, Decoding, ensemble_step, force
+from dlmie.captioning.features import Encoder, encoder_from_header
+from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.text import suggest
+
+# The fixed tables of what a file may name: nothing is imported by a string that a file holds.
+CAPTIONERS = {
+    "show-tell": ("dlmie.models.captioners.show_tell", "ShowTell"),
+    "show-attend-tell": ("dlmie.models.captioners.show_attend_tell", "ShowAttendTell"),
+    "caption-rnn": ("dlmie.models.captioners.caption_rnn", "CaptionRNN"),
+}
+# Captioners that are installed with the package, by name.
+SHIPPED = {"flickr8k": "flickr8k.h5"}
+
+
+def captioner_class(kind: str) -> Any:
+    """The class of a captioner by the name in its file."""
+    if kind not in CAPTIONERS:
+        raise DlmieError(f"unknown kind of captioner {kind!r}{suggest(kind, CAPTIONERS)}")
+    module, name = CAPTIONERS[kind]
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclass
+class Member:
+    """One model of a captioner, with the header of its file."""
+
+    model: Any
+    header: dict[str, Any]
+    path: Path
+    arrays: dict[str, np.ndarray]  # what the file holds of the encoder's weights
+
+    @property
+    def encoder_header(self) -> dict[str, Any]:
+        """What identifies the encoder; a model that was saved without one has annotations only."""
+        header: dict[str, Any] | None = self.header.get("encoder")
+        if header is None:
+            raise WeightsError(
+                f"{self.path} names no encoder, so it cannot see photographs: save the model "
+                "with the header of its encoder"
+            )
+        return header
+
+    @property
+    def average_flip(self) -> bool:
+        """Whether the model sees the mean of a photograph and its mirror image: see Encoder."""
+        return bool((self.header.get("encoder") or {}).get("average_flip"))
+
+    @property
+    def finetuned(self) -> str | None:
+        """The first layer of the encoder that was trained together with the model, if any."""
+        return (self.header.get("encoder") or {}).get("finetuned")
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The compiled encoder; weights that training changed come from the model's own file."""
+        header = self.encoder_header
+        network = encoder_from_header(header, self.arrays, self.path)
+        return Encoder(network, header["layer"], average_flip=self.average_flip)
+
+    @property
+    def source(self) -> str:
+        """What :func:`load` takes for this model: a shipped name, a run folder or a file."""
+        if self.path.parent.name == "pretrained":
+            for name, file in SHIPPED.items():
+                if self.path.name == file:
+                    return name
+        return str(self.path.parent if self.path.name == "best.h5" else self.path)
+
+
+class ImageCaptioner:
+    """From photographs to sentences: one trained model, or an ensemble of several.
+
+    Examples
+    --------
+    >>> captioner = dlmie.load("runs/sat")                              # doctest: +SKIP
+    >>> best, *others = captioner("dog.jpg", beam=5, n_best=3)          # doctest: +SKIP
+    >>> best.text, best.log_probability, best.alphas.shape              # doctest: +SKIP
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = list(members)
+        first = self.members[0]
+        for other in self.members[1:]:
+            first.model.vocabulary.check_matches(other.model.vocabulary, str(other.path))
+
+    @property
+    def model(self) -> Any:
+        """The (first) model: its symbolic graph and parameters."""
+        return self.members[0].model
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the (first) model's file says of it."""
+        return self.members[0].header
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.model.vocabulary
+
+    def decoding(self, **options: Any) -> Decoding:
+        """How captions are found: as the (first) model's file says, but for the options given.
+
+        Parameters
+        ----------
+        **options
+            Fields of :class:`~dlmie.captioning.decoding.Decoding`.
+
+        Raises
+        ------
+        DlmieError
+            The options exclude each other, or what the file says.
+        """
+        own, path = self.header.get("decoding") or {}, self.members[0].path
+        try:
+            Decoding(**own)
+        except (TypeError, DlmieError) as error:
+            raise WeightsError(f"{path} garbles its decoding ({error})") from error
+        try:
+            return Decoding(**{**own, **options})
+        except DlmieError as error:
+            said = ", ".join(f"{name} {value}" for name, value in own.items())
+            raise DlmieError(f"{error} ({path} says: {said})" if own else str(error)) from error
+
+    def features(self, images: Sequence[Any]) -> list[np.ndarray]:
+        """Annotations of photographs, one array for each model."""
+        done: dict[str, np.ndarray] = {}
+        result = []
+        for member in self.members:
+            key = _feature_key(member)
+            if key not in done:
+                done[key] = member.encoder.photographs(images)
+            result.append(done[key])
+        return result
+
+    def step(self, features: Sequence[np.ndarray]) -> tuple[Callable[..., Any], Any]:
+        """The step function of a search over images, and their first state."""
+        begun = [
+            member.model.decoder.begin(x) for member, x in zip(self.members, features, strict=True)
+        ]
+        if len(begun) == 1:
+            return begun[0]
+        return ensemble_step([step for step, _ in begun]), tuple(state for _, state in begun)
+
+    def decode(
+        self, features: Sequence[np.ndarray], decoding: Decoding, keys: Sequence[int] | None = None
+    ) -> list[list[Caption]]:
+        """The captions of images by their annotations, for each image the best first."""
+        captions = decoding(*self.step(features), keys)
+        for image in captions:
+            for caption in image:
+                self._finish(caption)
+        return captions
+
+    def _finish(self, caption: Caption) -> None:
+        caption.text = self.vocabulary.text(caption.words)
+        alphas = caption.extras.get("alphas")
+        if alphas is not None and alphas.ndim == 2:  # cells of a row-major grid
+            rows, columns = self.model.annotation_shape[1:]
+            caption.extras["alphas"] = alphas.reshape(len(alphas), rows, columns)
+
+    def __call__(self, image: Any, **options: Any) -> Any:
+        """Caption one photograph, or a list of them.
+
+        Parameters
+        ----------
+        image
+            Anything :func:`~dlmie.data.images.load_image` reads, or a list of such.
+        **options
+            Fields of :class:`~dlmie.captioning.decoding.Decoding`: ``beam``, ``n_best``,
+            ``length_norm``, …  Others are as the model's file says.
+
+        Returns
+        -------
+        list of Caption
+            Best first; for a list of photographs, a list of such lists.
+        """
+        several = isinstance(image, (list, tuple))
+        images = list(image) if several else [image]
+        captions = self.decode(self.features(images), self.decoding(**options))
+        return captions if several else captions[0]
+
+    def force(self, image: Any, sentence: str) -> Caption:
+        """Say a given sentence about a photograph: its log-probability and attention."""
+        words = self.vocabulary.encode(self.vocabulary.tokenize(sentence))
+        if not words:
+            raise DlmieError("the sentence has no words")
+        step, state = self.step(self.features([image]))
+        caption = force(step, state, [words])[0]
+        self._finish(caption)
+        return caption
+
+
+def _feature_key(member: Member) -> str:
+    tuned = str(member.path) if member.arrays else ""  # an encoder trained with the captioner
+    return json.dumps([member.encoder_header, tuned], sort_keys=True)

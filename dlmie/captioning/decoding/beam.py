@@ -1,0 +1,278 @@
+"""Batched beam search over images × beams."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dlmie.captioning.decoding.constraints import (
+    Caption,
+    Extras,
+    Rules,
+    State,
+    Step,
+    call_step,
+    count_images,
+    gather,
+)
+from dlmie.errors import DataError
+
+_BLOCK = 256  # words whose maximum is looked at first
+
+
+def beam_search(
+    step: Step,
+    state: State,
+    rules: Rules | None = None,
+    *,
+    beam: int = 5,
+    length_norm: float = 0.0,
+    n_best: int = 1,
+) -> list[list[Caption]]:
+    """Search the most probable captions of every image at once.
+
+    The ``beam`` best hypotheses of an image are continued by every word; one whose end ranks
+    among the ``beam`` best leaves the beam and competes by ``log_probability / length**norm``,
+    the length counting the words plus the end. An image is done when ``beam`` hypotheses have
+    ended, or when no other can reach the best ones any more. One place of the beam belongs to
+    the greedy caption for as long as it has not ended, so that without length normalisation no
+    finished greedy caption is ever better than what a wider beam finds. Equals are ordered by
+    beam and word: the answer depends neither on chance nor on the other images of the batch.
+
+    Parameters
+    ----------
+    step, state
+        The model, see :data:`dlmie.captioning.decoding.constraints.Step`, and its state
+        (images, 1, …) before the first word.
+    rules
+        Which words may follow.
+    beam
+        Hypotheses an image; 1 is greedy search.
+    length_norm
+        Exponent of the length: 0 compares log-probabilities and so favours short captions,
+        1 compares the mean per word; about 0.85 suits photographs.
+    n_best
+        Captions to return an image, at most ``beam``.
+
+    Returns
+    -------
+    list[list[Caption]]
+        Per image up to ``n_best`` different captions: the finished ones by falling score, then,
+        only if too few have ended, unfinished ones in the same way.
+
+    Raises
+    ------
+    DataError
+        For options out of range.
+    """
+    rules = rules or Rules()
+    if beam < 1 or not 1 <= n_best <= beam or length_norm < 0:
+        raise DataError(
+            "beam search needs beam >= 1, n_best from 1 to beam and length_norm >= 0, not "
+            f"{beam}, {n_best} and {length_norm}"
+        )
+    images, steps = count_images(state), rules.max_length
+    tree = _Tree(images, steps, beam)
+    active = np.arange(images)
+    words = np.full((images, 1), rules.start)
+    history = np.empty((images, 1, 0), dtype=int)
+    scores = np.zeros((images, 1))  # (images, beams) log-probabilities so far
+    greedy = np.zeros(images, dtype=int)  # the beam that holds the greedy hypothesis, -1 if none
+    best = np.full((images, n_best), -np.inf)  # scores of finished captions, rising
+    ended = np.zeros(images, dtype=int)
+    for place in range(steps):
+        logs, state, extras = call_step(step, words, state, active)
+        logs = rules.apply(logs, history)
+        vocabulary = logs.shape[-1]
+        ends = scores + logs[..., rules.end]
+        end_logs = logs[..., rules.end].copy()
+        logs[..., rules.end] = -np.inf
+        chosen, totals = _best_words(logs, scores, beam)  # (images, beams), places beam·V + word
+        rank = _rank_ends(ends, rules.end, chosen, totals, vocabulary)
+        ending = rank < beam
+        greedy = _keep_greedy(greedy, logs, end_logs, scores, rules.end, chosen, totals, ending)
+        ending &= ends > -np.inf
+
+        stuck = totals[:, 0] == -np.inf  # the rules leave no word: what was said competes
+        tree.cut(active[stuck], place, scores[stuck])
+        tree.record(active, place, *np.divmod(chosen, vocabulary), extras)
+        tree.end(active, place, np.where(ending, ends, -np.inf))
+
+        ended += ending.sum(axis=1)
+        normalised = np.where(ending, ends / (place + 1) ** length_norm, -np.inf)
+        best = np.sort(np.hstack([best, normalised]), axis=1)[:, -n_best:]
+        hopeless = totals[:, 0] / steps**length_norm <= best[:, 0]
+        keep = ~(stuck | hopeless | ((ended >= beam) & (greedy < 0)))
+        if not keep.any():
+            break
+        parents, words = np.divmod(chosen[keep], vocabulary)
+        rows = np.flatnonzero(keep)[:, None]
+        state = gather(state, (rows, parents))
+        history = np.concatenate([history[rows, parents], words[..., None]], axis=-1)
+        scores = totals[keep]
+        if not keep.all():
+            active, greedy, best, ended = active[keep], greedy[keep], best[keep], ended[keep]
+    else:
+        tree.cut(active, steps, scores)
+    return tree.captions(n_best, length_norm)
+
+
+def _best_words(logs: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the best continuations of every image: places beam·V + word, and log-probabilities.
+
+    Sorted by falling log-probability, equals by place. Exact, yet it reads all numbers only once:
+    the best ``count`` words lie in the ``count`` blocks whose maxima are best (for equals, in the
+    first ones), so no more than these blocks are searched.
+    """
+    images, _, vocabulary = logs.shape
+    starts = np.arange(0, vocabulary, _BLOCK)
+    maxima = np.maximum.reduceat(logs, starts, axis=-1) + scores[..., None]
+    blocks = _largest(maxima.reshape(images, -1), count)  # (images, blocks), rising
+    beam, block = np.divmod(blocks, len(starts))
+    word = starts[block][..., None] + np.arange(_BLOCK)  # (images, blocks, words)
+    inside = np.minimum(word, vocabulary - 1)
+    image = np.arange(images)[:, None]
+    candidates = logs[image[..., None], beam[..., None], inside] + scores[image, beam][..., None]
+    candidates[word >= vocabulary] = -np.inf
+    places = (beam[..., None] * vocabulary + inside).reshape(images, -1)
+    totals = candidates.reshape(images, -1)
+    found = _largest(totals, count)
+    order = np.argsort(-totals[image, found], axis=1, kind="stable")
+    found = found[image, order]
+    return places[image, found], totals[image, found]
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the largest values of every row, rising; of equals the first."""
+    rows, size = values.shape
+    if size <= count:
+        return np.broadcast_to(np.arange(size), (rows, size))
+    limit = np.partition(values, size - count, axis=1)[:, size - count, None]
+    above, equal = values > limit, values == limit
+    room = count - above.sum(axis=1, keepdims=True)
+    chosen = above | (equal & (equal.cumsum(axis=1) <= room))
+    return np.nonzero(chosen)[1].reshape(rows, count)
+
+
+def _rank_ends(
+    ends: np.ndarray, end: int, chosen: np.ndarray, totals: np.ndarray, vocabulary: int
+) -> np.ndarray:
+    """How many words and ends come before the end of each hypothesis: (images, beams)."""
+    own = np.broadcast_to(np.arange(ends.shape[1]) * vocabulary + end, ends.shape)
+    rivals = np.hstack([totals, ends])[:, None]
+    places = np.hstack([chosen, own])[:, None]
+    before = (rivals > ends[..., None]) | ((rivals == ends[..., None]) & (places < own[..., None]))
+    return before.sum(axis=-1)
+
+
+def _keep_greedy(
+    greedy: np.ndarray,
+    logs: np.ndarray,
+    end_logs: np.ndarray,
+    scores: np.ndarray,
+    end: int,
+    chosen: np.ndarray,
+    totals: np.ndarray,
+    ending: np.ndarray,
+) -> np.ndarray:
+    """Let the greedy hypothesis go on, in the last place if it has none, or end.
+
+    Changes ``chosen`` and ``totals``, or ``ending``; returns its next place in the beam, or -1.
+    """
+    images = np.flatnonzero(greedy >= 0)
+    beam = greedy[images]
+    words = logs[images, beam].argmax(axis=-1)
+    word_logs, last = logs[images, beam, words], end_logs[images, beam]
+    ends = (last > word_logs) | ((last == word_logs) & (end < words))
+    ending[images[ends], beam[ends]] = True
+    goes_on = ~ends & (word_logs > -np.inf)
+    images, beam, words = images[goes_on], beam[goes_on], words[goes_on]
+    place = beam * logs.shape[-1] + words
+    held = chosen[images] == place[:, None]
+    lost = ~held.any(axis=1)
+    chosen[images[lost], -1] = place[lost]
+    totals[images[lost], -1] = (scores[images, beam] + word_logs[goes_on])[lost]
+    following = np.full_like(greedy, -1)
+    following[images] = np.where(lost, chosen.shape[1] - 1, held.argmax(axis=1))
+    return following
+
+
+class _Tree:
+    """All hypotheses of a search as back-pointers: a beam's words are read off from its end."""
+
+    def __init__(self, images: int, steps: int, beam: int) -> None:
+        self.parents = np.zeros((steps, images, beam), dtype=np.int32)
+        self.words = np.zeros((steps, images, beam), dtype=np.int32)
+        # Log-probability of what ended at each step in each beam; the last row is what was cut.
+        self.ends = np.full((steps + 1, images, beam), -np.inf)
+        self.cut_at = np.zeros(images, dtype=int)
+        self.rows = np.zeros((steps, images), dtype=int)  # an image's row in a step's arrays
+        self.extras: list[Extras] = []
+
+    def record(
+        self,
+        images: np.ndarray,
+        place: int,
+        parents: np.ndarray,
+        words: np.ndarray,
+        extras: Extras,
+    ) -> None:
+        self.parents[place, images, : parents.shape[1]] = parents
+        self.words[place, images, : words.shape[1]] = words
+        self.rows[place, images] = np.arange(len(images))
+        self.extras.append(extras)
+
+    def end(self, images: np.ndarray, place: int, totals: np.ndarray) -> None:
+        self.ends[place, images, : totals.shape[1]] = totals
+
+    def cut(self, images: np.ndarray, place: int, totals: np.ndarray) -> None:
+        self.ends[-1, images, : totals.shape[1]] = totals
+        self.cut_at[images] = place
+
+    def captions(self, n_best: int, length_norm: float) -> list[list[Caption]]:
+        """Read off the best captions of every image."""
+        steps, images, beam = self.parents.shape
+        length = np.broadcast_to(np.arange(steps + 1)[:, None], (steps + 1, images)).copy()
+        length[-1] = self.cut_at
+        finished = np.arange(steps + 1) < steps
+        counted = np.maximum(length + finished[:, None], 1)  # words plus the end
+        totals = self.ends.transpose(1, 0, 2).reshape(images, -1)  # (images, steps + 1 · beam)
+        scores = totals / np.repeat(counted.T, beam, axis=1) ** length_norm
+        group = np.where(totals > -np.inf, np.repeat(~finished, beam), 2)
+        order = np.lexsort((-scores, group))[:, :n_best]
+        image, rank = np.nonzero(np.take_along_axis(group, order, axis=1) < 2)
+        slot = order[image, rank]
+        place, lane = np.divmod(slot, beam)
+        words, extras = self._trace(image, length[place, image], lane)
+        found: list[list[Caption]] = [[] for _ in range(images)]
+        for row, (i, s) in enumerate(zip(image, slot, strict=True)):
+            size = length[place[row], i]
+            found[i].append(
+                Caption(
+                    words=words[row, :size].tolist(),
+                    log_probability=float(totals[i, s]),
+                    score=float(scores[i, s]),
+                    finished=bool(finished[place[row]]),
+                    extras={name: value[row, :size].copy() for name, value in extras.items()},
+                )
+            )
+        return found
+
+    def _trace(
+        self, image: np.ndarray, length: np.ndarray, lane: np.ndarray
+    ) -> tuple[np.ndarray, Extras]:
+        """Follow hypotheses back to their first words, all at once."""
+        longest = int(length.max(initial=0))
+        words = np.zeros((len(image), longest), dtype=int)
+        first = self.extras[0] if self.extras else {}
+        extras = {
+            name: np.zeros((len(image), longest, *value.shape[2:]), value.dtype)
+            for name, value in first.items()
+        }
+        lane = lane.copy()
+        for place in reversed(range(longest)):
+            of = np.flatnonzero(length > place)
+            words[of, place] = self.words[place, image[of], lane[of]]
+            lane[of] = self.parents[place, image[of], lane[of]]
+            for name, value in self.extras[place].items():
+                extras[name][of, place] = value[self.rows[place, image[of]], lane[of]]
+        return words, extras

@@ -1,0 +1,178 @@
+"""Splits captioned and scored: free-running captions against raw references."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie.captioning.captioner import ImageCaptioner, Member
+from dlmie.captioning.decoding import Caption, Decoding
+from dlmie.captioning.features import features_of, mean_of_flipped
+from dlmie.captioning.metrics import Scores, coverage, score
+from dlmie.captioning.metrics.pointing import pointing
+from dlmie.captioning.model_files import load
+from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.data.images.views import MIRRORED
+from dlmie.errors import DataError
+
+
+def decode_in_batches(
+    captioner: ImageCaptioner,
+    read: Callable[[np.ndarray], Sequence[np.ndarray]],
+    images: int,
+    decoding: Decoding,
+    *,
+    batch: int = 32,
+    progress: bool = False,
+) -> Iterator[list[Caption]]:
+    """Caption images 0 … ``images - 1`` a batch at a time; ``read`` gives their annotations."""
+    from tqdm import tqdm
+
+    with tqdm(total=images, unit="image", disable=not progress, leave=False) as bar:
+        for start in range(0, images, batch):
+            index = np.arange(start, min(start + batch, images))
+            yield from captioner.decode(read(index), decoding, keys=index.tolist())
+            bar.update(len(index))
+
+
+def split_reader(
+    captioner: ImageCaptioner, split: Any, features: Any = None
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function that gives the annotations of images of a split by number.
+
+    They come from a feature cache where one is given, else from the photographs.
+
+    Raises
+    ------
+    DataError
+        The cache is of other data or of another encoder than the captioner's (names every
+        difference), or lacks mirrored images that the captioner needs.
+    """
+    if features is None:
+        return lambda index: captioner.features(list(split.load_images(index)))
+    for member in captioner.members:
+        check_features(features, member, split.data_hash)
+    average = [member.average_flip for member in captioner.members]
+
+    def read(index: np.ndarray) -> list[np.ndarray]:
+        rows = features.read(split.name, index)
+        if not any(average):
+            return [rows] * len(average)
+        mean = mean_of_flipped(rows, features.read(split.name, index, MIRRORED))
+        return [mean if wanted else rows for wanted in average]
+
+    return read
+
+
+def check_features(features: Any, member: Member, data_hash: str) -> None:
+    """Raise a DataError unless a cache holds what the model's encoder makes of the data."""
+    encoder = member.encoder_header
+    if member.finetuned:
+        raise DataError(
+            f"{member.path} was trained together with its encoder: features that were kept before "
+            "do not fit; leave them out"
+        )
+    features.check_matches(features_of(encoder, data_hash))
+    if member.average_flip and not features.header["flip"]:
+        raise DataError(
+            f"{features.path} holds no features of mirrored images, which {member.path} averages: "
+            "make them with dlmie features --flip --overwrite, or leave the features out"
+        )
+
+
+def caption_split(
+    captioner: ImageCaptioner,
+    split: Any,
+    decoding: Decoding,
+    *,
+    features: Any = None,
+    progress: bool = False,
+) -> list[Caption]:
+    """The best caption of each image of a split; ``features`` as for :func:`split_reader`."""
+    read = split_reader(captioner, split, features)
+    decoded = decode_in_batches(captioner, read, len(split), decoding, progress=progress)
+    return [captions[0] for captions in decoded]
+
+
+def loss_per_word(model: Any, batches: Iterable[Any]) -> float:
+    """Teacher-forced negative log-likelihood a word, in nats and without dropout, of batches."""
+    total = words = 0.0
+    for batch in batches:
+        loss, count = model.loss_function(batch.inputs, batch.tokens)
+        total, words = total + float(loss), words + float(count)
+    return total / max(words, 1)
+
+
+def evaluate(
+    captioner: ImageCaptioner | str | Path,
+    split: Any,
+    *,
+    features: Any = None,
+    bootstrap: int = 0,
+    progress: bool = False,
+    **options: Any,
+) -> Scores:
+    """Score a captioner's free-running captions of a split against its raw references.
+
+    Parameters
+    ----------
+    captioner
+        A loaded captioner, or what :func:`load` takes.
+    split : dlmie.data.captions.dataset.Split
+        ``Captions("flickr8k.h5")["dev"]``.
+    features : dlmie.data.captions.extraction.Features, optional
+        Cached annotations of the same encoder; without, the photographs are encoded.
+    bootstrap : int
+        Resamplings for confidence intervals; 0 for none.
+    **options
+        Fields of :class:`~dlmie.captioning.decoding.Decoding`; others are as the model's file says.
+
+    Returns
+    -------
+    Scores
+        BLEU-1..4, ROUGE-L, CIDEr-D with the protocol; ``captions`` holds what was said. With
+        ``pointing`` where the captioner attends and the data say what is where.
+    """
+    if isinstance(captioner, (str, Path)):
+        captioner = load(captioner)
+    decoding = captioner.decoding(**options)
+    said = caption_split(captioner, split, decoding, features=features, progress=progress)
+    return score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
+
+
+def score_captions(
+    captioner: ImageCaptioner,
+    split: Any,
+    said: Sequence[Caption],
+    decoding: Decoding,
+    *,
+    bootstrap: int = 0,
+) -> Scores:
+    """Score captions that were decoded for a split, with the protocol they came about by."""
+    scores = score(
+        [caption.text for caption in said],
+        split.references,
+        bootstrap=bootstrap,
+        split=split.name,
+        decoding=decoding.describe(),
+        unknown_words="as they stand" if decoding.allow_unknown else "never said",
+    )
+    words = reference_words(split, captioner.vocabulary)
+    scores.protocol["vocabulary"] = len(captioner.vocabulary)
+    scores.protocol["vocabulary_coverage"] = coverage(words, captioner.vocabulary)
+    scores.protocol["data_hash"] = split.hash
+    scores.protocol["models"] = len(captioner.members)
+    if any(member.average_flip for member in captioner.members):
+        scores.protocol["annotations"] = "the mean of image and mirror image"
+    if split.objects is not None and all(caption.alphas is not None for caption in said):
+        return replace(scores, pointing=pointing(said, split.objects))
+    return scores
+
+
+def reference_words(split: Any, vocabulary: Vocabulary) -> list[list[list[str]]]:
+    """The references of each image of a split as lists of words."""
+    return [[vocabulary.tokenize(text) for text in texts] for texts in split.references]

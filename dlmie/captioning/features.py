@@ -1,0 +1,196 @@
+"""Encoders by name, by the header of a file, and compiled; the features they make of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import clone_replace
+
+from dlmie import models
+from dlmie.data.captions.dataset import Captions
+from dlmie.data.captions.extraction import Features, extract_features
+from dlmie.data.images import Preprocessing, load_image, preprocess, resize_image
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.files import containers as storage
+from dlmie.graph.network import Network, View
+
+
+def encoder_header(network: Network, layer: str) -> dict[str, Any]:
+    """What identifies the features of an encoder: stored with features, runs and models."""
+    weights = network.weights
+    if weights is not None and "path" in weights:
+        # A run may be continued from another folder.
+        weights = {**weights, "path": str(Path(weights["path"]).resolve())}
+    return {
+        "name": network.name,
+        "layer": layer,
+        "size": network.preprocessing.size,
+        "weights": weights,
+        "preprocessing": network.preprocessing.to_json(),
+    }
+
+
+def features_of(header: Mapping[str, Any], data_hash: str) -> dict[str, Any]:
+    """What the header of a feature cache must say; the encoder's weight file may lie elsewhere."""
+    wanted = {key: header[key] for key in ("name", "layer", "size", "preprocessing")}
+    weights = header["weights"]
+    wanted["weights"] = None if weights is None else {"sha256": weights["sha256"]}
+    return {"encoder": wanted, "data": data_hash}
+
+
+def own_prefix(name: str) -> str:
+    """How the names of an encoder's parameters begin: ``/efficientnet_lite0/``."""
+    return f"/{name.replace('-', '_')}/"
+
+
+def encoder_from_header(
+    header: Mapping[str, Any],
+    stored: Mapping[str, np.ndarray] | None = None,
+    source: str | Path = "the model file",
+) -> Network:
+    """The encoder that a header describes.
+
+    Parameters
+    ----------
+    header : mapping
+        From :func:`encoder_header`.
+    stored : mapping, optional
+        Weights that a model file brings along: all of the encoder's, or those that training
+        changed, which replace the ones of the encoder's own file.
+    source : path
+        The file they come from, for messages.
+
+    Raises
+    ------
+    WeightsError
+        The user's weight file has moved or changed: names it.
+    """
+    prefix = own_prefix(header["name"])
+    stored = {k: v for k, v in (stored or {}).items() if k.startswith(prefix)}
+    if stored:
+        bare = models.encoder(header["name"], size=header["size"], weights=None)
+        bare.adapt(stored)
+        if {str(p.name) for p in bare.parameters} == set(stored):
+            storage.assign(bare.parameters, stored, source)
+            bare.weights = header["weights"]
+            bare.preprocessing = Preprocessing.from_json(header["preprocessing"])
+            return bare
+    network = _with_own_weights(header)
+    changed = [p for p in network.parameters if str(p.name) in stored]
+    storage.assign(changed, stored, source)
+    return network
+
+
+def _with_own_weights(header: Mapping[str, Any]) -> Network:
+    weights = header["weights"] or {}
+    options: dict[str, Any] = {"size": header["size"]}
+    if "path" in weights:
+        if not Path(weights["path"]).is_file():
+            raise WeightsError(
+                f"the weights of encoder {header['name']} are no longer at {weights['path']}: put "
+                f"them back, or name the file (SHA-256 {weights['sha256'][:12]}…) with "
+                "--encoder-weights"
+            )
+        options["weights"] = weights["path"]
+    elif not weights:
+        options["weights"] = None
+    network = models.encoder(header["name"], **options)
+    found = (network.weights or {}).get("sha256")
+    if weights and found != weights.get("sha256"):
+        raise WeightsError(
+            f"encoder {header['name']} has other weights than this model was trained with "
+            f"(SHA-256 {str(found)[:12]}…, wanted {weights.get('sha256', '')[:12]}…)"
+        )
+    return network
+
+
+class Encoder:
+    """One layer of a network, compiled: photographs → annotations.
+
+    Parameters
+    ----------
+    network : Network
+    layer : str
+    average_flip : bool
+        Annotations are the mean of what the network makes of the image and, mirrored back, of its
+        mirror image: twice the work, less chance (test-time augmentation; Krizhevsky et al. 2012,
+        section 4.1).
+    """
+
+    def __init__(self, network: Network, layer: str, *, average_flip: bool = False) -> None:
+        from dlmie.compilation import function
+
+        self.network, self.layer, self.average_flip = network, layer, average_flip
+        self.preprocessing: Preprocessing = network.preprocessing
+        self._run = function([network.input], network[layer], name=f"{network.name} {layer}")
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Preprocessed images (n, 3, size, size) → annotations (n, channels[, rows, columns])."""
+        rows = self._run(inputs)
+        if not self.average_flip:
+            return rows
+        return mean_of_flipped(rows, self._run(np.ascontiguousarray(inputs[..., ::-1])))
+
+    def annotations(self, view: View) -> Variable:
+        """The same symbolically: what the network says on ``view.input``, for gradients."""
+        layer = view[self.layer]
+        if not self.average_flip:
+            return layer
+        mirrored = {view.input: view.input[:, :, :, ::-1]}
+        return mean_of_flipped(layer, clone_replace(layer, replace=mirrored))
+
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """Images (n, rows, columns, 3) uint8 → annotations."""
+        return self(preprocess(images, self.preprocessing))
+
+    def photographs(self, images: Iterable[Any], batch: int = 16) -> np.ndarray:
+        """Anything ``load_image`` reads → annotations, with bounded memory."""
+        size = self.preprocessing.size
+        parts, pending = [], []
+        for image in images:
+            pending.append(resize_image(load_image(image), size))
+            if len(pending) == batch:
+                parts.append(self.pixels(np.stack(pending)))
+                pending = []
+        if pending:
+            parts.append(self.pixels(np.stack(pending)))
+        if not parts:
+            raise DlmieError("no image was given")
+        return np.concatenate(parts)
+
+
+def mean_of_flipped(features: Any, flipped: Any) -> Any:
+    """The mean of the features of images and of their mirror images, cell by cell.
+
+    NumPy or symbolic, (n, channels, rows, columns) or (n, channels) each.
+    """
+    return (features + (flipped[..., ::-1] if features.ndim == 4 else flipped)) * np.float32(0.5)
+
+
+def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:
+    """Where the features of a data file are kept unless a path is given: beside it."""
+    stem = data.path.with_suffix("")
+    layer = header["layer"].replace("/", ".")  # block15/depthwise
+    made_by = f"{header['name']}-{layer}-{header['size']}"
+    return stem.with_name(f"{stem.name}.{made_by}.features.h5")
+
+
+def make_features(
+    data: Captions,
+    network: Any,
+    layer: str,
+    *,
+    to: str | Path,
+    **options: Any,
+) -> Features:
+    """Run an encoder over a data set into a feature cache, or continue or reuse one.
+
+    The options are those of :func:`~dlmie.data.captions.extraction.extract_features`.
+    """
+    header = {"encoder": encoder_header(network, layer)}
+    encoder = Encoder(network, layer)
+    return extract_features(data, encoder, network.preprocessing, to=to, header=header, **options)

@@ -1,0 +1,126 @@
+"""Attention figures of photographs: captioned, or told a sentence, then drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dlmie.captioning.captioner import ImageCaptioner
+from dlmie.captioning.decoding import Caption, Decoding
+from dlmie.captioning.model_files import load
+from dlmie.captioning.photographs import caption_images
+from dlmie.data.images import ImageError
+from dlmie.errors import DlmieError
+from dlmie.visualize.attention.maps import attend
+from dlmie.visualize.figures.figure import Figure
+from dlmie.visualize.figures.manifests import find_image
+
+
+def attend_images(
+    captioner: ImageCaptioner,
+    images: Iterable[Any],
+    decoding: Decoding | None = None,
+    *,
+    say: str | None = None,
+    batch: int = 16,
+    **drawing: Any,
+) -> Iterator[tuple[Any, Figure | ImageError]]:
+    """Draw where a captioner looks in any number of photographs; memory does not grow with them.
+
+    Parameters
+    ----------
+    captioner : ImageCaptioner
+        From :func:`dlmie.load`; it must attend.
+    images : iterable
+        What :func:`~dlmie.data.images.load_image` reads, such as paths.
+    decoding : Decoding, optional
+        How captions are found; by default as the captioner's file says.
+    say : str, optional
+        Look while saying this sentence, not one that was found.
+    batch : int
+        Photographs worked on at a time.
+    **drawing
+        Of :func:`dlmie.visualize.attend`: ``layout``, ``columns``, ``upsampling``, …
+
+    Yields
+    ------
+    tuple
+        The image as it was given, with its figure or the error that says why it has none.
+
+    Raises
+    ------
+    DlmieError
+        The captioner does not attend, or the sentence has no words.
+    """
+    decoding = captioner.decoding() if decoding is None else decoding
+    made_by = {
+        "captioner": [member.source for member in captioner.members],
+        "decoding": None if say is not None else asdict(decoding),
+        "say": say,
+    }
+    captions = (
+        caption_images(captioner, images, decoding, batch=batch)
+        if say is None
+        else _told(captioner, images, say)
+    )
+    for image, found in captions:
+        if isinstance(found, ImageError):
+            yield image, found
+            continue
+        try:
+            figure: Figure | ImageError = attend(found[0], image, made_by=made_by, **drawing)
+        except ImageError as error:  # gone since it was captioned
+            figure = error
+        yield image, figure
+
+
+def _told(
+    captioner: ImageCaptioner, images: Iterable[Any], sentence: str
+) -> Iterator[tuple[Any, list[Caption] | ImageError]]:
+    for image in images:
+        try:
+            yield image, [captioner.force(image, sentence)]
+        except ImageError as error:
+            yield image, error
+
+
+def redo_attention(
+    manifest: Mapping[str, Any], *, image: Any = None, folder: str | Path | None = None
+) -> Figure:
+    """Draw an attention figure again from its manifest: the same captioner, image and options.
+
+    Parameters
+    ----------
+    manifest : mapping
+        From :func:`dlmie.visualize.figures.manifests.read_manifest`.
+    image : optional
+        The photograph, where it has moved, or another one.
+    folder : path, optional
+        Of the manifest: the photograph is also looked for there.
+
+    Raises
+    ------
+    DlmieError
+        The manifest is of another picture, does not say what captioned, or its image is gone.
+    """
+    made_by = manifest["network"]
+    if manifest["picture"] != "attend" or "captioner" not in made_by:
+        raise DlmieError("the manifest names no captioner: only dlmie attend can be done again")
+    photograph = find_image(
+        "image", manifest["images"]["image"], image, None if folder is None else Path(folder)
+    )
+    captioner = load([Path(source) for source in made_by["captioner"]])
+    decoding = None if made_by["decoding"] is None else _decoding(made_by["decoding"])
+    drawn = attend_images(
+        captioner, [photograph], decoding, say=made_by["say"], **manifest["arguments"]
+    )
+    _, figure = next(drawn)
+    if isinstance(figure, ImageError):
+        raise figure
+    return figure
+
+
+def _decoding(fields: Mapping[str, Any]) -> Decoding:
+    return Decoding(**{**fields, "banned": tuple(fields["banned"])})

@@ -1,0 +1,163 @@
+"""The pointing score: does attention rest on a thing when its name is said?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dlmie.errors import DataError
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """How much attention falls on the things that a caption names.
+
+    Attributes
+    ----------
+    score : float
+        Mean share of a word's attention that lies inside the boxes of the things it names, from
+        0 to 1; NaN where no caption names anything.
+    chance : float
+        The same for attention that is spread evenly: the mean share of the image in these boxes.
+    shuffled : float
+        The same for maps dealt out at random among all naming words: what a captioner reaches that
+        knows where things tend to be, but does not look. NaN for a single word.
+    ceiling : float
+        The same for attention on the cell alone that lies furthest inside: the most that maps of
+        this grid can reach.
+    words : int
+        Words that named a thing.
+    per_word : numpy.ndarray
+        (words,): the share of each of them, in the order of the captions.
+    """
+
+    score: float
+    chance: float
+    shuffled: float
+    ceiling: float
+    words: int
+    per_word: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: ``pointing``, ``pointing_chance``, …; None for NaN."""
+        values = {
+            "pointing": self.score,
+            "pointing_chance": self.chance,
+            "pointing_shuffled": self.shuffled,
+            "pointing_ceiling": self.ceiling,
+        }
+        plain = {name: None if np.isnan(x) else float(x) for name, x in values.items()}
+        return {**plain, "pointing_words": self.words}
+
+    def __str__(self) -> str:
+        if not self.words:
+            return "pointing: no caption names a thing of its image"
+        return (
+            f"pointing {self.score:.4f}  (chance {self.chance:.4f}; maps of other words "
+            f"{self.shuffled:.4f}; at most {self.ceiling:.4f}; {self.words} words)"
+        )
+
+
+def pointing(
+    captions: Sequence[Any], objects: Sequence[Sequence[Mapping[str, Any]] | None]
+) -> Pointing:
+    """Measure how much attention falls into the box of each thing when it is named.
+
+    A word names the things of its image whose ``words`` hold it; the attention on the union of
+    their boxes counts, cells that are partly covered by the part covered.
+
+    Parameters
+    ----------
+    captions : sequence of Caption
+        One an image, with ``text`` (a word for each map) and ``alphas`` (words, rows, columns).
+    objects
+        For each image what it shows: mappings with ``words`` and ``box``, [top, left, bottom,
+        right] as fractions of the image.
+
+    Raises
+    ------
+    DataError
+        Captions and images differ in number, or a caption has no maps or not one a word.
+
+    Examples
+    --------
+    >>> from dlmie.captioning.decoding import Caption
+    >>> said = Caption([4], -1.0, -1.0, True, {"alphas": np.array([[[0.7, 0.1], [0.1, 0.1]]])})
+    >>> said.text = "star"
+    >>> result = pointing([said], [[{"words": ["star"], "box": [0, 0, 0.5, 0.5]}]])
+    >>> round(result.score, 3), result.chance
+    (0.7, 0.25)
+    """
+    if len(captions) != len(objects):
+        raise DataError(f"{len(captions)} captions but the things of {len(objects)} images")
+    maps: list[np.ndarray] = []
+    shares: list[np.ndarray] = []
+    for number, (caption, things) in enumerate(zip(captions, objects, strict=True)):
+        words, alphas = caption.text.split(), caption.alphas
+        if alphas is None or alphas.ndim != 3 or len(alphas) != len(words):
+            raise DataError(f"caption {number} has no map (rows, columns) for each of its words")
+        for word, alpha in zip(words, alphas, strict=True):
+            boxes = [thing["box"] for thing in things or () if word in thing["words"]]
+            if boxes:
+                maps.append(alpha / alpha.sum())
+                shares.append(covered(boxes, alpha.shape))
+    if not maps:
+        return Pointing(np.nan, np.nan, np.nan, np.nan, 0, np.zeros(0))
+    a, inside = np.array(maps, dtype=float), np.array(shares)  # (naming words, rows, columns)
+    own = (a * inside).sum(axis=(1, 2))
+    # The mean over all other words' maps, without dealing them out.
+    total = (a.sum(axis=0) * inside).sum(axis=(1, 2))
+    others = (total - own) / (len(a) - 1) if len(a) > 1 else np.full(1, np.nan)
+    return Pointing(
+        score=float(own.mean()),
+        chance=float(inside.mean()),
+        shuffled=float(others.mean()),
+        ceiling=float(inside.max(axis=(1, 2)).mean()),
+        words=len(a),
+        per_word=own,
+    )
+
+
+def covered(boxes: Sequence[Sequence[float]], grid: tuple[int, int]) -> np.ndarray:
+    """The share of each cell of a grid that lies in the union of boxes.
+
+    Parameters
+    ----------
+    boxes
+        Each [top, left, bottom, right], fractions of the image.
+    grid
+        Rows and columns.
+
+    Returns
+    -------
+    numpy.ndarray
+        (rows, columns), from 0 to 1.
+
+    Examples
+    --------
+    >>> covered([[0.0, 0.0, 1.0, 0.25], [0.0, 0.0, 0.5, 0.5]], (2, 2))
+    array([[1. , 0. ],
+           [0.5, 0. ]])
+    """
+    box = np.clip(np.asarray(boxes, dtype=float).reshape(-1, 4), 0, 1)
+    # Every edge of a box or a cell cuts the image: what lies between two cuts is in or out.
+    cuts = [
+        np.unique(np.concatenate([box[:, axis], box[:, axis + 2], np.linspace(0, 1, n + 1)]))
+        for axis, n in enumerate(grid)
+    ]
+    middles = [(cut[1:] + cut[:-1]) / 2 for cut in cuts]
+    within = [  # (boxes, pieces along the axis)
+        (box[:, axis, None] < middle) & (middle < box[:, axis + 2, None])
+        for axis, middle in enumerate(middles)
+    ]
+    inside = within[0].T @ within[1]  # (pieces, pieces), true where any box is
+    rows, columns = (
+        np.minimum((middle * n).astype(int), n - 1) for middle, n in zip(middles, grid, strict=True)
+    )
+    result = np.zeros(grid)
+    area = inside * np.outer(np.diff(cuts[0]), np.diff(cuts[1]))
+    np.add.at(result, (rows[:, None], columns[None, :]), area)
+    return result * grid[0] * grid[1]

@@ -1,0 +1,265 @@
+"""Model files: found, loaded, saved, and written small to hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie.captioning.captioner import SHIPPED, ImageCaptioner, Member, captioner_class
+from dlmie.captioning.features import own_prefix
+from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.files import containers as storage
+from dlmie.graph import init
+from dlmie.graph.network import Parameter, parameter
+
+
+def find_model(source: str | Path) -> Path:
+    """The model file that a run folder, a file or the name of a shipped captioner stands for."""
+    path = Path(source)
+    if path.is_dir():
+        best = path / "best.h5"
+        if best.is_file():
+            return best
+        raise WeightsError(
+            f"{path} holds no trained model yet (best.h5): train at least one epoch, or continue "
+            f"with dlmie train --resume {path}"
+        )
+    if path.is_file():
+        return path
+    if str(source) in SHIPPED:
+        from dlmie import models
+
+        shipped = Path(models.__path__[0]) / "pretrained" / SHIPPED[str(source)]
+        if shipped.is_file():
+            return shipped
+    raise WeightsError(
+        f"no run folder, model file or shipped captioner {str(source)!r} "
+        f"(shipped: {', '.join(SHIPPED)})"
+    )
+
+
+def load(
+    source: str | Path | Sequence[str | Path], *, encoder_weights: str | Path | None = None
+) -> ImageCaptioner:
+    """Load a trained captioner: a run folder, a model file, a shipped name, or several of them.
+
+    Parameters
+    ----------
+    source
+        Several sources make an ensemble.
+    encoder_weights : path, optional
+        Where the encoder's weight file is now, for models trained on a user's own weights.
+
+    Raises
+    ------
+    WeightsError
+        Nothing there, damaged, of a later version, or not fitting: one line that says which.
+    """
+    if isinstance(source, (str, Path)):
+        source = [source]
+    return ImageCaptioner([_load_member(find_model(s), encoder_weights) for s in source])
+
+
+def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
+    header, arrays = storage.load(path)
+    try:
+        vocabulary = Vocabulary.from_json(header["vocabulary"], header.get("tokenizer", "words"))
+        with init.nothing_drawn():
+            model = captioner_class(header["kind"])(
+                tuple(header["annotation_shape"]), vocabulary, **header["config"]
+            )
+        encoder = header.get("encoder")
+        prefix = own_prefix(encoder["name"]) if encoder else None
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
+        raise WeightsError(f"{path} lacks or garbles its description ({error})") from error
+    own = {str(p.name) for p in model.parameters}
+    of_encoder = {
+        k: v for k, v in arrays.items() if k not in own and prefix and k.startswith(prefix)
+    }
+    mine = {k: v for k, v in arrays.items() if k not in of_encoder}
+    storage.assign(model.parameters, mine, path)
+    if encoder_weights is not None and encoder:
+        from dlmie.weights import sha256
+
+        known = (encoder["weights"] or {}).get("sha256")
+        place = {"path": str(encoder_weights), "sha256": known or sha256(Path(encoder_weights))}
+        header["encoder"] = {**encoder, "weights": place}
+    return Member(model, header, path, of_encoder)
+
+
+def save_model(
+    model: Any,
+    path: str | Path,
+    *,
+    encoder: Mapping[str, Any] | None,
+    extra: Sequence[Parameter] = (),
+    decoding: Mapping[str, Any] | None = None,
+    meta: Mapping[str, Any] | None = None,
+    dtype: str | None = None,
+    compress: bool = False,
+) -> Path:
+    """Write a captioner as one file: parameters, vocabulary, configuration, encoder.
+
+    Parameters
+    ----------
+    model : Captioner
+    path : path
+    encoder : mapping
+        From :func:`~dlmie.captioning.encoder_header`; with ``"finetuned"``, the first layer that
+        training changed, if any, and with ``"average_flip"`` if the captioner shall see the mean
+        of each photograph and its mirror image.
+    extra : sequence of Parameter
+        More parameters to store: those of an encoder that was trained, or all of an encoder whose
+        weights the file shall bring along.
+    decoding : mapping, optional
+        Fields of :class:`~dlmie.captioning.decoding.Decoding` by which its captions are found,
+        where nothing else is said.
+    meta : mapping, optional
+        What else the file says of itself: any JSON values.
+    dtype : str, optional
+        Store floats as this ("float16" halves the file).
+    compress : bool
+        Make the file smaller still; it takes longer to write.
+
+    Raises
+    ------
+    DlmieError
+        The disk is full; or a weight is beyond the range of ``dtype``.
+    """
+    chosen = {str(p.name): p for p in [*model.parameters, *extra]}
+    arrays = {name: p.get_value(borrow=True) for name, p in chosen.items()}
+    if dtype is not None:
+        limit = np.finfo(dtype).max
+        for name, array in arrays.items():
+            if array.size and np.abs(array).max() > limit:
+                raise DlmieError(f"{name} does not fit into {dtype}: save it as float32")
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+    header = {
+        "kind": model.kind,
+        "config": model.config,
+        "annotation_shape": list(model.annotation_shape),
+        "vocabulary": model.vocabulary.to_json(),
+        "tokenizer": model.vocabulary.tokenizer,
+        "encoder": None if encoder is None else dict(encoder),
+        "meta": dict(meta or {}),
+    }
+    if decoding:
+        header["decoding"] = dict(decoding)
+    return storage.save(path, arrays, header, compress=compress)
+
+
+def export(
+    source: str | Path | Sequence[str | Path],
+    to: str | Path,
+    *,
+    dtype: str | None = "float16",
+    average_flip: bool | None = None,
+    decoding: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a trained captioner as one small file to hand out.
+
+    Parameters
+    ----------
+    source
+        What :func:`load` takes.  Of several, the mean of their weights is written: of models that
+        went on learning from one and the same, it is often better than each (a "model soup",
+        Wortsman et al. 2022).
+    to : path
+        The file; it captions without the run folder.
+    dtype : str, optional
+        What floats are stored as; None keeps them as they are.
+    average_flip : bool, optional
+        Whether the captioner sees the mean of each photograph and its mirror image
+        (:class:`~dlmie.captioning.Encoder`); by default as it was.
+    decoding : mapping, optional
+        Fields of :class:`~dlmie.captioning.decoding.Decoding` by which its captions are found from
+        now on, where nothing else is said.
+
+    Raises
+    ------
+    DlmieError
+        The models to average are not of one kind, size and encoder; the decoding has unknown
+        fields, or some that exclude each other.
+    """
+    captioner = load(source)
+    decoding = decoding or {}
+    try:
+        captioner.decoding(**decoding)
+    except TypeError as error:
+        raise DlmieError(f"decoding: {error}") from None
+    first, *others = captioner.members
+    meta = dict(first.header.get("meta") or {})
+    if others:
+        _average(first, others)
+        parts = [{"file": str(m.path), **(m.header.get("meta") or {})} for m in (first, *others)]
+        meta = {"averaged": parts}
+    encoder = first.header.get("encoder")
+    if average_flip is not None:
+        encoder = {**first.encoder_header, "average_flip": average_flip}
+    stored = [parameter(name, value) for name, value in first.arrays.items()]
+    return save_model(
+        first.model,
+        to,
+        encoder=encoder,
+        extra=stored,
+        decoding={**(first.header.get("decoding") or {}), **decoding},
+        meta=meta,
+        dtype=dtype,
+        compress=True,
+    )
+
+
+def _average(first: Member, others: Sequence[Member]) -> None:
+    """Give the first model the mean of all models' weights, and of what their encoders learned."""
+    members = (first, *others)
+    for other in others:
+        if not _alike(first, other):
+            raise DlmieError(
+                f"{first.path} and {other.path} cannot be averaged: they are models of other kinds "
+                "or sizes, or see through other encoders"
+            )
+    for parameters in zip(*(m.model.parameters for m in members), strict=True):
+        parameters[0].set_value(_mean([p.get_value(borrow=True) for p in parameters]))
+    tuned = [m for m in members if m.finetuned]
+    if tuned:
+        seen = [
+            {str(p.name): p.get_value(borrow=True) for p in m.encoder.network.parameters}
+            for m in members
+        ]
+        first.arrays = {n: _mean([values[n] for values in seen]) for n in tuned[0].arrays}
+        first.header["encoder"] = {**first.encoder_header, "finetuned": tuned[0].finetuned}
+
+
+def _alike(one: Member, other: Member) -> bool:
+    """Whether the mean of two models means something: one began where the other did."""
+    pair = (one, other)
+    shapes = [{str(p.name): p.type.shape for p in m.model.parameters} for m in pair]
+    bare = [{**(m.header["encoder"] or {}), "finetuned": None} for m in pair]
+    if shapes[0] != shapes[1] or bare[0] != bare[1]:
+        return False
+    tuned = {m.finetuned for m in pair} - {None}
+    if tuned:
+        return len(tuned) == 1
+    return one.arrays.keys() == other.arrays.keys() and all(
+        np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items()
+    )
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    return np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype)
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that decides a result."""
+    import platform
+    from importlib.metadata import version
+
+    import dlmie
+
+    names = ("pytensor", "numpy", "scipy", "h5py", "scikit-image", "nltk")
+    found = {name: version(name) for name in names}
+    return {"dlmie": dlmie.__version__, "python": platform.python_version(), **found}

@@ -1,0 +1,173 @@
+"""The command line: ``dlmie VERB``; one module a verb, loaded when the verb is used."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from dlmie.cli.console import DEBUG, Console
+
+# Each verb is the module of the same name in this folder, which defines `command`.
+VERBS = {
+    "doctor": "Check compiler, BLAS, threads, cache and weights; say how to mend them.",
+    "demo": "Train a captioner on made-up scenes in two minutes; show what it says.",
+    "prepare": "Read a data set of captioned images into one file.",
+    "features": "Run an encoder over a prepared data set once, for fast training.",
+    "train": "Train a captioner, or continue a run.",
+    "evaluate": "Score a captioner: BLEU-1..4, ROUGE-L and CIDEr-D with their protocol.",
+    "caption": "Caption images and folders of images.",
+    "attend": "Draw where a captioner looks at each word.",
+    "report": "Write one HTML page about a captioner: scores, curves, a gallery.",
+    "score": "Score captions that anyone made against references.",
+    "classify": "Name what images show: the ImageNet classes of a network.",
+    "saliency": "Show what in a photograph a class, or a word of a caption, depends on.",
+    "fool": "Change a photograph imperceptibly until the network errs.",
+    "visualize": "Make the image that a class, a channel or a layer likes best.",
+    "activations": "Show what the channels of a layer answer to a photograph.",
+    "invert": "Show what a photograph looks like from inside a layer.",
+    "dream": "Let a network dream on a photograph.",
+    "style": "Paint a photograph in the style of other pictures.",
+    "redo": "Make a picture again from the manifest beside it.",
+    "inspect": "Say what a file or a run of dlmie, or a weight file, holds.",
+    "export": "Write a trained captioner as one small file to hand out.",
+    "bench": "Measure speed, side by side with PyTorch.",
+}
+
+
+class OneLine(click.ClickException):
+    """An error as users see it: one line on standard error."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"{self.path}: {self.message}", file=file, err=file is None)
+
+
+class Misuse(OneLine):
+    """The command line does not make sense; a failure of what it asked for has exit code 1."""
+
+    exit_code = 2
+
+
+class Verbs(click.Group):
+    """The group of all verbs: loads one when it is used, and turns errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        return importlib.import_module(f"dlmie.cli.commands.{name}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(VERBS)}"
+            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _one_line_errors(None):
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _one_line_errors(ctx):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
+    """Misuse ends with exit code 2, a failure with 1, each said in one line."""
+    from dlmie.errors import DlmieError
+
+    try:
+        yield
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "dlmie"
+        message = _lower(error.format_message().strip())
+        raise Misuse(f"{message} (see {path} --help)", path) from None
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except BaseException as error:
+        console = ctx.find_object(Console) if ctx is not None else None
+        if isinstance(error, SystemExit | GeneratorExit) or (console and console.debug):
+            raise
+        path = _path(ctx)
+        if isinstance(error, KeyboardInterrupt | click.Abort):
+            message = "interrupted"
+        elif isinstance(error, DlmieError):
+            message = " ".join(str(error).split("\n"))
+        elif isinstance(error, BrokenPipeError):
+            raise
+        elif isinstance(error, OSError):
+            message = _os_error(error)
+        elif isinstance(error, MemoryError):
+            message = "out of memory: use a smaller --batch or smaller images"
+        elif isinstance(error, Exception):
+            text = " ".join(str(error).split()) or "no message"
+            message = (
+                f"unexpected {type(error).__name__}: {text[:300]} "
+                "(run it again with --debug to see where, and report it)"
+            )
+        else:
+            raise
+        raise OneLine(message, path) from error
+
+
+def _path(ctx: click.Context | None) -> str:
+    """``dlmie train``: the command that failed."""
+    if ctx is None:
+        return "dlmie"
+    return " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
+
+
+def _os_error(error: OSError) -> str:
+    if error.filename is None:
+        full = error.errno == errno.ENOSPC
+        return "the disk is full: free some space" if full else str(error)
+    return f"{error.filename}: {error.strerror}"
+
+
+def _lower(message: str) -> str:
+    """A click message in the form of ours: no capital at the start, no full stop at the end."""
+    first = message[:1].lower() + message[1:] if message[1:2].islower() else message
+    return first.removesuffix(".")
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="dlmie VERB --help tells all about one of them.",
+)
+@click.version_option(package_name="dlmie", message="dlmie %(version)s")
+@DEBUG
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Caption photographs, and learn to: deep learning made it easy.
+
+    Start with: dlmie doctor, then dlmie demo.
+    """
+    ctx.ensure_object(Console)
+    if not sys.stderr.isatty():  # in a log, a bar is a line: seldom enough to be read
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

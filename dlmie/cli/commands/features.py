@@ -1,0 +1,57 @@
+"""``dlmie features``: run an encoder over a data set once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dlmie.cli.console import Console, options_of, output_option, verb, whole
+from dlmie.cli.encoders import encoder_options, make_network
+from dlmie.text import bytes_text
+
+
+@verb("features")
+@click.argument("data", type=click.Path())
+@encoder_options
+@output_option("The file to write.  [default: beside DATA, named after encoder, layer and size]")
+@options_of(
+    "dlmie.data.captions.extraction:extract_features",
+    flip="Keep the features of the mirrored images, too.",
+    crops=("Keep those of so many random crops of each training image, too.", whole(0)),
+    dtype=("Precision they are kept in.", click.Choice(["float16", "float32"])),
+    batch=("Images encoded at a time.", whole(1)),
+    overwrite="Replace a file that holds something else.",
+)
+def command(
+    console: Console,
+    data: str,
+    encoder: str,
+    layer: str | None,
+    image_size: int | None,
+    encoder_weights: str | None,
+    to: str | None,
+    **options: Any,
+) -> None:
+    """Keep what a layer of an encoder says of every image of the prepared file DATA.
+
+    Training finds a file with the default name by itself. An interrupted run goes on where it
+    stopped; a file of other features is never mixed with these.
+    """
+    from dlmie.captioning.features import encoder_header, feature_path, make_features
+    from dlmie.data.captions.dataset import Captions
+
+    captions = Captions(data)
+    network, layer = make_network(encoder, layer, image_size, encoder_weights)
+    if to is None:
+        to = str(feature_path(captions, encoder_header(network, layer)))
+    features = make_features(captions, network, layer, to=to, progress=console.progress, **options)
+    document = {
+        "path": features.path,
+        "shape": features.shape,
+        "splits": features.splits,
+        "bytes": features.path.stat().st_size,
+        "header": features.header,
+    }
+    size = bytes_text(features.path.stat().st_size)
+    console.result(document, f"{features!r}: {features.path}, {size}")

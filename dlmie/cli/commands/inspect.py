@@ -1,0 +1,227 @@
+"""``dlmie inspect``: what a file or a folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlmie.cli.console import Console, fields, verb
+from dlmie.errors import DataError
+from dlmie.text import bytes_text, format_table
+
+_SHOWN = 40  # arrays listed before the rest is only counted
+
+
+@verb("inspect")
+@click.argument("path", type=click.Path())
+def command(console: Console, path: str) -> None:
+    """Say what PATH holds: prepared data, features, a model, a run, or a weight file.
+
+    Of weight files (Keras .h5, PyTorch .pth, .safetensors, .npz, .npy) it lists the arrays;
+    nothing in them is executed. A network's name (efficientnet-lite0) lists its layers.
+    """
+    console.result(*describe(path))
+
+
+def describe(name: str) -> tuple[dict[str, Any], str]:
+    """What something holds, as JSON and as text."""
+    from dlmie.models import ENCODERS
+
+    path = Path(name)
+    if path.is_dir():
+        return _run(path)
+    if not path.exists() and name in ENCODERS:
+        return _network(name)
+    kind = _kind(path)
+    readers = {"dlmie.captions": _captions, "dlmie.features": _features, "dlmie-model": _model}
+    return readers.get(kind, _weights)(path)
+
+
+def _kind(path: Path) -> str:
+    """The format that an HDF5 file of ours states; "" for anything else."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file["header"][()]
+        # Models keep their header as bytes in an array, data files as text.
+        header = json.loads(text if isinstance(text, (bytes, str)) else bytes(text))
+    except (OSError, KeyError, ValueError, TypeError):
+        return ""
+    return str(header.get("format", "")) if isinstance(header, dict) else ""
+
+
+def _captions(path: Path) -> tuple[dict[str, Any], str]:
+    from dlmie.data.captions.dataset import Captions
+
+    with Captions(path) as data:
+        splits = {
+            split.name: {
+                "images": len(split),
+                "captions": data.header["splits"][split.name]["captions"],
+            }
+            for split in data
+        }
+        words = list(data.vocabulary.words[4:])
+        document = {"type": "captions", **data.header, "words": len(data.vocabulary)}
+    skipped, problems = document["skipped"], document["problems"]
+    pairs = [
+        ("prepared data", path),
+        *(
+            (f"split {name}", f"{n['images']:,} images, {n['captions']:,} captions")
+            for name, n in splits.items()
+        ),
+        ("images", f"{document['size']} × {document['size']} pixels, kept as {document['store']}"),
+        ("vocabulary", f"{document['words']:,} words: {', '.join(words[:8])}, …"),
+        ("words kept", f"at least {document['min_count']} times in train"),
+        ("source", _source(document["source"])),
+        ("images left out", f"{len(skipped):,}" if skipped else None),
+        ("problems", f"{len(problems):,}" if problems else None),
+        ("hash", document["hash"]),
+        ("size", bytes_text(path.stat().st_size)),
+    ]
+    return document, fields(pairs)
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    files = source.get("files")
+    return ", ".join(f"{x['file']} ({x['format']})" for x in files) if files else _line(source)
+
+
+def _features(path: Path) -> tuple[dict[str, Any], str]:
+    from dlmie.data.captions.extraction import Features
+
+    with Features(path, in_memory=False) as cache:
+        header, splits, raw = cache.header, cache.splits, cache.nbytes
+    document = {"type": "features", **header}
+    pairs = [
+        ("features", path),
+        *_encoder_fields(header.get("encoder")),
+        ("each image", f"{' × '.join(map(str, header['shape']))} {header['dtype']}"),
+        *((f"split {name}", f"{images:,} images") for name, images in splits.items()),
+        ("mirrored too", "yes" if header["flip"] else "no"),
+        ("random crops", header.get("crops")),
+        ("of data", header["data"]),
+        ("size", f"{bytes_text(path.stat().st_size)} ({bytes_text(raw)} unpacked)"),
+    ]
+    return document, fields(pairs)
+
+
+def _model(path: Path) -> tuple[dict[str, Any], str]:
+    from dlmie.files import containers as storage
+
+    header, arrays = storage.load(path)
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    vocabulary = header.get("vocabulary") or []
+    document = {"type": "model", **header, "vocabulary": len(vocabulary), "arrays": shapes}
+    meta = header.get("meta") or {}
+    pairs = [
+        ("model", path),
+        ("kind", header.get("kind") or header.get("network")),
+        ("config", _line(header.get("config"))),
+        *_encoder_fields(header.get("encoder")),
+        ("vocabulary", f"{len(vocabulary):,} words" if vocabulary else None),
+        ("captions by", _line(header.get("decoding"))),
+        ("recipe", meta.get("recipe")),
+        ("dev scores", _scores(meta.get("scores"))),
+        ("trained on", meta.get("data")),
+        ("made with", _line(meta.get("versions"))),
+        ("format", f"version {header['version']}"),
+        ("size", bytes_text(path.stat().st_size)),
+    ]
+    return document, f"{fields(pairs)}\n\n{_arrays(arrays)}"
+
+
+def _run(path: Path) -> tuple[dict[str, Any], str]:
+    from dlmie.captioning.runs import read_config, read_log
+
+    config = read_config(path)
+    epochs = [record for record in read_log(path) if "epoch" in record]
+    training = config["training"]
+    monitor = training["monitor"]
+    best = [record for record in epochs if record.get("best")]
+    document = {"type": "run", **config, "epochs": epochs}
+    pairs = [
+        ("run", path),
+        ("model", config["model"]["kind"]),
+        ("config", _line(config["model"]["config"])),
+        *_encoder_fields(config.get("encoder")),
+        ("data", config["data"]["path"]),
+        ("recipe", config["meta"].get("recipe")),
+        ("epochs", f"{len(epochs)} of {training['epochs']}"),
+        ("best", f"{monitor} {best[-1][monitor]:.4f} after epoch {best[-1]['epoch']}"
+         if best else "none yet"),
+        ("dev scores", _scores(best[-1]) if best else None),
+        ("training", _line(training)),
+        ("objective", _line(config["objective"])),
+        ("optimizer", "; ".join(_line(link) for link in config["optimiser"])),
+        ("made with", _line(config["meta"].get("versions"))),
+    ]  # fmt: skip
+    return document, fields(pairs)
+
+
+def _network(name: str) -> tuple[dict[str, Any], str]:
+    from dlmie import models
+
+    network = models.encoder(name)
+    layers = {layer: list(variable.type.shape[1:]) for layer, variable in network.items()}
+    document = {"type": "network", "name": name, "layers": layers, "weights": network.weights}
+    return document, network.summary()
+
+
+def _weights(path: Path) -> tuple[dict[str, Any], str]:
+    from dlmie.weights import read, sha256
+
+    if path.name.endswith(".part"):
+        raise DataError(f"{path}: was not finished; run the command that makes it again")
+    arrays = read(path)
+    shapes = {n: {"shape": list(a.shape), "dtype": str(a.dtype)} for n, a in arrays.items()}
+    document = {"type": "weights", "sha256": sha256(path), "arrays": shapes}
+    total = sum(array.size for array in arrays.values())
+    pairs = [
+        ("weights", path),
+        ("arrays", f"{len(arrays):,}, {total:,} numbers"),
+        ("sha256", document["sha256"]),
+        ("size", bytes_text(path.stat().st_size)),
+    ]
+    return document, f"{fields(pairs)}\n\n{_arrays(arrays)}"
+
+
+def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
+    if not encoder:
+        return []
+    weights = encoder.get("weights") or {}
+    origin = weights.get("package") or weights.get("path") or "random"
+    size = encoder.get("size")
+    return [
+        ("encoder", f"{encoder.get('name')}, layer {encoder.get('layer')}, {size} × {size} pixels"),
+        ("it sees", "the mean of image and mirror image" if encoder.get("average_flip") else None),
+        ("its weights", f"{origin} {weights.get('sha256', '')[:12]}".strip()),
+        ("fine-tuned from", encoder.get("finetuned")),
+    ]
+
+
+def _scores(record: Any) -> str | None:
+    """The numbers of a record of the log that are scores."""
+    names = ("bleu_1", "bleu_4", "cider_d", "dev_loss")
+    shown = [f"{name} {record[name]:.4f}" for name in names if name in (record or {})]
+    return ", ".join(shown) or None
+
+
+def _line(value: Any) -> str:
+    """Plain values as one line: ``words 512, hidden 512``."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, list):
+        return ", ".join(map(_line, value))
+    return "" if value is None else str(value)
+
+
+def _arrays(arrays: Mapping[str, Any]) -> str:
+    rows = [(n, " × ".join(map(str, a.shape)) or "()", str(a.dtype)) for n, a in arrays.items()]
+    text = format_table(("array", "shape", "type"), rows[:_SHOWN])
+    return text + (f"\n… and {len(rows) - _SHOWN:,} more (--json)" if len(rows) > _SHOWN else "")

@@ -1,0 +1,90 @@
+"""``dlmie report``: one HTML page about a captioner."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlmie.cli.console import (
+    Console,
+    chosen_decoding,
+    decoding_options,
+    options_of,
+    output_option,
+    verb,
+    whole,
+)
+from dlmie.cli.encoders import weights_option
+from dlmie.text import bytes_text
+
+
+@verb("report")
+@click.argument("model")
+@click.option("--split", default="dev", show_default=True, help="The images to caption.")
+@click.option("--data", type=click.Path(), help="Prepared file.  [default: that of the run]")
+@click.option(
+    "--features",
+    type=click.Path(),
+    help="What the encoder makes of the images.  [default: that of the run, if it is there]",
+)
+@options_of(
+    "dlmie.captioning.reports:report",
+    gallery=("Show so many images, from the best to the worst.  [default: all]", whole(1)),
+    extremes=("Images shown as the best, and as the worst.", whole(0)),
+    thumbnail=("Longer side of the photographs in pixels.", whole(16)),
+    bootstrap=("Resamplings for 95 % confidence intervals; 0: none.", whole(0)),
+)
+@output_option("The page to write.  [default: report.html]", name="output")
+@weights_option
+@decoding_options
+def command(
+    console: Console,
+    model: str,
+    split: str,
+    data: str | None,
+    features: str | None,
+    gallery: int | None,
+    extremes: int,
+    thumbnail: int,
+    bootstrap: int,
+    output: str | None,
+    encoder_weights: str | None,
+    **options: Any,
+) -> None:
+    """Write one HTML page about MODEL: scores, learning curves, and what it says of each image.
+
+    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie; several
+    with commas between them decide together. The page needs no network and no server. It shows
+    where the captioner looked when a word is pointed at, if it attends.
+    """
+    chosen = {**chosen_decoding(), "seed": console.seed}
+    from dlmie import captioning as hub
+    from dlmie.captioning.reports import report
+    from dlmie.cli.commands.caption import split_names
+    from dlmie.cli.commands.evaluate import data_of, open_features
+    from dlmie.data.captions.dataset import Captions
+
+    names = split_names(model)
+    images = Captions(data or data_of(names[0]))[split]
+    captioner = hub.load(list(names), encoder_weights=encoder_weights)
+    page = report(
+        captioner,
+        images,
+        features=open_features(captioner, names[0], images, features),
+        bootstrap=bootstrap,
+        gallery=gallery,
+        extremes=extremes,
+        thumbnail=thumbnail,
+        facts={"command": shlex.join(["dlmie", *sys.argv[1:]])},
+        progress=console.progress,
+        **chosen,
+    )
+    path = page.save(output or "report.html")
+    size = Path(path).stat().st_size
+    console.note(f"wrote {path} ({bytes_text(size)})")
+    result = {"report": path, "bytes": size, **page.scores.to_json()}
+    console.result(result, str(page.scores))

@@ -1,0 +1,43 @@
+"""``dlmie score``: score captions that anyone made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlmie.cli.console import Console, options_of, verb, whole
+
+
+@verb("score")
+@click.argument("hypotheses", type=click.Path())
+@click.argument("references", type=click.Path(), nargs=-1, required=True)
+@options_of(
+    "dlmie.captioning.metrics:score",
+    tokenizer=("How captions are split into words.", click.Choice(["words", "whitespace"])),
+    bootstrap=("Resamplings for 95 % confidence intervals; 0: none.", whole(0)),
+)
+@options_of(
+    "dlmie.captioning.caption_files:read_captions",
+    subset="Leave out images that have references but no caption.",
+)
+def command(
+    console: Console, hypotheses: str, references: tuple[str, ...], subset: bool, **options: Any
+) -> None:
+    """Score the captions of the file HYPOTHESES against REFERENCES.
+
+    \b
+    HYPOTHESES                              REFERENCES
+    [{"image_id": 1, "caption": "…"}, …]    {"annotations": [{"image_id", "caption"}, …]}
+    {"image": "caption", …}                 {"image": ["reference", …], …}
+    text, one caption a line                one text file or more, line by line as HYPOTHESES
+
+    BLEU-1..4 is NLTK's unsmoothed corpus BLEU; ROUGE-L and CIDEr-D are coco-caption's.
+    """
+    from dlmie.captioning.caption_files import read_captions
+    from dlmie.captioning.metrics import score
+
+    captions = read_captions(Path(hypotheses), [Path(path) for path in references], subset=subset)
+    scores = score(captions.hypotheses, captions.references, seed=console.seed, **options)
+    console.result(scores.to_json(), str(scores))

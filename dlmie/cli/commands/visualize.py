@@ -1,0 +1,137 @@
+"""``dlmie visualize``: the image that a class, channel or layer likes best."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.pictures import (
+    animation_option,
+    captioner_option,
+    load_model,
+    network_options,
+    one_line_warnings,
+    output_path,
+    picture_options,
+    write_picture,
+)
+
+TARGET = "dlmie.visualize.synthesis.class_images:visualize"
+
+
+@verb("visualize")
+@click.option(
+    "--target",
+    default="flamingo",
+    show_default=True,
+    help="A class by number or name; of a captioner a sentence.",
+)
+@captioner_option("for an image of which it says --target")
+@click.option("--layer", help="Not a class: a channel, or the energy, of this layer.")
+@click.option("--channel", type=whole(0), help="Of the layer.  [default: its energy]")
+@click.option(
+    "--place",
+    nargs=2,
+    type=whole(0),
+    metavar="ROW COLUMN",
+    help="Of the channel: one neuron.  [default: all places]",
+)
+@click.option("--size", type=whole(16), default=224, show_default=True, help="Pixels.")
+@options_of(
+    TARGET,
+    preset=(
+        "Settings.",
+        click.Choice(
+            ["fourier", *(f"yosinski-{i}" for i in (1, 2, 3, 4)), "cs231n", "tiny-imagenet"]
+        ),
+    ),
+    steps=("In place of the preset's.", whole(1)),
+)  # fmt: skip
+@section(
+    "In place of the preset's",
+    options_of(
+        TARGET,
+        rate=("Length of a step.", real(0)),
+        jitter=("Random shifts in pixels.", whole(0)),
+        scale=("Random sizes, 1 ± this.", real(0, 0.9)),
+        rotate=("Random turns, in degrees.", real(0)),
+        noise=("Random noise, in gray levels.", real(0)),
+        blur=("Gaussian blur in pixels …", real(0)),
+        blur_every=("… every so many steps.", whole(1)),
+        decay=("L2 decay per step.", real(0, 1)),
+        octaves=("Sizes to go through.", whole(1)),
+    ),
+)
+@picture_options("visualize.png here")
+@animation_option
+@network_options
+def command(
+    console: Console,
+    target: str,
+    captioner: str | None,
+    layer: str | None,
+    channel: int | None,
+    place: tuple[int, int] | None,
+    size: int,
+    output: str | None,
+    figure: str | None,
+    animation: str | None,
+    encoder: str,
+    encoder_weights: str | None,
+    **options: Any,
+) -> None:
+    """Make the image that a class, a channel or a layer answers to most, or of which a
+    captioner says a sentence, from noise."""
+    from dlmie.visualize.synthesis.class_images import visualize
+
+    path = output_path(output, None, "visualize")
+    if channel is not None and layer is None:
+        raise click.UsageError("--channel needs --layer")
+    if place is not None and channel is None:
+        raise click.UsageError("--place needs --channel")
+    if captioner is not None and layer is not None:
+        raise click.UsageError("--layer does not go with --captioner")
+    model = load_model(captioner, encoder, encoder_weights)
+    if layer is None:
+        objective = _spoken(model, target, captioner is not None)
+    else:
+        objective = _seen(model[layer], channel, place)
+    with one_line_warnings(console):
+        result = visualize(
+            objective,
+            size=size,
+            frames=24 if animation else 5 if figure else 0,
+            seed=console.seed,
+            progress=console.progress,
+            **options,
+        )
+    found = result.manifest["results"]
+    text = found["labels"][0]
+    if found["probabilities"]:
+        text += f" {found['probabilities'][0]:.1%}"
+    write_picture(console, result, path, figure=figure, animation=animation, text=text)
+
+
+def _spoken(model: Any, target: str, sentence: bool) -> Any:
+    """The objective of a class, or of a captioner's sentence."""
+    from dlmie.visualize.ascent import objectives
+    from dlmie.visualize.ascent.inputs import class_index
+
+    if sentence:
+        return objectives.depicts(model, target)
+    return objectives.unit(model["logits"], class_index(model, target))
+
+
+def _seen(layer: Any, channel: int | None, place: tuple[int, int] | None) -> Any:
+    """The objective of a layer, a channel, or one of its neurons."""
+    from dlmie.visualize.ascent import objectives
+
+    if channel is None:
+        return objectives.energy(layer)
+    if place is not None:
+        return objectives.neuron(layer, channel, *place)
+    if layer.type.ndim == 2:
+        return objectives.unit(layer, channel)
+    return objectives.channel(layer, channel)

@@ -1,0 +1,321 @@
+"""What all commands share: their common options, how they print, options from signatures."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from dlmie.cli.signatures import COMPUTED, REQUIRED, parameters
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Console:
+    """How a command was told to behave, and the only way in which it prints.
+
+    Standard output holds the result alone: with ``--json`` one JSON document, else text.
+    Progress, notes and warnings go to standard error.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    seed: int = 0
+
+    @property
+    def progress(self) -> bool:
+        """Whether to show bars and what is being done."""
+        return not self.quiet
+
+    def result(self, value: Any, text: str | None = None) -> None:
+        """Print the result: ``value`` as JSON, or ``text``."""
+        if self.json:
+            click.echo(to_json(value))
+        elif text:
+            click.echo(text)
+
+    def note(self, text: str) -> None:
+        """Say something that ``--quiet`` silences."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Say something that is always said."""
+        click.echo(text, err=True)
+
+    def warn_all(self, title: str, lines: Iterable[str], more: str, limit: int = 20) -> None:
+        """List problems under a title; past the limit say how many more and where they are."""
+        every = list(lines)
+        if not every:
+            return
+        self.warn(title)
+        for line in every[:limit]:
+            self.warn(f"  {line}")
+        if len(every) > limit:
+            self.warn(f"  … and {len(every) - limit:,} more: {more}")
+
+
+def to_json(value: Any, indent: int | None = 2) -> str:
+    """Any plain value, NumPy numbers and paths included, as JSON text."""
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # a NumPy array or number
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+class Number(click.ParamType):
+    """A number within bounds that include their ends; in help it is N (whole) or X."""
+
+    def __init__(self, kind: type, low: float | None = None, high: float | None = None) -> None:
+        self.kind, self.low, self.high = kind, low, high
+        self.name = "n" if kind is int else "x"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        try:
+            number = self.kind(value)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            self.fail(f"{value!r} is not {what}", param, ctx)
+        if self.low is not None and not number >= self.low:
+            self.fail(f"{value} is too small; it must be at least {self.low}", param, ctx)
+        if self.high is not None and not number <= self.high:
+            self.fail(f"{value} is too large; it must be at most {self.high}", param, ctx)
+        return number
+
+
+def whole(low: int | None = None, high: int | None = None) -> Number:
+    """The type of an option that takes a whole number within bounds."""
+    return Number(int, low, high)
+
+
+def real(low: float | None = None, high: float | None = None) -> Number:
+    """The type of an option that takes a number within bounds."""
+    return Number(float, low, high)
+
+
+class VerbCommand(click.Command):
+    """A command whose help shows its options in sections, the common ones last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                other = "Common options" if "--help" in param.opts else "Options"
+                sections.setdefault(getattr(param, "section", other), []).append(record)
+        common = sections.pop("Common options", [])
+        for title, records in [*sections.items(), ("Common options", common)]:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def section(title: str, *decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Apply decorators that add options, which the help then shows under a title."""
+
+    def decorate(function: F) -> F:
+        before = list(getattr(function, "__click_params__", []))
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        for param in getattr(function, "__click_params__", []):
+            if param not in before:
+                param.section = title  # read by VerbCommand
+        return function
+
+    return decorate
+
+
+def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function one of dlmie's commands; its first argument becomes the `Console`."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        function = section("Common options", *_COMMON)(function)
+        passed = click.make_pass_decorator(Console, ensure=True)(function)
+        context = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        settings.update(cls=VerbCommand, context_settings=context)
+        return click.command(name, **settings)(passed)
+
+    return decorate
+
+
+def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that notes an option in the console instead of handing it to the command."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        if value:
+            setattr(ctx.ensure_object(Console), name, value)
+
+    return callback
+
+
+def _use_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    if value is None or ctx.resilient_parsing:
+        return
+    # Read by OpenMP and the BLAS when they are loaded, which is after this.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(value)
+    if "dlmie.compilation" in sys.modules:  # a second command in one process
+        from dlmie.compilation import set_threads
+
+        set_threads(value)
+
+
+def _common(*names: str, to: str, **settings: Any) -> Callable[[F], F]:
+    return click.option(*names, expose_value=False, callback=_set(to), **settings)
+
+
+DEBUG = _common("--debug", to="debug", is_flag=True, help="Show where an error came from.")
+_COMMON = [
+    _common("--json", to="json", is_flag=True, help="Print one JSON document."),
+    _common(
+        *("--seed", "-s"), to="seed", type=whole(0), default=0, show_default=True,
+        help="Of everything drawn at random.",
+    ),
+    click.option(
+        "--threads", type=whole(1), expose_value=False, callback=_use_threads,
+        help="Processor threads to use.  [default: all]",
+    ),
+    _common("--quiet", "-q", to="quiet", is_flag=True, help="No progress, no notes."),
+    DEBUG,
+]  # fmt: skip
+
+
+Text = str | tuple[str, Any]
+
+
+def options_of(target: str, /, **texts: Text) -> Callable[[F], F]:
+    """Options for some parameters of a function: its defaults and types, and our words.
+
+    Parameters
+    ----------
+    target : str
+        ``"dlmie.captioning.decoding:Decoding"``.
+    **texts
+        Help text by parameter name; with a click type, too, where the annotation says too little.
+
+    Examples
+    --------
+    ::
+
+        @options_of("dlmie.captioning.decoding:Decoding", beam="Hypotheses kept; 1: greedy.")
+    """
+    known = parameters(target)
+
+    def decorate(function: F) -> F:
+        for name, text in reversed(texts.items()):
+            help, kind = text if isinstance(text, tuple) else (text, known[name].type)
+            kind = Number(kind) if kind in (int, float) else kind
+            if known[name].default is COMPUTED:
+                raise LookupError(f"the default of {name} in {target} is not a plain value")
+            function = _option(name, known[name].default, help, kind)(function)
+        return function
+
+    return decorate
+
+
+def _option(name: str, default: Any, help: str, kind: Any) -> Callable[[F], F]:
+    flag = "--" + name.replace("_", "-")
+    if kind is bool:
+        both = f"{flag}/--no-{flag[2:]}" if default else flag
+        return click.option(both, name, default=default, is_flag=True, help=help)
+    shown = default is not None and default is not REQUIRED
+    return click.option(
+        flag,
+        name,
+        default=default if shown else None,
+        required=default is REQUIRED,
+        type=kind,
+        show_default=shown,
+        help=help,
+    )
+
+
+def given(ctx: click.Context) -> dict[str, Any]:
+    """The options that stand on the command line, without those that have their default."""
+    from click.core import ParameterSource
+
+    return {
+        name: value
+        for name, value in ctx.params.items()
+        if ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, None)
+    }
+
+
+#: What was written is named by --to; --output is understood everywhere as well.
+def output_option(help: str, *, required: bool = False, name: str = "to") -> Callable[[F], F]:
+    """The option that names the file or folder to write."""
+    names = ("--to", "--output") if name == "to" else ("--output", "--to")
+    return click.option(*names, "-o", name, type=click.Path(), required=required, help=help)
+
+
+def decoding_options(function: F) -> F:
+    """Every option of a search for captions; gather those given with :func:`chosen_decoding`."""
+    search = options_of(
+        "dlmie.captioning.decoding:Decoding",
+        beam=("Captions kept while searching; 1 is greedy search.", whole(1)),
+        length_norm="Divide the score by length to this power; 0 favors short captions.",
+        samples=("Draw this many captions instead of searching.", whole(0)),
+        temperature="Of drawing: below 1 is bolder, above 1 more varied.",
+        top_k=("Draw from the k most probable words; 0: all.", whole(0)),
+        top_p=(
+            "Draw from the fewest words that have this probability together.",
+            real(0, 1),
+        ),
+    )
+    rules = options_of(
+        "dlmie.captioning.decoding:Rules",
+        max_length=("Words at most, the end counted.", whole(1)),
+        min_length=("Words at least.", whole(0)),
+        allow_unknown="Let <unk> be said.",
+        no_repeat_ngram=("Never say so many words in a row twice; 0: may.", whole(0)),
+        no_immediate_repeat="Never say a word twice in a row.",
+    )
+    title = "How captions are found (defaults are those of a model whose file says nothing else)"
+    return section(title, search, rules)(function)
+
+
+DECODING = (
+    *("beam", "length_norm", "samples", "temperature", "top_k", "top_p"),
+    *("max_length", "min_length", "allow_unknown", "no_repeat_ngram", "no_immediate_repeat"),
+)
+
+
+def chosen_decoding() -> dict[str, Any]:
+    """What the command line says of decoding; the rest is the model's own to say.
+
+    Raises
+    ------
+    click.UsageError
+        Options that exclude each other.
+    """
+    from dlmie.captioning.decoding import Decoding
+    from dlmie.errors import DataError
+
+    ctx = click.get_current_context()
+    chosen = {name: value for name, value in given(ctx).items() if name in DECODING}
+    try:
+        Decoding(**chosen)
+    except DataError as error:
+        raise click.UsageError(str(error)) from None
+    return chosen
+
+
+def fields(pairs: Iterable[tuple[str, Any]]) -> str:
+    """Lines ``name   value`` with the values below each other; empty values are left out."""
+    shown = [(name, str(value)) for name, value in pairs if value not in (None, "")]
+    width = max((len(name) for name, _ in shown), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in shown)

@@ -1,0 +1,1 @@
+"""Networks as named symbolic variables over named parameters."""

@@ -1,0 +1,1 @@
+"""Convolution and the activations that join it."""

@@ -1,0 +1,1 @@
+"""Updates of parameters, each in one pass over memory."""

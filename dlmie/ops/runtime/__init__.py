@@ -1,0 +1,1 @@
+"""What all operations share: the kernel library, its cache, and the op that calls a kernel."""

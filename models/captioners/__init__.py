@@ -1,0 +1,1 @@
+"""Networks that describe what an encoder sees."""

@@ -1,0 +1,302 @@
+"""What all captioners share: the words of a batch, the loss, and decoding one word at a time.
+
+Glossary.  *Annotations*: the encoder's features of an image, one vector or a grid of them.
+*Teacher forcing*: the true previous word is the input of each step.  *State*: arrays that change
+with each word, one row for each hypothesis.  *Context*: arrays that stay, one row an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
+from pytensor.graph.basic import Variable
+
+from dlmie.compilation import function
+from dlmie.data.captions.vocabulary import PAD, Vocabulary
+from dlmie.errors import DlmieError
+from dlmie.graph.network import Parameter, find_parameters
+from dlmie.graph.network import count as count_elements
+from dlmie.layers.noise import Noise
+from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
+from dlmie.text import format_table
+
+
+@dataclass
+class Forward:
+    """A teacher-forced pass: ``logits`` (time × batch, words), and what else the model shows."""
+
+    logits: Variable
+    extras: dict[str, Variable]  # time first: {"alphas": (time, batch, cells)}
+
+
+@dataclass
+class Extra:
+    """What a model adds to its own training objective: see :meth:`Captioner.extra_loss`."""
+
+    loss: Variable  # scalar, added to the summed loss of the batch
+    updates: list[tuple[Any, Variable]]  # (shared variable, new value): what it remembers
+
+
+class Captioner:
+    """Base of the captioning models.
+
+    A subclass names itself (``kind``), creates its layers and implements three graph constructors:
+    ``forward`` for training, ``begin`` and ``advance`` for decoding.
+
+    Parameters
+    ----------
+    annotations : symbolic variable or tuple of int
+        The encoder's layer (``net["block10"]``) or its shape for one image: (channels, rows,
+        columns) or (channels,).
+    vocabulary : Vocabulary
+    seed : int
+        Of the first values of the parameters.
+    dtype : str
+        "float32" or "float64".
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        annotations: Variable | Sequence[int],
+        vocabulary: Vocabulary,
+        *,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        self.vocabulary, self.dtype, self.seed = vocabulary, dtype, seed
+        self.encoder = None
+        self.layer: str | None = None
+        if isinstance(annotations, Variable):
+            self.encoder = getattr(annotations.tag, "network", None)
+            self.layer = getattr(annotations.tag, "layer", None)
+            shape = tuple(annotations.type.shape[1:])
+        else:
+            shape = tuple(annotations)
+        if len(shape) not in (1, 3) or None in shape:
+            raise DlmieError(
+                f"a captioner needs annotations of known shape (channels,) or (channels, rows, "
+                f"columns), not {shape}: build the encoder for a fixed image size"
+            )
+        self.annotation_shape: tuple[int, ...] = tuple(int(n) for n in shape)
+        self.features = pt.tensor("features", dtype=dtype, shape=(None, *self.annotation_shape))
+        self.tokens = pt.tensor("tokens", dtype="int32", shape=(None, None))  # (batch, time + 1)
+
+    # What a subclass provides.
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The keyword arguments that make an equal model."""
+        raise NotImplementedError
+
+    def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
+        """Teacher forcing: features (batch, …), words (time, batch) → logits of the next words."""
+        raise NotImplementedError
+
+    def begin(self, features: Variable) -> tuple[list[Variable], list[Variable]]:
+        """State and context before the first word, (batch, …) each."""
+        raise NotImplementedError
+
+    def advance(
+        self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]
+    ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
+        """One step: words (rows,), state (rows, …), context (images, …), rows = images × beams.
+
+        Returns log-probabilities (rows, vocabulary), the new state and extras (rows, …).
+        """
+        raise NotImplementedError
+
+    def extra_loss(self, forward: Forward, losses: Variable, mask: Variable) -> Extra | None:
+        """A term of the training objective that is not a likelihood; None for most models.
+
+        Parameters
+        ----------
+        forward : Forward
+            A pass with noise.
+        losses, mask : (time, batch)
+            Negative log-likelihood of each word, 0 at padding; 1 for words and 0 at padding.
+        """
+        return None
+
+    # What every captioner can do.
+
+    def annotations(self, features: Variable) -> Variable:
+        """A grid (images, channels, rows, columns) → (images, cells, channels), row by row."""
+        # Of any number of cells: pictures may be of another size than those it was trained on.
+        return features.flatten(3).dimshuffle(0, 2, 1)
+
+    def mean_annotation(self, features: Variable) -> Variable:
+        """(images, channels[, rows, columns]) → (images, channels)."""
+        if len(self.annotation_shape) == 1:
+            return features
+        return features.mean(axis=(2, 3), dtype=self.dtype)
+
+    def loss(
+        self,
+        features: Variable | None = None,
+        tokens: Variable | None = None,
+        *,
+        noise: Noise | None = None,
+        label_smoothing: float = 0.0,
+        scheduled_sampling: float = 0.0,
+    ) -> dict[str, Any]:
+        """The losses of a batch of captions, teacher-forced.
+
+        Parameters
+        ----------
+        features, tokens : symbolic, optional
+            Default: the model's own inputs.
+        noise : Noise, optional
+            Source of dropout: given, this is the training expression; None, the test expression.
+        label_smoothing : float
+            Share of the target's probability that is spread over all words.
+        scheduled_sampling : float
+            Share of the words read that are the model's own most likely ones, not the true ones
+            (Bengio et al. 2015, in the two-pass form of Mihaylova and Martins 2019); needs noise.
+
+        Returns
+        -------
+        dict
+            ``sum``: negative log-likelihood over the batch; ``words``: number of target words;
+            ``per_word``, ``per_caption``: their quotients; ``each``: (time, batch), 0 at padding;
+            ``logits``: (time × batch, vocabulary); the extras of the forward pass; and where the
+            model has a loss of its own, and noise is given, ``extra_loss``, a sum over the batch
+            like ``sum``, with ``extra_updates``, pairs (shared variable, new value) that go with a
+            step along it.
+        """
+        features = self.features if features is None else features
+        tokens = self.tokens if tokens is None else tokens
+        words = tokens[:, :-1].T  # (time, batch)
+        if scheduled_sampling and noise is not None:
+            words = self._mix_in_own_words(features, words, scheduled_sampling, noise)
+        forward = self.forward(features, words, noise)
+        targets = tokens[:, 1:].T.flatten()  # (time × batch,)
+        mask = pt.cast(pt.neq(targets, PAD), self.dtype)
+        losses = softmax_cross_entropy(
+            forward.logits, targets, mask, label_smoothing=label_smoothing
+        )
+        total, count = losses.sum(), mask.sum()
+        captions = pt.cast(tokens.shape[0], self.dtype)
+        each, present = losses.reshape(words.shape), mask.reshape(words.shape)
+        result = {
+            "sum": total,
+            "words": count,
+            "per_word": total / count,
+            "per_caption": total / captions,
+            "each": each,
+            "logits": forward.logits,
+            **forward.extras,
+        }
+        extra = None if noise is None else self.extra_loss(forward, each, present)
+        if extra is not None:
+            result |= {"extra_loss": extra.loss, "extra_updates": extra.updates}
+        return result
+
+    def _mix_in_own_words(
+        self, features: Variable, words: Variable, share: float, noise: Noise
+    ) -> Variable:
+        """Replace a random share of ``words`` (time, batch), not the first, by predicted ones."""
+        logits = disconnected_grad(self.forward(features, words).logits)
+        own = pt.cast(logits.argmax(axis=1), "int32").reshape(words.shape)
+        shifted = pt.concatenate([words[:1], own[:-1]], axis=0)
+        template = pt.zeros(words.shape, dtype=self.dtype)
+        chosen = noise.bernoulli_like(template, share)
+        mixed = pt.switch(chosen > 0, shifted, words)
+        mixed = pt.switch(pt.eq(words, PAD), words, mixed)
+        return pt.concatenate([words[:1], mixed[1:]], axis=0)
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """The decoder's parameters by name (the encoder keeps its own)."""
+        return find_parameters(self.loss()["sum"])
+
+    @cached_property
+    def loss_function(self) -> Callable[..., Any]:
+        """Compiled test loss: (features, tokens) → negative log-likelihood, number of words."""
+        out = self.loss()
+        return function(
+            [self.features, self.tokens], [out["sum"], out["words"]], name=f"{self.kind} loss"
+        )
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The compiled step by step decoder."""
+        return Decoder(self)
+
+    def summary(self) -> str:
+        """A table of the parameters."""
+        rows = [
+            (str(p.name), str(tuple(p.type.shape)), f"{count_elements(p):,}")
+            for p in self.parameters
+        ]
+        total = sum(count_elements(p) for p in self.parameters)
+        return format_table(
+            (self.kind, "shape", "parameters"), [*rows, ("total", "", f"{total:,}")]
+        )
+
+
+class Decoder:
+    """A captioner compiled for decoding: ``begin`` once an image, ``advance`` once a word.
+
+    It hands a search a step function over (images, beams); the context of an image is stored once,
+    however many beams it has.
+    """
+
+    def __init__(self, model: Captioner) -> None:
+        self.model = model
+        state, context = model.begin(model.features)
+        self.states = len(state)
+        self._begin = function([model.features], [*state, *context], name=f"{model.kind} begin")
+        words = pt.tensor("words", dtype="int32", shape=(None,))
+        state_in = [v.type(f"state{i}") for i, v in enumerate(state)]
+        context_in = [v.type(f"context{i}") for i, v in enumerate(context)]
+        scores, new_state, extras = model.advance(words, state_in, context_in)
+        self.extras = list(extras)
+        self._advance = function(
+            [words, *state_in, *context_in],
+            [scores, *new_state, *extras.values()],
+            name=f"{model.kind} advance",
+        )
+
+    def begin(self, features: np.ndarray) -> tuple[Callable[..., Any], tuple[np.ndarray, ...]]:
+        """Features (images, …) → the step function over these images, and their first state.
+
+        The state has one beam: each array is (images, 1, …).
+        """
+        arrays = self._begin(np.ascontiguousarray(features, dtype=self.model.dtype))
+        state = tuple(a[:, None] for a in arrays[: self.states])
+        return _Step(self, arrays[self.states :]), state
+
+
+class _Step:
+    """The step protocol of :mod:`dlmie.captioning.decoding` for one batch of images."""
+
+    def __init__(self, decoder: Decoder, context: Sequence[np.ndarray]) -> None:
+        self.decoder, self.context = decoder, list(context)
+        self._active: np.ndarray | None = None
+        self._chosen = self.context
+
+    def __call__(
+        self, words: np.ndarray, state: Sequence[np.ndarray], images: np.ndarray
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...], Mapping[str, np.ndarray]]:
+        count, beams = words.shape
+        rows = [np.ascontiguousarray(s).reshape(count * beams, *s.shape[2:]) for s in state]
+        if self._active is not images:  # the search hands over the same object until one leaves
+            self._active = images
+            self._chosen = [c[images] for c in self.context]
+        flat = np.ascontiguousarray(words, dtype=np.int32).reshape(-1)
+        results = self.decoder._advance(flat, *rows, *self._chosen)
+        shaped = [r.reshape(count, beams, *r.shape[1:]) for r in results]
+        n = 1 + self.decoder.states
+        return (
+            shaped[0],
+            tuple(shaped[1:n]),
+            dict(zip(self.decoder.extras, shaped[n:], strict=True)),
+        )

@@ -1,0 +1,205 @@
+"""Show, Attend and Tell (Xu et al., ICML 2015): soft and hard attention over a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor
+import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
+from pytensor.graph.basic import Variable
+
+from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.errors import DlmieError
+from dlmie.graph import init
+from dlmie.layers import Embedding, Linear
+from dlmie.layers.attention import AttentionLSTM
+from dlmie.layers.noise import Noise
+from dlmie.layers.noise import dropout as drop
+from dlmie.models.captioners.captioner import Captioner, Extra, Forward
+from dlmie.ops.losses.cross_entropy import log_softmax
+
+
+class ShowAttendTell(Captioner):
+    """LSTM captioner that looks at a weighted mean of the annotations before every word.
+
+    With annotations a_i, the hidden state h and the previous word's vector x (SPEC names follow the
+    paper's section 3.1):
+
+    * ``e_i = v · tanh(a_i W_a + h W_q + b)``, ``α = softmax(e)`` (score "tanh"; "relu" and the
+      scaled dot product "dot" are the variants of well-known reimplementations);
+    * ``z = β Σ α_i a_i`` with the gate ``β = σ(h W_β + b_β)``: one number ("scalar"), one a channel
+      ("vector") or absent ("none");
+    * x, h and z enter the LSTM's gates of the same step;
+    * deep output: ``logits = W_o tanh(W_h h + W_z z + x)``, or a plain layer on h.
+
+    Parameters
+    ----------
+    annotations, vocabulary, seed, dtype
+        See :class:`~dlmie.models.captioners.captioner.Captioner`; the annotations must be a grid.
+    words, hidden, attention : int
+        Sizes of the word vectors, the LSTM and the attention's hidden layer.
+    dropout : float
+        Rate before the output layer; half of it on the annotations and word vectors.
+    score : str
+        "tanh", "relu" or "dot".
+    gate : str
+        "scalar", "vector" or "none".
+    deep_output : bool
+    hard : bool
+        Stochastic attention (section 4.1): while training, a location is drawn at a random half of
+        the steps, and α learns from the draws by REINFORCE; see :meth:`extra_loss`.  Without noise
+        the expectation is used everywhere, as by a soft model.
+    project : int, optional
+        Map the annotations to this many channels first (ReLU): saves time with wide encoders.
+    """
+
+    kind = "show-attend-tell"
+
+    #: Hard attention: share of the steps at which a cell is drawn, and the weights of REINFORCE's
+    #: term (1: the true gradient) and of the entropy's.
+    draw_share, reinforce, entropy = 0.5, 1.0, 0.002
+
+    def __init__(
+        self,
+        annotations: Variable | Sequence[int],
+        vocabulary: Vocabulary,
+        *,
+        words: int = 256,
+        hidden: int = 512,
+        attention: int = 256,
+        dropout: float = 0.5,
+        score: str = "tanh",
+        gate: str = "scalar",
+        deep_output: bool = True,
+        hard: bool = False,
+        project: int | None = None,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(annotations, vocabulary, seed=seed, dtype=dtype)
+        if len(self.annotation_shape) != 3:
+            raise DlmieError(
+                f"attention needs a grid of annotations (channels, rows, columns), not "
+                f"{self.annotation_shape}: choose an earlier layer of the encoder"
+            )
+        self.words, self.hidden, self.attention = words, hidden, attention
+        self.dropout, self.score, self.gate = dropout, score, gate
+        self.deep_output, self.hard, self.projected = deep_output, hard, project
+        made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        channels = self.annotation_shape[0]
+        if project is not None:
+            self.projection = Linear("/annotations", channels, project, W=init.he_normal(), **made)
+            channels = project
+        self.first_hidden = Linear("/initial/hidden", channels, hidden, **made)
+        self.first_cell = Linear("/initial/cell", channels, hidden, **made)
+        self.embedding = Embedding("/embedding", len(vocabulary), words, **made)
+        self.lstm = AttentionLSTM(
+            "/lstm", words, channels, hidden, attention, score=score, gate=gate, **made
+        )
+        if deep_output:
+            self.from_hidden = Linear("/output/hidden", hidden, words, **made)
+            self.from_context = Linear("/output/context", channels, words, b=None, **made)
+        self.output = Linear("/output", words if deep_output else hidden, len(vocabulary), **made)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "words": self.words,
+            "hidden": self.hidden,
+            "attention": self.attention,
+            "dropout": self.dropout,
+            "score": self.score,
+            "gate": self.gate,
+            "deep_output": self.deep_output,
+            "hard": self.hard,
+            "project": self.projected,
+            "seed": self.seed,
+            "dtype": self.dtype,
+        }
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the annotations."""
+        return self.annotation_shape[1], self.annotation_shape[2]
+
+    def _annotations(self, features: Variable, noise: Noise | None = None) -> Variable:
+        """features (images, channels, rows, columns) → (images, cells, channels), row by row."""
+        a = drop(self.annotations(features), self.dropout / 2, noise)
+        return pt.maximum(self.projection(a), 0) if self.projected else a
+
+    def _first(self, a: Variable) -> tuple[Variable, Variable]:
+        """State before the first word, from the mean annotation."""
+        mean = a.mean(axis=1, dtype=self.dtype)
+        return pt.tanh(self.first_hidden(mean)), pt.tanh(self.first_cell(mean))
+
+    def _logits(self, h: Variable, z: Variable, x: Variable, noise: Noise | None) -> Variable:
+        """h (rows, hidden), z (rows, channels), x (rows, words) → (rows, vocabulary)."""
+        h = drop(h, self.dropout, noise)
+        if not self.deep_output:
+            return self.output(h)
+        deep = pt.tanh(self.from_hidden(h) + self.from_context(z) + x)
+        return self.output(drop(deep, self.dropout, noise))
+
+    def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
+        a = self._annotations(features, noise)
+        h0, c0 = self._first(a)
+        x = drop(self.embedding(words), self.dropout / 2, noise)  # (time, batch, words)
+        hard = self._draws(words, noise) if self.hard and noise is not None else None
+        seen = self.lstm(x, a, self.lstm.project(a), h0, c0, hard=hard)
+        h, z, flat = (v.reshape((-1, v.shape[2])) for v in (seen.h, seen.z, x))
+        extras = {"alphas": seen.alpha, "gates": seen.beta}
+        if hard is not None:
+            extras |= {"weights": seen.weights, "sampled": hard[1]}
+        return Forward(self._logits(h, z, flat, noise), extras)
+
+    def _draws(self, words: Variable, noise: Noise) -> tuple[Variable, Variable]:
+        """For each step (time, batch): a number that draws a cell, and whether to use the draw."""
+        template = pt.zeros(words.shape, dtype=self.dtype)
+        return noise.uniform_like(template), noise.bernoulli_like(template, self.draw_share)
+
+    def extra_loss(self, forward: Forward, losses: Variable, mask: Variable) -> Extra | None:
+        """REINFORCE for the drawn locations, and an entropy bonus (Xu et al. 2015, section 4.1).
+
+        A draw s_t at step t changes the loss of this word and of those after it, so the gradient of
+        the expected loss is that of the likelihood plus, for each draw,
+        ``(Σ_{u≥t} loss_u - b) ∇ log α_t[s_t]``; the baseline ``b`` per word, a running mean of the
+        loss, takes variance away and leaves the expectation.  The second term,
+        ``Σ_t Σ_i α_ti log α_ti``, keeps α from settling too early.
+        """
+        if "weights" not in forward.extras:
+            return None
+        alphas, weights, drawn = (forward.extras[k] for k in ("alphas", "weights", "sampled"))
+        baseline = pytensor.shared(
+            np.asarray(np.log(len(self.vocabulary)), self.dtype), name="/hard/baseline"
+        )
+        surprise = disconnected_grad((losses - baseline) * mask)  # (time, batch)
+        advantage = surprise[::-1].cumsum(axis=0)[::-1]  # of all words from this one on
+        log_alphas = pt.log(pt.maximum(alphas, np.asarray(1e-20, self.dtype)))
+        # Where a cell was drawn the weights are one-hot; elsewhere ``drawn`` is 0.
+        log_chosen = (log_alphas * disconnected_grad(weights)).sum(axis=2)
+        reinforce = (drawn * mask * advantage * log_chosen).sum()
+        entropy = ((alphas * log_alphas).sum(axis=2) * mask).sum()
+        share = [np.asarray(x, self.dtype) for x in (self.reinforce, self.entropy, 0.9, 0.1)]
+        mean = losses.sum() / mask.sum()
+        return Extra(
+            share[0] * reinforce + share[1] * entropy,
+            [(baseline, share[2] * baseline + share[3] * disconnected_grad(mean))],
+        )
+
+    def begin(self, features: Variable) -> tuple[list[Variable], list[Variable]]:
+        a = self._annotations(features)
+        return list(self._first(a)), [a, self.lstm.project(a)]
+
+    def advance(
+        self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]
+    ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
+        x = self.embedding(words)
+        seen = self.lstm(x[None], *context, *state)
+        h, z = seen.h[0], seen.z[0]
+        extras = {"alphas": seen.alpha[0].reshape((-1, *self.grid))}
+        if self.gate != "none":
+            extras["gates"] = seen.beta[0].mean(axis=1, dtype=self.dtype)
+        return log_softmax(self._logits(h, z, x, None)), [h, seen.c[0]], extras

@@ -1,0 +1,1 @@
+"""Networks that see: classifiers of ImageNet whose layers serve as annotations."""

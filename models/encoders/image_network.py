@@ -1,0 +1,164 @@
+"""Classifier: what all networks for images share; weights from files, activations, classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from pytensor.graph.basic import Variable
+
+from dlmie import weights
+from dlmie.data.images import Preprocessing
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.files import containers as storage
+from dlmie.graph.network import Network, image_input
+from dlmie.models.encoders import imagenet
+from dlmie.models.encoders.layouts import Layout, Shape, translate
+
+Activation: TypeAlias = Callable[[Variable], Variable]
+Weights: TypeAlias = str | os.PathLike[str] | None
+
+
+def first_values(weights: Weights, seed: int, dtype: str, W: Any = None) -> dict[str, Any]:
+    """Options of a network's layers: weights drawn by ``W``, or zero where a file gives them."""
+    drawn = W if weights is None else 0.0
+    return {"W": drawn, "rng": np.random.default_rng(seed), "dtype": dtype}
+
+
+class Classifier(Network):
+    """A network from images to ``logits`` and ``probabilities``.
+
+    ``net["conv5_3"]`` is a layer after its activation, as in the literature; ``net["conv5_3/pre"]``
+    is the same before it.  A network can be rebuilt on any other input by ``net.on(x)``, and with
+    another activation in place of every ReLU, as guided backpropagation and deconvolution need it:
+    ``net.on(x, relu=guided)``.
+
+    A subclass creates its layers, states what follows, and calls ``super().__init__(weights, ...)``
+    at the end of its constructor.
+
+    Attributes
+    ----------
+    minimum : int
+        The least height and width of an image.
+    weights : dict or None
+        Where the weights came from: ``{"package": ..., "sha256": ...}``, ``{"path": ..., "sha256":
+        ...}``, or None for random ones.
+    """
+
+    minimum: int
+    preprocessing: Preprocessing
+    package: tuple[str, Callable[[], Path]] | None = None
+
+    def __init__(
+        self, weights: Weights, *, size: int | None, classes: int, dtype: str = "float32"
+    ) -> None:
+        if classes == len(imagenet.classes()):
+            self.classes = list(imagenet.classes())
+        super().__init__(image_input(size, dtype))
+        if weights == "packaged":
+            self._load_package()
+        elif weights is not None:
+            self.load(weights)
+
+    def class_index(self, target: int | str) -> int:
+        """The number of a class given by number or name (see ``imagenet.class_index``)."""
+        outputs = self["logits"].type.shape[1]
+        names = self.classes or [f"class {i}" for i in range(outputs)]
+        return imagenet.class_index(target, names)
+
+    # Weights
+
+    def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:
+        """The layout of a file, by the names and shapes of its arrays; None for one we do not know.
+
+        ``shapes`` are those of the network's parameters, by name.
+        """
+        raise NotImplementedError
+
+    known_layouts: str  # for the message where there is none
+
+    def adapt(self, stored: Collection[str]) -> None:
+        """Leave out what a file with these arrays lacks, unless the user asked for it."""
+
+    def omits(self, name: str) -> bool:
+        """Whether this network was made without the parameter ``name`` of its kind."""
+        return False
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take all weights from a file: one of ours, or in a layout of another program.
+
+        Raises
+        ------
+        WeightsError
+            The file cannot be read or does not fit: one message that names everything that is
+            missing, unknown or misshapen.  The network keeps the weights it had.
+        """
+        self._assign(Path(path))
+        self.weights = {"path": os.fspath(path), "sha256": weights.sha256(path)}
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all weights to a model file of dlmie, which ``load`` reads."""
+        header = {"network": self.name, "preprocessing": self.preprocessing.to_json()}
+        arrays = {str(p.name): p.get_value(borrow=True) for p in self.parameters}
+        return storage.save(Path(path), arrays, header)
+
+    def _load_package(self) -> None:
+        if self.package is None:
+            raise WeightsError(
+                f"no package carries the weights of {self.name}: give the path of a weight file"
+            )
+        name, find = self.package
+        path = find()
+        self._assign(path)
+        self.weights = {"package": name, "sha256": weights.sha256(path)}
+
+    def _assign(self, path: Path) -> None:
+        if is_model_file(path):
+            header, arrays = storage.load(path)
+            self.adapt(arrays)
+            arrays = {name: array for name, array in arrays.items() if not self.omits(name)}
+            stored = header.get("preprocessing")
+            preprocessing = Preprocessing.from_json(stored) if stored else self.preprocessing
+            preprocessing = replace(preprocessing, size=self.preprocessing.size)
+        else:
+            arrays = weights.read(path)
+            self.adapt(arrays)
+            shapes = {str(p.name): tuple(p.type.shape) for p in self.parameters}
+            layout = self.layout({name: a.shape for name, a in arrays.items()}, shapes)
+            if layout is None:
+                some = ", ".join(list(arrays)[:3])
+                raise WeightsError(
+                    f"{path} is not laid out as {self.name} knows it ({self.known_layouts}): "
+                    f"it holds {some}{', …' if len(arrays) > 3 else ''}"
+                )
+            arrays, preprocessing = translate(arrays, layout, path), layout.preprocessing
+        storage.assign(self.parameters, arrays, path)
+        self.preprocessing = preprocessing
+
+
+def is_model_file(path: Path) -> bool:
+    """Whether a file is one that ``dlmie.files.containers`` wrote, by its content."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return "header" in file and "arrays" in file
+    except OSError:  # missing, or no HDF5 file: the readers of dlmie.weights say what is wrong
+        return False
+
+
+def check_images(x: Variable, minimum: int, network: str) -> None:
+    """Raise DlmieError unless ``x`` can be a batch of images for a network, as far as is known."""
+    if x.type.ndim != 4 or x.type.shape[1] not in (None, 3):
+        raise DlmieError(f"{network} needs images (batch, 3, rows, columns), not {x.type}")
+    sides = [side for side in x.type.shape[2:] if side is not None]
+    if sides and min(sides) < minimum:
+        rows, columns = (side or "?" for side in x.type.shape[2:])
+        raise DlmieError(
+            f"{network} needs images of at least {minimum} × {minimum} pixels, "
+            f"not {rows} × {columns}"
+        )

@@ -1,0 +1,115 @@
+"""Folders of any size: bounded memory, results as they come; and the classifying command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlmie.captioning.photographs import _read
+from dlmie.data.images import ImageError
+
+
+def test_reading_stays_a_few_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def load(source: str) -> np.ndarray:
+        loaded.append(source)
+        if source == "photo7":
+            raise ImageError("photo7: broken")
+        return np.zeros((300, 400, 3), np.uint8)
+
+    monkeypatch.setattr("dlmie.captioning.photographs.load_image", load)
+
+    def names() -> Iterator[str]:
+        for number in range(1000):
+            yield f"photo{number}"
+
+    seen = 0
+    for batch in _read(names(), 32, 4):
+        seen += len(batch)
+        assert len(loaded) <= seen + 3 * 4  # one batch waits, one is being made
+        for name, pixels in batch:
+            if name == "photo7":
+                assert isinstance(pixels, ImageError)
+            else:
+                assert pixels.shape == (32, 32, 3)  # not the photograph itself
+        if seen >= 100:
+            break
+    assert len(loaded) < 120
+
+
+class TestClassify:
+    ENCODER = ("--encoder", "tiny-imagenet", "--encoder-weights", "random")
+
+    def test_json(self, photographs: Path, invoke: Any) -> None:
+        result = invoke("classify", photographs, *self.ENCODER, "--json", "--top", 3)
+        assert result.exit_code == 0, result.output
+        items = json.loads(result.stdout)
+        assert len(items) == 7
+        assert set(items[0]) == {"image", "top"}
+        top = items[0]["top"]
+        assert [set(guess) for guess in top] == [{"index", "label", "probability"}] * 3
+        assert top[0]["probability"] >= top[1]["probability"] >= top[2]["probability"]
+
+    def test_text_and_strict(self, photographs: Path, invoke: Any) -> None:
+        result = invoke("classify", photographs, *self.ENCODER, "--strict", "--top", 1, "-q")
+        assert result.exit_code == 1
+        assert " %  class " in result.stdout
+        assert "4 of 11" in result.stderr
+
+    def test_json_to_a_file(self, photographs: Path, tmp_path: Path, invoke: Any) -> None:
+        to = tmp_path / "classes.json"
+        words = (photographs / "grey.png", *self.ENCODER, "--json", "--output", to, "--quiet")
+        result = invoke("classify", *words)
+        assert result.stdout == ""
+        assert len(json.loads(to.read_text())) == 1
+
+    def test_nothing_to_do(self, photographs: Path, tmp_path: Path, fails: Any) -> None:
+        assert "no image in this folder" in fails("classify", tmp_path, *self.ENCODER)
+        assert "no such file" in fails("classify", tmp_path / "none", *self.ENCODER)
+        assert "--encoder-weights" in fails("classify", photographs, "--encoder", "vgg16", code=2)
+        assert "at least one image" in fails("classify", code=2)
+
+    def test_the_list_of_classes(self, invoke: Any) -> None:
+        listed = invoke("classify", "--list").stdout.splitlines()
+        assert len(listed) == 1000
+        assert listed[130] == " 130  flamingo"
+        assert json.loads(invoke("classify", "--list", "--json").stdout)[0] == "tench"
+
+
+class TestBench:
+    @pytest.fixture
+    def rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def measure(compile: bool = False) -> dict[str, Any]:
+            """One row."""
+            extra = {"torch_compile_s": 0.5} if compile else {}
+            return {"dlmie_s": 0.1, "torch_eager_s": 0.2, "ratio": 2.0, "goal": 1.5, **extra}
+
+        found = {"beam5": measure, "extra": measure, "vgg16_forward": measure}
+        monkeypatch.setattr("dlmie.cli.commands.bench.load_rows", lambda: found)
+
+    @pytest.mark.usefixtures("rows")
+    def test_main_rows_come_in_the_order_of_the_docs(self, invoke: Any) -> None:
+        result = invoke("bench", "--json", "--quiet")
+        assert [row["name"] for row in json.loads(result.stdout)] == ["vgg16_forward", "beam5"]
+        result = invoke("bench", "--json", "--all", "--compile", "--quiet")
+        rows = json.loads(result.stdout)
+        assert [row["name"] for row in rows] == ["vgg16_forward", "beam5", "extra"]
+        assert rows[0]["torch_compile_s"] == 0.5
+
+    @pytest.mark.usefixtures("rows")
+    def test_table(self, invoke: Any, fails: Any) -> None:
+        text = invoke("bench", "beam5", "--quiet").stdout
+        assert "100.0 ms" in text
+        assert "2.00 ×" in text
+        assert "did you mean 'beam5'" in fails("bench", "beam", code=2)
+
+    def test_without_a_checkout(self, tmp_path: Path, monkeypatch: Any, fails: Any) -> None:
+        module = tmp_path / "site-packages" / "dlmie" / "__init__.py"
+        monkeypatch.setattr("dlmie.__file__", str(module))
+        assert "clone the repository" in fails("bench")

@@ -1,0 +1,131 @@
+"""Train in processes that are killed again and again, until a run is finished.
+
+Started by ``test_resume_killed.py`` as a program of its own: it forks its workers, so each has
+imported everything already, and none has OpenMP threads to lose in the fork.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+from captioning_cases import make_cache, make_data, make_network_step, make_step
+
+from dlmie.captioning import training
+from dlmie.data.captions.dataset import Captions
+from dlmie.data.captions.extraction import Features
+
+OPTIONS: dict[str, Any] = {
+    "epochs": 3, "batch": 16, "monitor": "dev_loss", "decoding": {"beam": 2}, "checkpoint_every": 3,
+    "seed": 4, "progress": False,
+}  # fmt: skip
+
+
+def work(kind: str, folder: Path, said: int) -> None:
+    """Begin the run or continue it, telling of every step through the pipe ``said``."""
+    if (folder / "run" / "config.json").exists():
+        rebuild = training.rebuild_step
+
+        def watched(*arguments: Any) -> Any:
+            return watch(rebuild(*arguments), said)
+
+        training.rebuild_step = watched
+        training.resume(folder / "run", progress=False)
+        return
+    data = Captions(folder.parent / "scenes.h5")
+    options = dict(OPTIONS)
+    if kind == "finetune":
+        step = make_network_step(data)
+    else:
+        cache = Features(folder.parent / "blocks.h5", in_memory=kind != "disk")
+        options["features"] = cache
+        hard = {"hard": True} if kind == "hard" else {}
+        step = make_step(data, cache.shape, attend=kind == "hard", model_options=hard)
+    training.train(watch(step, said), data, to=folder / "run", **options)
+
+
+def watch(step: Any, said: int) -> Any:
+    """The same step, which tells of each call."""
+
+    class Watched(type(step)):  # type: ignore[misc]
+        def __call__(self, batch: Any) -> Any:
+            result = super().__call__(batch)
+            os.write(said, b".")
+            return result
+
+    step.__class__ = Watched
+    return step
+
+
+def attempt(kind: str, folder: Path, steps: int | None) -> bool:
+    """One process; killed after ``steps`` steps and a moment.  Whether it came to the end."""
+    heard, said = os.pipe()
+    complaint = folder / "complaint.txt"
+    child = os.fork()
+    if child == 0:
+        os.close(heard)
+        end(kind, folder, said, complaint)
+    os.close(said)
+    killed = heard_steps(heard, steps)
+    if killed:
+        time.sleep(random.random() * 0.02)  # in the middle of a step, of saving, of measuring
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(heard)  # not earlier: a worker that still speaks would die of it
+    if killed and code == -signal.SIGKILL:
+        return False
+    if code:
+        text = complaint.read_text(encoding="utf-8") if complaint.exists() else "no word of it"
+        raise SystemExit(f"the worker in {folder} ended with {code} ({steps=}):\n{text}")
+    return True
+
+
+def end(kind: str, folder: Path, said: int, complaint: Path) -> NoReturn:
+    """The whole life of a worker; what it dies of, if not of being killed, is in ``complaint``."""
+    code = 1
+    try:
+        with complaint.open("w", encoding="utf-8") as file:
+            faulthandler.enable(file)
+            try:
+                work(kind, folder, said)
+                code = 0
+            except BaseException:
+                traceback.print_exc(file=file)
+    finally:
+        os._exit(code)
+
+
+def heard_steps(heard: int, steps: int | None) -> bool:
+    """Wait for so many steps (None: for ever); whether they came before the worker's end."""
+    while steps is None or steps > 0:
+        got = os.read(heard, 1 if steps is None else steps)
+        if not got:
+            return False
+        steps = None if steps is None else steps - len(got)
+    return True
+
+
+def main(kind: str, folder: Path, kills: int, seed: int) -> None:
+    random.seed(seed)
+    make_data(folder)
+    make_cache(Captions(folder / "scenes.h5"), folder / "blocks.h5")
+    (folder / "whole").mkdir()
+    (folder / "killed").mkdir()
+    attempt(kind, folder / "whole", None)
+    done = 0
+    while kills:
+        done += attempt(kind, folder / "killed", random.randint(1, 11))
+        kills -= 1
+    attempt(kind, folder / "killed", None)
+    sys.stdout.write(f"finished before being killed {done} times\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -1,0 +1,122 @@
+"""Figures: saved pixel by pixel, drawn, animated; manifests beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_networks import Small, photo
+
+from dlmie.data.images import load_image, save_image
+from dlmie.errors import DataError, DlmieError
+from dlmie.visualize.figures.contact_sheet import class_samples
+from dlmie.visualize.figures.figure import Figure, Panel, beside, colour, stretch, tile
+from dlmie.visualize.figures.manifests import make_manifest, read_manifest
+
+
+@pytest.fixture
+def figure(small: Small, tmp_path: Path) -> Figure:
+    picture = photo(20, 30)
+    save_image(tmp_path / "in.png", picture)
+    manifest = make_manifest(
+        "dream", small, {"steps": 3}, images={"image": tmp_path / "in.png"}, results={"x": 1.5}
+    )
+    map_ = np.linspace(0, 1, 600).reshape(20, 30)
+    curves = Panel(np.array([[1, 2, 3.0]]), "curve", labels=("a",), axes=("x", "y"))
+    return Figure(
+        picture,
+        [Panel(picture, "photo"), Panel(map_, "map"), curves],
+        manifest=manifest,
+        arrays={"map": map_},
+        frames=[picture, picture[::-1]],
+        photo=picture,
+    )
+
+
+def test_saving(figure: Figure, tmp_path: Path) -> None:
+    figure.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), figure.image)
+    manifest = json.loads((tmp_path / "a.json").read_text())
+    assert manifest["picture"] == "dream"
+    assert manifest["network"]["name"] == "small"
+    assert manifest["arguments"] == {"steps": 3}
+    assert manifest["file"] == "a.png"
+    assert len(manifest["images"]["image"]["sha256"]) == 64
+    assert read_manifest(tmp_path / "a.png") == manifest
+    for name, start in (("a.pdf", b"%PDF"), ("a.svg", b"<?xml"), ("a.gif", b"GIF89a")):
+        figure.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    drawn = figure.figure().save(tmp_path / "panels.png")
+    assert load_image(drawn).shape[1] > 600
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert figure.overlay().image.shape == (20, 30, 3)  # type: ignore[union-attr]
+    assert figure.strip().image.shape == (20, 30, 3)  # type: ignore[union-attr]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_drawing_twice_gives_the_same_file(figure: Figure, tmp_path: Path) -> None:
+    for name in ("1.pdf", "2.pdf", "1.png", "2.png"):
+        figure.figure().save(tmp_path / name)
+    assert (tmp_path / "1.pdf").read_bytes() == (tmp_path / "2.pdf").read_bytes()
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+
+
+def test_errors(figure: Figure, tmp_path: Path) -> None:
+    with pytest.raises(DlmieError, match=r"\.tif"):
+        figure.save(tmp_path / "a.tif")
+    (tmp_path / "mine.json").write_text('{"precious": 1}')
+    with pytest.raises(DlmieError, match="no manifest"):
+        figure.save(tmp_path / "mine.png")
+    assert (tmp_path / "mine.json").read_text() == '{"precious": 1}'
+    figure.frames = []
+    with pytest.raises(DlmieError, match="kept no frames"):
+        figure.save(tmp_path / "a.gif")
+    with pytest.raises(DataError, match="no such manifest"):
+        read_manifest(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match="no manifest of a picture"):
+        read_manifest(tmp_path / "mine.json")
+    (tmp_path / "later.json").write_text('{"picture": "dream", "format": 99}')
+    with pytest.raises(DataError, match="later version"):
+        read_manifest(tmp_path / "later.json")
+
+
+def test_pyplot_is_left_alone(figure: Figure) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, numpy as np; from dlmie.visualize.figures.figure import Figure, Panel; "
+        "Figure(None, [Panel(np.eye(4))]).pixels(); print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_layouts() -> None:
+    a, b = photo(10, 10), photo(20, 40)
+    assert beside([a, b], gap=4).shape == (10, 10 + 4 + 20, 3)
+    assert tile([a] * 5, 3, gap=2).shape == (22, 34, 3)
+    assert colour(np.array([[0.0, 1.0]])).shape == (1, 2, 3)
+    grey = stretch(np.array([[[-2.0], [0.0], [2.0]]]))
+    assert grey.ravel().tolist() == [0, 128, 255]
+    assert stretch(np.zeros((2, 2, 3))).tolist() == np.full((2, 2, 3), 128).tolist()
+
+
+def test_samples_of_classes() -> None:
+    images = np.stack([np.full((3, 8, 8), 10 * i + 0.4, np.float32) for i in range(20)])
+    labels = np.arange(20) // 5  # four classes of five
+    names = ["cat", "dog", "goose", "iPod"]
+    figure = class_samples(images, labels, names, classes=3, each=4, seed=1)
+    assert figure.columns == 3
+    assert len(figure.panels) == 12
+    titles = [panel.title for panel in figure.panels]
+    assert titles[3:] == [""] * 9
+    for column, name in enumerate(titles[:3]):  # each column is of the class above it
+        shown = {int(panel.image[0, 0, 0]) // 10 for panel in figure.panels[column::3]}
+        assert len(shown) == 4
+        assert {names[labels[i]] for i in shown} == {name}
+    assert class_samples(np.zeros((4, 8, 8, 3)), [0] * 4, names, classes=1, each=2).pixels().ndim
+    with pytest.raises(DlmieError, match="4 classes have 5 images, not 5"):
+        class_samples(images, labels, names, classes=5, each=5)

@@ -1,0 +1,1 @@
+"""Gradient ascent on images: objectives, optimizers, regularizers, transforms."""

@@ -1,0 +1,1 @@
+"""Drawing: panels, text, charts, pages; needs no compiler."""

@@ -1,0 +1,86 @@
+"""Words and scales as pixels, for the frames of animations: fast, always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie.visualize.figures.figure import Scale
+
+_MARGIN = 6  # pixels around the text
+_INK, _SOFT, _MARK = (20, 20, 20), (110, 110, 110), (163, 68, 0)
+
+
+@cache
+def _font(size: int) -> Any:
+    """DejaVu Sans, which comes with matplotlib: the same letters on every machine."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+
+
+def _canvas(height: int, width: int) -> tuple[Any, Any]:
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (width, height), "white")
+    return image, ImageDraw.Draw(image)
+
+
+def sentence_line(words: Sequence[str], said: int, width: int, size: int = 14) -> np.ndarray:
+    """A sentence on white, in as many lines as it takes, one of its words marked.
+
+    Parameters
+    ----------
+    words : sequence of str
+    said : int
+        Number of the marked word; -1: none.
+    width, size : int
+        Of the picture and of the letters, in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width, 3) uint8; the height does not depend on ``said``.
+    """
+    font = _font(size)
+    blank, line = font.getlength(" "), int(size * 1.5)
+    places = []
+    x, y = float(_MARGIN), _MARGIN
+    for word in words:
+        length = font.getlength(word)
+        if x > _MARGIN and x + length > width - _MARGIN:
+            x, y = float(_MARGIN), y + line
+        places.append((x, y, length))
+        x += length + blank
+    image, draw = _canvas(y + line, width)
+    for number, (word, (x, y, length)) in enumerate(zip(words, places, strict=True)):
+        marked = number == said
+        draw.text((x, y), word, font=font, fill=_MARK if marked else _INK)
+        if marked:
+            under = y + int(size * 1.25)
+            draw.rectangle((x, under, x + length, under + 1), fill=_MARK)
+    return np.asarray(image)
+
+
+def scale_line(scale: Scale, width: int, size: int = 11) -> np.ndarray:
+    """A color scale on white with its ends and what it shows: (height, width, 3) uint8."""
+    font = _font(size)
+    image, draw = _canvas(size + 8, width)
+    ends = [f"{scale.low:g}", f"{scale.high:.3g}"]
+    label = f" {scale.label}"
+    x = _MARGIN
+    draw.text((x, 2), ends[0], font=font, fill=_SOFT)
+    x += int(font.getlength(ends[0])) + 4
+    rest = int(font.getlength(ends[1] + label)) + 4
+    bar = max(width - x - rest - _MARGIN, 20)
+    ramp = scale.colours[np.linspace(0, len(scale.colours) - 1, bar).round().astype(int)]
+    draw.text((x + bar + 4, 2), ends[1] + label, font=font, fill=_SOFT)
+    pixels = np.array(image)
+    shown = max(0, min(bar, width - x))
+    pixels[4 : size + 4, x : x + shown] = ramp[:shown]
+    return pixels
