@@ -21,11 +21,11 @@ from types import SimpleNamespace
 from dlmie import optim
 from dlmie.data.captions.vocabulary import SPECIAL, Vocabulary
 from dlmie.models.captioners.show_attend_tell import ShowAttendTell
-from dlmie.captioning.objectives import TrainingStep
+from dlmie.captioning.step import compile as compile_step
 
 words = [*SPECIAL, *(f"word{i}" for i in range(8996))]
 model = ShowAttendTell((512, 14, 14), Vocabulary(words), words=512, hidden=512, attention=512)
-step = TrainingStep(model, optim.chain(optim.clip_norm(5.0), optim.adam(4e-4)), alpha_penalty=1.0)
+step = compile_step(model, optim.chain(optim.clip_norm(5.0), optim.adam(4e-4)), alpha_penalty=1.0)
 rng = np.random.default_rng(0)
 inputs = rng.random((64, 512, 14, 14), "float32")
 tokens = rng.integers(4, 9000, (64, 21)).astype("int32")

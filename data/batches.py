@@ -96,6 +96,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def __getitem__(self, name: str) -> np.ndarray:
+        array: np.ndarray = getattr(self, name)
+        return array
+
 
 class Batches:
     """The batches of one epoch after the other.

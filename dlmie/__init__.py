@@ -14,12 +14,13 @@ if (_CHECKOUT / "setup.cfg").is_file():
 # Public names and the module that defines each: nothing heavy is imported before its first use.
 _PUBLIC = {
     "function": "dlmie.compilation",
-    "compile": "dlmie.captioning.objectives",
-    "train": "dlmie.captioning.training",
-    "resume": "dlmie.captioning.training",
+    "compile": "dlmie.training.runs",
+    "train": "dlmie.training.runs",
+    "resume": "dlmie.training.runs",
     "load": "dlmie.captioning",
     "evaluate": "dlmie.captioning",
     "Network": "dlmie.graph.network",
+    "register": "dlmie.models.registry",
 }
 __all__ = [*_PUBLIC, "__version__"]
 

@@ -17,3 +17,7 @@ class WeightsError(DlmieError, ValueError):
 
 class CompilerError(DlmieError, RuntimeError):
     """No working C compiler where one is needed."""
+
+
+class MisuseError(DlmieError):
+    """What was asked for makes no sense: the command line ends with exit code 2."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dlmie.errors import DlmieError
-from dlmie.text import suggest
-
 if __name__ != "dlmie.models":  # a second copy of every class would follow
     raise ImportError("import this package as dlmie.models, not as models")
+
+from dlmie.models import registry
 
 if TYPE_CHECKING:
     from dlmie.models.captioners.caption_rnn import CaptionRNN as CaptionRNN
@@ -22,27 +21,12 @@ if TYPE_CHECKING:
     from dlmie.models.encoders.vgg import VGG16 as VGG16
     from dlmie.models.encoders.vgg import VGG19 as VGG19
 
-# Public names and the module that defines each: PyTensor is imported when a class is first used.
 _PUBLIC = {
-    "CaptionRNN": "captioners.caption_rnn",
-    "Classifier": "encoders.image_network",
-    "EfficientNetLite0": "encoders.efficientnet_lite",
-    "PretrainedCNN": "encoders.tiny_imagenet",
-    "ShowAttendTell": "captioners.show_attend_tell",
-    "ShowTell": "captioners.show_tell",
-    "SqueezeNet": "encoders.squeezenet",
-    "VGG16": "encoders.vgg",
-    "VGG19": "encoders.vgg",
+    **{entry.class_name: entry.target.partition(":")[0] for entry in registry.MODELS.values()},
+    "Classifier": "dlmie.models.encoders.image_network",
 }
-
-# Networks by the name that commands and files use; nothing is imported by a string of a file.
-ENCODERS = {
-    "efficientnet-lite0": "EfficientNetLite0",
-    "vgg16": "VGG16",
-    "vgg19": "VGG19",
-    "squeezenet": "SqueezeNet",
-    "tiny-imagenet": "PretrainedCNN",
-}
+#: Networks by the name that commands and files use.
+ENCODERS = {name: registry.MODELS[name].class_name for name in registry.names("encoder")}
 __all__ = [*_PUBLIC, "ENCODERS", "encoder"]
 
 
@@ -67,15 +51,13 @@ def encoder(name: str, **options: Any) -> Classifier:
     >>> models.encoder("squeezenet")["fire9"].type.shape
     (None, 512, 14, 14)
     """
-    if name not in ENCODERS:
-        raise DlmieError(f"unknown encoder {name!r}{suggest(name.lower(), ENCODERS)}")
-    network: Classifier = __getattr__(ENCODERS[name])(**options)
+    network: Classifier = registry.model_class(name, "encoder")(**options)
     return network
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(f"dlmie.models.{_PUBLIC[name]}"), name)
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'dlmie.models' has no attribute {name!r}")
 
 

@@ -1,7 +1,7 @@
 """Named recipes: everything that decides a training run but the data and the seed.
 
 ``dlmie train DATA --recipe NAME --to RUN`` follows one; every option given overrides it.  The
-optimiser is written as the options of ``dlmie train`` are; a number with "epochs" behind it is
+optimizer is written as the options of ``dlmie train`` are; a number with "epochs" behind it is
 turned into steps.
 """
 
@@ -19,7 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": "show-tell",
         "config": {"words": 512, "hidden": 512, "dropout": 0.5},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": "0.5 epochs",
             "clip_norm": 5.0, "ema": 0.999,
         },
@@ -34,7 +34,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "step": "distillation",
         "config": {"dropout": 0.4},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "warmup": "50",
             "clip_norm": 5.0, "ema": 0.998,
         },
@@ -48,7 +48,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": "show-tell",
         "config": {"words": 128, "hidden": 256, "dropout": 0.2},
         "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 64},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
             "clip_norm": 5.0,
         },
@@ -60,7 +60,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": "show-attend-tell",
         "config": {"words": 256, "hidden": 512, "attention": 256, "dropout": 0.5},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "warmup": "300",
             "clip_norm": 5.0, "ema": 0.999,
         },
@@ -75,7 +75,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "step": "distillation",
         "config": {"dropout": 0.4},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 5e-4, "schedule": "cosine", "warmup": "100",
             "clip_norm": 5.0, "ema": 0.998,
         },
@@ -90,7 +90,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "step": "self-critical",
         "config": {"dropout": 0.3},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
-        "optimiser": {"optimizer": "adam", "lr": 3e-5, "clip_norm": 5.0, "ema": 0.98},
+        "optimizer": {"optimizer": "adam", "lr": 3e-5, "clip_norm": 5.0, "ema": 0.98},
         "objective": {},
         "training": {
             "epochs": 1, "batch": 64, "monitor": "cider_d", "captions_per_image": 1, "flip": True,
@@ -104,7 +104,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "step": "distillation",
         "config": {"dropout": 0.4},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 3e-4, "schedule": "cosine", "warmup": "100",
             "clip_norm": 5.0, "ema": 0.998,
         },
@@ -124,7 +124,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": "show-attend-tell",
         "config": {"words": 128, "hidden": 256, "attention": 128, "dropout": 0.2},
         "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 128},
-        "optimiser": {
+        "optimizer": {
             "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
             "clip_norm": 5.0,
         },
@@ -132,15 +132,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": {"epochs": 6, "batch": 64, "monitor": "bleu_4", "decoding": {"beam": 3}},
     },
 }  # fmt: skip
-
-#: The layer a captioner sees unless another is named: one vector an image, or a grid.
-LAYERS: dict[str, dict[str, str]] = {
-    "efficientnet-lite0": {"vector": "pool", "grid": "block10"},
-    "vgg16": {"vector": "fc7", "grid": "conv5_3"},
-    "vgg19": {"vector": "fc7", "grid": "conv5_4"},
-    "squeezenet": {"vector": "fire9", "grid": "fire9"},
-    "tiny-imagenet": {"vector": "block9", "grid": "block5"},
-}
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -154,8 +145,3 @@ def recipe(name: str) -> dict[str, Any]:
     if name not in RECIPES:
         raise DlmieError(f"unknown recipe {name!r}{suggest(name, RECIPES)}")
     return copy.deepcopy(RECIPES[name])
-
-
-def default_layer(encoder: str, grid: bool) -> str:
-    """The layer of an encoder that a captioner sees by default: with ``grid`` one to attend to."""
-    return LAYERS[encoder]["grid" if grid else "vector"]

@@ -64,7 +64,7 @@ def test_importing_dlmie_changes_no_setting() -> None:
     script = """
 import pytensor
 before = str(pytensor.config)
-import dlmie.compilation, dlmie.models.captioners.show_attend_tell, dlmie.captioning.training
+import dlmie.compilation, dlmie.models.captioners.show_attend_tell, dlmie.captioning.task
 assert str(pytensor.config) == before
 """
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,24 +15,9 @@ from dlmie.captioning.decoding import Caption, Decoding, ensemble_step, force
 from dlmie.captioning.features import Encoder, encoder_from_header
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.errors import DlmieError, WeightsError
-from dlmie.text import suggest
 
-# The fixed tables of what a file may name: nothing is imported by a string that a file holds.
-CAPTIONERS = {
-    "show-tell": ("dlmie.models.captioners.show_tell", "ShowTell"),
-    "show-attend-tell": ("dlmie.models.captioners.show_attend_tell", "ShowAttendTell"),
-    "caption-rnn": ("dlmie.models.captioners.caption_rnn", "CaptionRNN"),
-}
 # Captioners that are installed with the package, by name.
 SHIPPED = {"flickr8k": "flickr8k.h5"}
-
-
-def captioner_class(kind: str) -> Any:
-    """The class of a captioner by the name in its file."""
-    if kind not in CAPTIONERS:
-        raise DlmieError(f"unknown kind of captioner {kind!r}{suggest(kind, CAPTIONERS)}")
-    module, name = CAPTIONERS[kind]
-    return getattr(importlib.import_module(module), name)
 
 
 @dataclass

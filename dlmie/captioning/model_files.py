@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from dlmie.captioning.captioner import SHIPPED, ImageCaptioner, Member, captioner_class
+from dlmie.captioning.captioner import SHIPPED, ImageCaptioner, Member
 from dlmie.captioning.features import own_prefix
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers as storage
 from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
+from dlmie.models import registry
 
 
 def find_model(source: str | Path) -> Path:
@@ -69,9 +70,8 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
     try:
         vocabulary = Vocabulary.from_json(header["vocabulary"], header.get("tokenizer", "words"))
         with init.nothing_drawn():
-            model = captioner_class(header["kind"])(
-                tuple(header["annotation_shape"]), vocabulary, **header["config"]
-            )
+            make: Any = registry.model_class(header["kind"], "captioner")
+            model = make(tuple(header["annotation_shape"]), vocabulary, **header["config"])
         encoder = header.get("encoder")
         prefix = own_prefix(encoder["name"]) if encoder else None
     except (KeyError, TypeError, ValueError, MemoryError) as error:

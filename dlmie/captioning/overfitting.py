@@ -10,9 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dlmie.captioning.evaluation import loss_per_word
+from dlmie.captioning.feature_caches import encoder_of, of_layer
 from dlmie.captioning.features import Encoder, features_of
-from dlmie.captioning.objectives import TrainingStep
-from dlmie.captioning.runs import encoder_of, of_layer
+from dlmie.captioning.step import CaptioningStep
 from dlmie.data.batches import Batches, FirstImages, image_reader
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
@@ -66,7 +66,7 @@ class OverfitReport:
 
 
 def overfit(
-    step: TrainingStep,
+    step: CaptioningStep,
     data: Captions | str | Path,
     *,
     images: int = 200,
@@ -83,7 +83,7 @@ def overfit(
 
     Parameters
     ----------
-    step : TrainingStep
+    step : CaptioningStep
         From :func:`dlmie.compile`; afterwards it is as it was.
     data : Captions or path
         The first images of its split "train" are used.
@@ -102,7 +102,7 @@ def overfit(
     DlmieError
         The step is not for teacher forcing, or the features do not fit.
     """
-    if step.kind != TrainingStep.kind:
+    if step.kind != "teacher-forcing":
         raise DlmieError("the overfit check needs a step that learns given captions")
     data = Captions(data) if isinstance(data, (str, Path)) else data
     step.model.vocabulary.check_matches(data.vocabulary, str(data.path))
@@ -137,26 +137,26 @@ def overfit(
 class _Inputs:
     """What the step is fed, and what its model sees of it."""
 
-    def __init__(self, step: TrainingStep, data: Captions, features: Any, images: int) -> None:
+    def __init__(self, step: CaptioningStep, data: Captions, features: Any, images: int) -> None:
         self.step = step
         split = data["train"]
-        if step.finetune is not None and step.from_layer is None:
-            self.read = image_reader(split, step.model.encoder.preprocessing)
+        if step.annotations.takes_images:
+            self.read = image_reader(split, step.annotations.encoder.preprocessing)
             return
-        header = of_layer(encoder_of(step, features), step.from_layer)
+        header = of_layer(encoder_of(step, features), step.annotations.from_layer)
         if features is not None:
             cache = features if isinstance(features, Features) else Features(features)
             cache.check_matches(features_of(header, data.hash))
             rows = cache.read("train", np.arange(images))
         else:
-            encoder = Encoder(step.model.encoder, header["layer"])
+            encoder = Encoder(step.annotations.encoder, header["layer"])
             parts = [np.arange(i, min(i + 32, images)) for i in range(0, images, 32)]
             rows = np.concatenate([encoder.pixels(split.load_images(part)) for part in parts])
         self.read = lambda indices, views: rows[indices]
 
     def annotations(self, indices: np.ndarray, views: np.ndarray) -> np.ndarray:
         """What the model sees of images, through the encoder as it is now."""
-        return self.step.annotate(self.read(indices, views))
+        return self.step.annotations.annotate(self.read(indices, views))
 
 
 def _change(before: np.ndarray, after: np.ndarray) -> float:

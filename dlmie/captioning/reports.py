@@ -16,8 +16,8 @@ from dlmie.captioning.decoding import Caption
 from dlmie.captioning.evaluation import caption_split, score_captions
 from dlmie.captioning.metrics import Scores
 from dlmie.captioning.model_files import load
-from dlmie.captioning.runs import read_log
 from dlmie.files import containers as storage
+from dlmie.training.runs import read_log
 from dlmie.visualize.figures.report_page import Example, build_page
 
 RANK_BY = "cider_d"

@@ -96,7 +96,7 @@ class Verbs(click.Group):
 @contextlib.contextmanager
 def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
     """Misuse ends with exit code 2, a failure with 1, each said in one line."""
-    from dlmie.errors import DlmieError
+    from dlmie.errors import DlmieError, MisuseError
 
     try:
         yield
@@ -113,6 +113,8 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
         path = _path(ctx)
         if isinstance(error, KeyboardInterrupt | click.Abort):
             message = "interrupted"
+        elif isinstance(error, MisuseError):
+            raise Misuse(f"{error} (see {path} --help)", path) from error
         elif isinstance(error, DlmieError):
             message = " ".join(str(error).split("\n"))
         elif isinstance(error, BrokenPipeError):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dlmie.cli.console import section, whole
-from dlmie.models import ENCODERS
-from dlmie.models.recipes import default_layer
+from dlmie.models.registry import names
+
+if TYPE_CHECKING:
+    from dlmie.models.encoders.image_network import Classifier
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +47,7 @@ def encoder_options(function: F) -> F:
         "--layer", help="What the captioner sees.  [default: fit for captioner and encoder]"
     )
     encoder = click.option(
-        "--encoder", type=click.Choice(list(ENCODERS)), default=DEFAULT, show_default=True,
+        "--encoder", type=click.Choice(names("encoder")), default=DEFAULT, show_default=True,
         help="The network that sees the images.",
     )  # fmt: skip
     return section("Encoder", encoder, layer, size, own_weights_option)(function)
@@ -54,28 +55,8 @@ def encoder_options(function: F) -> F:
 
 def make_network(
     name: str, layer: str | None, size: int | None, weights: str | None, *, grid: bool = False
-) -> tuple[Any, str]:
-    """The network that the options describe, and the name of its layer.
+) -> tuple[Classifier, str]:
+    """The network that the options describe, and the name of its layer: see ``select``."""
+    from dlmie.models.encoders.selection import select
 
-    Parameters
-    ----------
-    grid : bool
-        Whether the default layer is one to attend to.
-    """
-    from dlmie import models
-
-    # Asked before a large network is made for nothing.
-    if weights is None and getattr(models, ENCODERS[name]).package is None:
-        raise click.UsageError(
-            f"dlmie does not bring weights of {name}: name your file with --encoder-weights "
-            f"(or use --encoder {DEFAULT})"
-        )
-    options: dict[str, Any] = {}
-    if size is not None:
-        options["size"] = size
-    if weights is not None:
-        options["weights"] = None if weights == "random" else Path(weights)
-    network = models.encoder(name, **options)
-    layer = layer or default_layer(name, grid)
-    network[layer]  # a clear error for an unknown layer
-    return network, layer
+    return select(name, layer=layer, size=size, weights=weights, grid=grid)

@@ -1,62 +1,50 @@
-"""The settings of a run: everything that decides its course but the data and the seed.
-
-One dictionary with a section each for the model (``config``), the encoder, the optimiser, the
-objective and the training, as :mod:`dlmie.models.recipes` writes them.  A recipe fills it, then
-``--set``, then the options of ``dlmie train``, each of which belongs to one section.
-"""
+"""The settings of ``dlmie train``: a recipe, then ``--set``, then the options that were given."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
-from dlmie.cli import optimizer as optimiser
 from dlmie.cli.signatures import parameters
+from dlmie.errors import DlmieError
+from dlmie.models import registry
 from dlmie.text import suggest
+from dlmie.training.config import Json, TaskOptions
+from dlmie.training.optimizer_options import OptimizerOptions
+from dlmie.training.registry import task_options
+from dlmie.training.settings import Settings
 
-# The captioners of dlmie.captioning.CAPTIONERS, which would load PyTensor (a test compares).
-MODELS = {
-    "show-tell": "dlmie.models.captioners.show_tell:ShowTell",
-    "show-attend-tell": "dlmie.models.captioners.show_attend_tell:ShowAttendTell",
-    "caption-rnn": "dlmie.models.captioners.caption_rnn:CaptionRNN",
-}
-#: What a captioner's constructor takes that is no setting of a run's ``config``.
+#: What a model's constructor takes that is no setting of a run's ``config``.
 GIVEN = ("annotations", "vocabulary", "self", "seed", "dtype")
-# The steps that a run may take, by the name in its configuration.
-_STEPS = {
-    "teacher-forcing": "dlmie.captioning.objectives:TrainingStep",
-    "self-critical": "dlmie.captioning.objectives:SelfCriticalStep",
-    "distillation": "dlmie.captioning.objectives:DistillationStep",
-}
-#: The names in each section but ``config``, whose names are those of the model's constructor.
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "encoder": ("name", "layer", "size", "weights"),
-    "optimiser": tuple(optimiser.DEFAULTS),
-    "objective": (
-        *("alpha_penalty", "label_smoothing", "scheduled_sampling", "finetune", "from_layer"),
-        *("encoder_lr", "teacher_share"),
-    ),
-    "training": (
-        *("epochs", "batch", "monitor", "patience", "captions_per_image", "flip", "crops"),
-        *("limit", "checkpoint_every", "decoding"),
-    ),
-}
+_ENCODER = ("name", "layer", "size", "weights")
 # Options whose names are not those of their settings.
 _RENAMED = {
     "encoder": ("encoder", "name"),
+    "layer": ("encoder", "layer"),
     "image_size": ("encoder", "size"),
     "encoder_weights": ("encoder", "weights"),
 }
+_OLD_SECTIONS = {"optimiser": "optimizer"}
 
 
-def make_settings(chosen: dict[str, Any]) -> dict[str, Any]:
-    """All settings of a run: defaults, then the recipe, then ``--set``, then other options.
+def trained_models() -> dict[str, str]:
+    """The models that can be trained: their classes, ``"module:Class"``, by name."""
+    return {
+        name: entry.target
+        for name, entry in registry.MODELS.items()
+        if entry.role in registry.TASKS
+    }
+
+
+def make_settings(chosen: Mapping[str, Any]) -> Settings:
+    """All settings of a run.
 
     Parameters
     ----------
-    chosen : dict
+    chosen : mapping
         The options that were given, by parameter name.
 
     Raises
@@ -64,112 +52,137 @@ def make_settings(chosen: dict[str, Any]) -> dict[str, Any]:
     click.UsageError
         Options that contradict each other or mean nothing for the model or the way of training.
     """
-    settings: dict[str, Any] = {
-        "model": "show-tell", "config": {}, "encoder": {}, "optimiser": {}, "objective": {},
-        "training": {}, "recipe": chosen.get("recipe"), "start": chosen.get("start"),
-    }  # fmt: skip
-    if "recipe" in chosen:
-        _follow(settings, chosen["recipe"], chosen.get("model"))
-    settings["model"] = chosen.get("model", settings["model"])
+    settings = _begin(chosen)
+    options = task_options(registry.task_of(settings.model))
+    settings.start = chosen.get("start")
     for word in chosen.get("changes", ()):
-        _assign(settings, *assignment(word))
-    if "encoder" in chosen and chosen["encoder"] != settings["encoder"].get("name"):
-        settings["encoder"] = {}  # layer and size of the recipe's encoder do not apply
+        _assign(settings, options, *assignment(word))
+    if "encoder" in chosen and chosen["encoder"] != settings.encoder.get("name"):
+        settings.encoder = {}  # layer and size of the recipe's encoder do not apply
     for name, value in chosen.items():
-        if place := _place(name):
-            settings[place[0]][place[1]] = value
+        if place := _place(settings, options, name):
+            getattr(settings, place[0])[place[1]] = value
     if "beam" in chosen:
-        settings["training"]["decoding"] = {"beam": chosen["beam"]}
-    settings["step"] = _step(settings, chosen)
-    _check(settings)
+        settings.training["decoding"] = {"beam": chosen["beam"]}
+    _choose_objective(settings, options, chosen)
+    _check(settings, options)
     return settings
 
 
-def _follow(settings: dict[str, Any], name: str, model: str | None) -> None:
+def _begin(chosen: Mapping[str, Any]) -> Settings:
+    """The recipe's settings, or none but the model's name."""
+    model = chosen.get("model")
+    if "recipe" not in chosen:
+        return Settings(model or "show-tell")
     from dlmie.models.recipes import recipe
 
-    settings.update(recipe(name))
-    if model is not None and model != settings["model"]:
-        raise click.UsageError(f"recipe {name} is for {settings['model']}, not {model}")
+    settings = Settings.from_recipe(chosen["recipe"], recipe(chosen["recipe"]))
+    if model is not None and model != settings.model:
+        raise click.UsageError(f"recipe {settings.recipe} is for {settings.model}, not {model}")
+    return settings
 
 
-def _place(option: str) -> tuple[str, str] | None:
+def sections(settings: Settings, options: TaskOptions) -> dict[str, list[str]]:
+    """The names of the settings in each section but ``config``, whose are the model's own."""
+    objectives = {n: None for group in options.objectives.values() for n in group.names()}
+    return {
+        "encoder": [*_ENCODER],
+        "optimizer": OptimizerOptions.names(),
+        "objective": [*objectives],
+        "training": options.training.names(),
+    }
+
+
+def _model_options(model: str) -> list[str]:
+    return [name for name in parameters(trained_models()[model]) if name not in GIVEN]
+
+
+def _place(settings: Settings, options: TaskOptions, name: str) -> tuple[str, str] | None:
     """The section and the name of the setting that an option gives; None: it gives none."""
-    if option in _RENAMED:
-        return _RENAMED[option]
-    for section, names in SECTIONS.items():
-        if option in names:
-            return section, option
-    of_models = (name for target in MODELS.values() for name in parameters(target))
-    return ("config", option) if option in of_models and option not in GIVEN else None
+    if name in _RENAMED:
+        return _RENAMED[name]
+    for section, names in sections(settings, options).items():
+        if name in names and section != "encoder":
+            return section, name
+    known = {option for model in trained_models() for option in _model_options(model)}
+    return ("config", name) if name in known else None
 
 
-def _step(settings: dict[str, Any], chosen: dict[str, Any]) -> str:
-    """The name of the way of training, with what it must be given."""
-    step: str = settings.get("step", "teacher-forcing")
+def _choose_objective(settings: Settings, options: TaskOptions, chosen: Mapping[str, Any]) -> None:
+    """The name of the objective, with what it must be given."""
+    kind = settings.objective.get("kind", next(iter(options.objectives)))
     if chosen.get("self_critical"):
-        step = "self-critical"
+        kind = "self-critical"
     if chosen.get("teachers"):
-        step = "distillation"
-        settings["objective"]["teachers"] = list(chosen["teachers"])
-    if step == "self-critical" and settings["start"] is None:
+        kind = "distillation"
+        settings.objective["teachers"] = list(chosen["teachers"])
+    if kind == "self-critical" and settings.start is None:
         raise click.UsageError(
             "self-critical training improves a trained captioner: name it by --from RUN"
         )
-    if step == "distillation" and not settings["objective"].get("teachers"):
+    if kind == "distillation" and not settings.objective.get("teachers"):
         raise click.UsageError(
             "distillation learns from trained captioners: name each by --teacher"
         )
-    return step
+    settings.objective["kind"] = kind
 
 
-def _check(settings: dict[str, Any]) -> None:
-    own = [name for name in parameters(MODELS[settings["model"]]) if name not in GIVEN]
-    for name in settings["config"]:
+def _check(settings: Settings, options: TaskOptions) -> None:
+    own = _model_options(settings.model)
+    for name in settings.config:
         if name not in own:
             raise click.UsageError(
-                f"{_flag(name)} is not an option of {settings['model']}, which has "
+                f"{_flag(name)} is not an option of {settings.model}, which has "
                 + ", ".join(map(_flag, own))
             )
-    for name in settings["objective"]:
-        if name not in parameters(_STEPS[settings["step"]]):
-            step = settings["step"].replace("-", " ")
-            raise click.UsageError(f"{_flag(name)} has no meaning in {step} training")
+    group = options.objectives[settings.objective["kind"]]
+    for name in settings.objective_options:
+        if name not in group.names():
+            kind = settings.objective["kind"].replace("-", " ")
+            raise click.UsageError(f"{_flag(name)} has no meaning in {kind} training")
+    try:
+        group.of(settings.objective_options)
+        options.training.of(settings.training)
+        optimizer = OptimizerOptions.of(settings.optimizer)
+        optimizer.chain(steps_per_epoch=1, epochs=1, higher_is_better=True)
+    except DlmieError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def assignment(word: str) -> tuple[str, Any]:
+def assignment(word: str) -> tuple[str, Json]:
     """``lr=1e-4`` → ``("lr", 0.0001)``; values are JSON, or text as it stands."""
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise click.UsageError(f"--set takes KEY=VALUE, not {word!r}")
     try:
-        return key, json.loads(text)
+        value: Json = json.loads(text)
     except ValueError:
-        return key, None if text.lower() in ("none", "") else text
+        value = None if text.lower() in ("none", "") else text
+    return key, value
 
 
-def _assign(settings: dict[str, Any], key: str, value: Any) -> None:
+def _assign(settings: Settings, options: TaskOptions, key: str, value: Json) -> None:
     """Set ``section.name`` or, two levels deep, ``training.decoding.beam``."""
     section, *path = key.split(".")
-    if not path or not isinstance(settings.get(section), dict):
-        sections = ", ".join(name for name, part in settings.items() if isinstance(part, dict))
+    section = _OLD_SECTIONS.get(section, section)
+    known: dict[str, list[str] | None] = {"config": None, **sections(settings, options)}
+    if not path or section not in known:
         raise click.UsageError(
-            f"--set {key}: write SECTION.NAME=VALUE; sections are {sections} "
+            f"--set {key}: write SECTION.NAME=VALUE; sections are {', '.join(known)} "
             "(lr alone is for --resume)"
         )
-    place = settings[section]
-    _check_known(section, path, key)
+    _check_known(known[section], path, key)
+    place = getattr(settings, section)
     for name in path[:-1]:
         place = place.setdefault(name, {})
     place[path[-1]] = value
 
 
-def _check_known(section: str, path: list[str], key: str) -> None:
-    known = SECTIONS.get(section)
+def _check_known(known: Iterable[str] | None, path: list[str], key: str) -> None:
     if known is not None and path[0] not in known:
         raise click.UsageError(f"--set {key}: no such setting{suggest(path[0], known)}")
     if path[0] == "decoding" and len(path) == 2:

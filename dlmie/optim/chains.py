@@ -17,7 +17,7 @@ from dlmie.optim.rules import RULES, Moment, Rule, Transform, adam
 from dlmie.optim.schedules import Plateau, Schedule, as_schedule, build, require
 from dlmie.optim.transforms import TRANSFORMS, Ema, WeightDecay, global_norm, scale_where
 
-ROOT = "/optimiser"
+ROOT = "/optimizer"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Chain:
         rule = next(t for t in self.transforms if isinstance(t, Rule))
         return as_schedule(rule.learning_rate)
 
-    def updates(self, loss: Variable, params: Sequence[Any]) -> Updates:
+    def updates(self, loss: Variable, params: Sequence[Any], *, name: str = "") -> Updates:
         """What one step changes, to hand to ``dlmie.function(..., updates=...)``.
 
         Parameters
@@ -57,6 +57,8 @@ class Chain:
             What is minimised.
         params : sequence of shared variables
             Floating, with unique names such as ``/decoder/lstm/W``.
+        name : str
+            Tells the states of several optimizers apart: "generator".
 
         Returns
         -------
@@ -73,20 +75,23 @@ class Chain:
         gradients = grad(loss, params, disconnected_inputs="ignore", return_disconnected="none")
         lost = [p.name for p, g in zip(params, gradients, strict=True) if g is None]
         require(not lost, f"the loss does not depend on {', '.join(lost)}: do not train them")
-        return self.updates_from(gradients, params)
+        return self.updates_from(gradients, params, name=name)
 
-    def updates_from(self, gradients: Sequence[Any], params: Sequence[Any]) -> Updates:
-        """The same from gradients that the caller has, one a parameter."""
+    def updates_from(
+        self, gradients: Sequence[Any], params: Sequence[Any], *, name: str = ""
+    ) -> Updates:
+        """The same from gradients that the caller has, one for each parameter."""
+        root = f"{ROOT}/{name}" if name else ROOT
         params = list(params)
         _check_names(params)
         given = [_fit(g, p.type) for g, p in zip(gradients, params, strict=True)]
         dtype = str(np.result_type(*(p.type.dtype for p in params)))
-        count = pytensor.shared(np.asarray(0, "int64"), name=f"{ROOT}/step")
-        state: dict[str, Any] = {f"{ROOT}/step": count}
-        moment = Moment(count, self._learning_rate(count, dtype, state))
+        count = pytensor.shared(np.asarray(0, "int64"), name=f"{root}/step")
+        state: dict[str, Any] = {f"{root}/step": count}
+        moment = Moment(count, self._learning_rate(count, dtype, state, root))
 
         flow, pairs = list(given), []
-        for prefix, transform in self._named_transforms():
+        for prefix, transform in self._named_transforms(root):
             own = transform.init(params)
             for key, variable in own.items():
                 variable.name = f"{prefix}/{key}"
@@ -101,6 +106,7 @@ class Chain:
             learning_rate=moment.learning_rate,
             schedule=self.schedule,
             parameters={p.name: p for p in params},
+            root=root,
         )
 
     def with_factor(self, where: str | Sequence[str], factor: float) -> Chain:
@@ -112,24 +118,24 @@ class Chain:
         middle = (scale_where(where, factor),)
         return Chain((*self.transforms[:end], *middle, *self.transforms[end:]))
 
-    def _learning_rate(self, count: Any, dtype: str, state: dict[str, Any]) -> Variable:
+    def _learning_rate(self, count: Any, dtype: str, state: dict[str, Any], root: str) -> Variable:
         """Peak, times what the schedule leaves of it, times what a plateau does; adds to state."""
-        schedule, name = self.schedule, f"{ROOT}/learning_rate"
+        schedule, name = self.schedule, f"{root}/learning_rate"
         state[name] = pytensor.shared(np.asarray(schedule.peak, dtype), name=name)
         rate = state[name] * schedule.share(count, dtype, pt)
         if isinstance(schedule, Plateau):
             for key, value in schedule.start(dtype).items():
-                name = f"{ROOT}/plateau/{key}"
+                name = f"{root}/plateau/{key}"
                 state[name] = pytensor.shared(value, name=name)
-            rate = rate * state[f"{ROOT}/plateau/factor"]
+            rate = rate * state[f"{root}/plateau/factor"]
         return rate
 
-    def _named_transforms(self) -> Iterator[tuple[str, Transform]]:
+    def _named_transforms(self, root: str) -> Iterator[tuple[str, Transform]]:
         """``/optimiser/NAME``, with a number where a transform comes a second time."""
         seen: dict[str, int] = {}
         for transform in self.transforms:
             seen[transform.name] = number = seen.get(transform.name, 0) + 1
-            yield f"{ROOT}/{transform.name}" + (f"_{number}" if number > 1 else ""), transform
+            yield f"{root}/{transform.name}" + (f"_{number}" if number > 1 else ""), transform
 
     def to_json(self) -> list[dict[str, Any]]:
         """A list of plain dicts, for ``config.json``; :func:`from_json` reads it back."""
@@ -160,6 +166,7 @@ class Updates:
     learning_rate: Variable
     schedule: Schedule
     parameters: dict[str, Any]
+    root: str = ROOT
 
     def __iter__(self) -> Iterator[tuple[Any, Variable]]:
         return iter(self.pairs)
@@ -174,21 +181,21 @@ class Updates:
 
     def current_learning_rate(self) -> float:
         """The learning rate of the next step."""
-        step = int(self.state[f"{ROOT}/step"].get_value())
-        rate = float(self.state[f"{ROOT}/learning_rate"].get_value())
+        step = int(self.state[f"{self.root}/step"].get_value())
+        rate = float(self.state[f"{self.root}/learning_rate"].get_value())
         if isinstance(self.schedule, Plateau):
-            rate *= float(self.state[f"{ROOT}/plateau/factor"].get_value())
+            rate *= float(self.state[f"{self.root}/plateau/factor"].get_value())
         return rate * float(self.schedule.share(np.asarray(step, np.int64), "float64", np))
 
     def set_learning_rate(self, value: float) -> None:
         """Set the schedule's peak, from the next step on; the cuts of a plateau are forgotten."""
         require(0 <= value < float("inf"), f"a learning rate is a number ≥ 0, not {value!r}")
-        peak = self.state[f"{ROOT}/learning_rate"]
+        peak = self.state[f"{self.root}/learning_rate"]
         peak.set_value(np.asarray(value, peak.type.dtype))
         if isinstance(self.schedule, Plateau):
             for key, first in self.schedule.start(peak.type.dtype).items():
                 if key != "best":
-                    self.state[f"{ROOT}/plateau/{key}"].set_value(first)
+                    self.state[f"{self.root}/plateau/{key}"].set_value(first)
 
     def report(self, score: float) -> bool:
         """Tell a plateau schedule of a score; True if it cut the learning rate.
@@ -197,13 +204,15 @@ class Updates:
         """
         if not isinstance(self.schedule, Plateau):
             return False
-        kept = {key: self.state[f"{ROOT}/plateau/{key}"] for key in ("factor", "best", "waited")}
+        kept = {
+            key: self.state[f"{self.root}/plateau/{key}"] for key in ("factor", "best", "waited")
+        }
         return self.schedule.report(score, kept)
 
     @property
     def averages(self) -> dict[str, Any]:
         """Shared variables with the averaged parameters, by parameter name; empty without ema."""
-        prefix = f"{ROOT}/{Ema.name}/average"
+        prefix = f"{self.root}/{Ema.name}/average"
         return {
             name: self.state[prefix + name]
             for name in self.parameters

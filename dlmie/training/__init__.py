@@ -1,1 +1,1 @@
-"""Training that knows no task."""
+"""Training that knows no task: objectives, steps, the loop, runs."""

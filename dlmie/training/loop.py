@@ -1,33 +1,40 @@
 """The training loop: small, with everything else as callbacks.
 
-The loop knows batches, a compiled step and a position; saving, logging, validating and showing
-progress are callbacks with the same four methods.  Whatever decides the course of a run is either
-in the shared variables of the step or in :class:`Position`, so a checkpoint of both continues
-bit for bit.
+The loop knows batches, a step and a position; saving, logging, validating and showing progress are
+callbacks with the same four methods.  Whatever decides the course of a run is either in the state
+of the step or in :class:`Position`, so a checkpoint of both continues bit for bit.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass, field, fields
+from types import FrameType
+from typing import Any, Protocol
 
 from dlmie.errors import DlmieError
-from dlmie.files import containers as storage
+from dlmie.training.objective import Batch
+from dlmie.training.step import StepResult
 
 #: ``stop_reason`` of a loop that Ctrl-C ended.
 INTERRUPTED = "interrupted"
+
+Record = dict[str, float]
+"""What is logged of an epoch: numbers by name."""
+
+
+class EpochBatches(Protocol):
+    """The batches of an epoch from some number on; the length is that of the whole epoch."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass
@@ -37,29 +44,57 @@ class Position:
     epoch: int = 0  # finished epochs
     batch: int = 0  # finished batches of the current epoch
     step: int = 0  # finished batches in all
-    words: int = 0  # words trained on in all
-    loss_sum: float = 0.0  # of the current epoch, for its record
-    word_sum: int = 0
+    examples: int = 0  # trained on in all
+    weight: float = 0.0  # of all losses: the words or examples they were divided by
+    sums: dict[str, float] = field(default_factory=dict)  # of the current epoch, for its record
+    epoch_weight: float = 0.0
     seconds: float = 0.0
     best: float | None = None  # best monitored score
     best_epoch: int = 0
     stale: int = 0  # validations since then
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Position:
+        """The position of a checkpoint, also of one that version 0.1 wrote."""
+        known = {f.name for f in fields(cls)}
+        position = cls(**{name: value for name, value in saved.items() if name in known})
+        if "loss_sum" in saved:
+            position.sums = {"loss": saved["loss_sum"]}
+            position.weight, position.epoch_weight = saved["words"], saved["word_sum"]
+        return position
+
+    def means(self) -> dict[str, float]:
+        """What was measured in the current epoch, divided by its weight."""
+        return {name: total / max(self.epoch_weight, 1) for name, total in self.sums.items()}
+
+    def count(self, result: StepResult) -> None:
+        """Add a batch."""
+        self.batch, self.step = self.batch + 1, self.step + 1
+        self.examples += result.examples
+        self.weight += result.weight
+        self.epoch_weight += result.weight
+        for name, value in result.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def begin_epoch(self) -> None:
+        """Forget what was measured since the last epoch's end."""
+        self.batch, self.sums, self.epoch_weight, self.seconds = 0, {}, 0.0, 0.0
 
 
 class Callback:
     """Something that happens during training; override what you need."""
 
     def on_start(self, loop: MainLoop) -> None:
-        """Before the first batch of this session."""
+        """Before the first batch."""
 
-    def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
-        """After each batch; ``loss`` is per word."""
+    def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
+        """After each batch, which took so many seconds."""
 
-    def on_epoch(self, loop: MainLoop, record: dict[str, Any]) -> None:
+    def on_epoch(self, loop: MainLoop, record: Record) -> None:
         """After each epoch; add what was measured to its record."""
 
     def on_stop(self, loop: MainLoop) -> None:
-        """When the loop ends, for whatever reason: ``loop.stop_reason`` says it."""
+        """When the loop ends, for whatever reason: ``loop.stop_reason`` names it."""
 
 
 @dataclass
@@ -69,16 +104,15 @@ class MainLoop:
     Parameters
     ----------
     step : callable
-        Takes a batch, updates the parameters, returns (summed loss, number of words).
+        Takes a batch, updates the parameters, returns a :class:`StepResult`.
     batches : callable
-        ``batches(epoch, start)``: an iterable over the batches of an epoch from number ``start``
-        on; its length is that of the whole epoch.
+        ``batches(epoch, start)``: the batches of an epoch from number ``start`` on.
     callbacks : sequence of Callback
         Called in order.
     """
 
-    step: Callable[[Any], tuple[float, int]]
-    batches: Callable[[int, int], Any]
+    step: Callable[[Batch], StepResult]
+    batches: Callable[[int, int], EpochBatches]
     callbacks: Sequence[Callback] = ()
     position: Position = field(default_factory=Position)
     batches_per_epoch: int = 0
@@ -110,29 +144,29 @@ class MainLoop:
         self.batches_per_epoch = len(batches)
         started = time.perf_counter()
         for batch in batches:
-            loss, words = self.step(batch)
+            result = self.step(batch)
+            loss = result.sums["loss"]
             if not math.isfinite(loss):
                 raise DlmieError(
                     f"the loss became {loss} at step {here.step + 1}: lower the learning rate or "
                     "clip the gradient (the last checkpoint is intact)"
                 )
             seconds = time.perf_counter() - started  # waiting for the batch is part of it
-            here.batch, here.step, here.words = here.batch + 1, here.step + 1, here.words + words
-            here.loss_sum, here.word_sum = here.loss_sum + loss, here.word_sum + words
+            here.count(result)
             here.seconds += seconds
             for callback in self.callbacks:
-                callback.on_batch(self, loss / max(words, 1), words, seconds)
+                callback.on_batch(self, result, seconds)
             if self.stop_reason is not None:
                 return
             started = time.perf_counter()
-        record: dict[str, Any] = {
+        record: Record = {
             "epoch": here.epoch + 1,
             "step": here.step,
-            "loss": here.loss_sum / max(here.word_sum, 1),
+            **here.means(),
             "seconds": round(here.seconds, 1),
         }
-        here.epoch, here.batch = here.epoch + 1, 0
-        here.loss_sum, here.word_sum, here.seconds = 0.0, 0, 0.0
+        here.epoch += 1
+        here.begin_epoch()
         for callback in self.callbacks:
             callback.on_epoch(self, record)
 
@@ -144,9 +178,10 @@ def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
         yield  # signals belong to the main thread
         return
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(number, previous[number] or signal.SIG_DFL)
-        sys.stderr.write("\nfinishing this batch, then saving (once more to break off)\n")
+        # Not through sys.stderr: a handler that interrupts its write must not write to it again.
+        os.write(2, b"\nfinishing this batch, then saving (once more to break off)\n")
         stop(INTERRUPTED)
 
     previous: dict[int, Any] = {
@@ -157,218 +192,3 @@ def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler or signal.SIG_DFL)
-
-
-class Checkpoint(Callback):
-    """Save all state to one file: every so often, at each epoch's end, and on stopping.
-
-    Parameters
-    ----------
-    path : path
-        ``state.h5`` of the run.
-    state : mapping
-        Shared variables by name: parameters, optimiser slots, schedules, noise.
-    log : JsonLog, optional
-        Its length is saved, so that resuming drops records written after the checkpoint.
-    every : int
-        Batches between checkpoints inside an epoch; 0 for none.
-
-    Raises
-    ------
-    DlmieError
-        When saving: the weights have become NaN, and a file that holds good ones is kept instead.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        state: Mapping[str, Any],
-        *,
-        log: JsonLog | None = None,
-        every: int = 0,
-    ) -> None:
-        self.path, self.state, self.log, self.every = path, dict(state), log, every
-
-    def save(self, loop: MainLoop) -> None:
-        arrays = {name: np.asarray(v.get_value(borrow=True)) for name, v in self.state.items()}
-        # A plateau schedule keeps a NaN of its own, a scalar, until it hears of a first score.
-        broken = [name for name, a in arrays.items() if a.ndim and np.isnan(a).any()]
-        if broken:
-            raise DlmieError(
-                f"{broken[0]} became NaN before step {loop.position.step + 1}: lower the learning "
-                "rate or clip the gradient (the last checkpoint is intact)"
-            )
-        log_bytes = self.log.size() if self.log else 0
-        header = {"position": asdict(loop.position), "log_bytes": log_bytes}
-        storage.save(self.path, arrays, header)
-
-    def restore(self, loop: MainLoop) -> None:
-        """Set state and position from the file, and cut the log back to where it was."""
-        header, arrays = storage.load(self.path)
-        named = [_Named(name, variable) for name, variable in self.state.items()]
-        storage.assign(named, arrays, self.path)
-        loop.position = Position(**header["position"])
-        if self.log:
-            self.log.truncate(header["log_bytes"])
-
-    def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
-        if self.every and loop.position.step % self.every == 0:
-            self.save(loop)
-
-    def on_epoch(self, loop: MainLoop, record: dict[str, Any]) -> None:
-        self.save(loop)
-
-    def on_stop(self, loop: MainLoop) -> None:
-        if loop.stop_reason == INTERRUPTED:
-            self.save(loop)
-
-
-@dataclass
-class _Named:
-    """A shared variable under the name it has in a checkpoint."""
-
-    name: str
-    variable: Any
-
-    def get_value(self, borrow: bool = False) -> Any:
-        return self.variable.get_value(borrow=borrow)
-
-    def set_value(self, value: Any) -> None:
-        self.variable.set_value(value)
-
-
-class JsonLog(Callback):
-    """One JSON object a line: every ``every`` batches, and each epoch's record."""
-
-    def __init__(self, path: Path, *, every: int = 50) -> None:
-        self.path, self.every = path, every
-
-    def write(self, record: Mapping[str, Any]) -> None:
-        with storage.explained(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def truncate(self, size: int) -> None:
-        if self.size() > size:
-            os.truncate(self.path, size)
-
-    def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
-        if loop.position.step % self.every == 0:
-            rate = words / max(seconds, 1e-9)
-            self.write(
-                {"step": loop.position.step, "batch_loss": loss, "words_per_second": round(rate)}
-            )
-
-    def on_epoch(self, loop: MainLoop, record: dict[str, Any]) -> None:
-        self.write(record)
-
-
-class Validation(Callback):
-    """Measure, keep the best, stop when it no longer improves.
-
-    Parameters
-    ----------
-    measure : callable
-        Returns scores by name, for instance free-running BLEU and the dev loss.
-    monitor : str
-        The score that decides; losses and the perplexity improve downwards.
-    patience : int, optional
-        Stop after this many validations without improvement; None: never.
-    on_best : callable, optional
-        Called with the record whenever the monitored score improves: saves the model.
-    after : iterable of callables
-        Called with the monitored score: a plateau schedule's ``report``.
-    """
-
-    def __init__(
-        self,
-        measure: Callable[[], Mapping[str, float]],
-        *,
-        monitor: str,
-        patience: int | None = None,
-        on_best: Callable[[dict[str, Any]], None] | None = None,
-        after: Iterable[Callable[[float], Any]] = (),
-    ) -> None:
-        self.measure, self.monitor, self.patience = measure, monitor, patience
-        self.on_best, self.after = on_best, list(after)
-        downwards = monitor.endswith("loss") or monitor == "perplexity"
-        self.sign = -1.0 if downwards else 1.0
-
-    def on_start(self, loop: MainLoop) -> None:
-        # A run that had ended by patience ends again when it is continued unchanged.
-        self._stop_if_stale(loop)
-
-    def on_epoch(self, loop: MainLoop, record: dict[str, Any]) -> None:
-        here = loop.position
-        record.update(self.measure())
-        if self.monitor not in record:
-            raise DlmieError(f"cannot monitor {self.monitor!r}: measured are {', '.join(record)}")
-        score = float(record[self.monitor])
-        if here.best is None or self.sign * score > self.sign * here.best:
-            here.best, here.best_epoch, here.stale = score, here.epoch, 0
-            record["best"] = True
-            if self.on_best:
-                self.on_best(record)
-        else:
-            here.stale += 1
-            self._stop_if_stale(loop)
-        for report in self.after:
-            report(score)
-
-    def _stop_if_stale(self, loop: MainLoop) -> None:
-        here = loop.position
-        if self.patience is not None and here.best is not None and here.stale >= self.patience:
-            loop.stop(
-                f"{self.monitor} has not improved for {here.stale} epochs "
-                f"(best {here.best:.4f} after epoch {here.best_epoch})"
-            )
-
-
-class ProgressBar(Callback):
-    """A tqdm bar an epoch with loss, words per second and time left; a line after each epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-        self._bar: Any = None
-        self._words = self._seconds = 0.0
-
-    def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
-        from tqdm import tqdm
-
-        here = loop.position
-        if self._bar is None:
-            self._words = self._seconds = 0.0
-            self._bar = tqdm(
-                total=loop.batches_per_epoch,
-                initial=here.batch - 1,
-                desc=f"epoch {here.epoch + 1}/{self.epochs}",
-                unit="batch",
-                leave=False,
-                dynamic_ncols=True,
-            )
-        self._words, self._seconds = self._words + words, self._seconds + seconds
-        mean = here.loss_sum / max(here.word_sum, 1)
-        rate = self._words / max(self._seconds, 1e-9)
-        self._bar.set_postfix_str(f"loss {mean:.3f}, {rate:,.0f} words/s", refresh=False)
-        self._bar.update()
-
-    def on_epoch(self, loop: MainLoop, record: dict[str, Any]) -> None:
-        from tqdm import tqdm
-
-        self._close()
-        shown = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        star = " *" if record.get("best") else ""
-        tqdm.write(f"epoch {record['epoch']}/{self.epochs}: {scores}{star}", file=sys.stderr)
-
-    def on_stop(self, loop: MainLoop) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Variable
 
@@ -40,7 +41,45 @@ class Extra:
     """What a model adds to its own training objective: see :meth:`Captioner.extra_loss`."""
 
     loss: Variable  # scalar, added to the summed loss of the batch
-    updates: list[tuple[Any, Variable]]  # (shared variable, new value): what it remembers
+    updates: list[tuple[SharedVariable, Variable]]  # new values of what it remembers
+
+
+@dataclass
+class CaptionLoss:
+    """The teacher-forced losses of a batch of captions, symbolically.
+
+    Attributes
+    ----------
+    total, words : scalar
+        Negative log-likelihood of all words, in nats, and their number.
+    captions : scalar
+        Number of captions.
+    each : (time, batch)
+        Negative log-likelihood of each word, 0 at padding.
+    logits : (time × batch, vocabulary)
+    extras : dict
+        What else the forward pass shows, time first: {"alphas": (time, batch, cells)}.
+    extra : Extra, optional
+        The model's own term, where it has one and noise was given.
+    """
+
+    total: Variable
+    words: Variable
+    captions: Variable
+    each: Variable
+    logits: Variable
+    extras: dict[str, Variable]
+    extra: Extra | None = None
+
+    @property
+    def per_word(self) -> Variable:
+        """Nats per word."""
+        return self.total / self.words
+
+    @property
+    def per_caption(self) -> Variable:
+        """Nats per caption."""
+        return self.total / self.captions
 
 
 class Captioner:
@@ -62,6 +101,7 @@ class Captioner:
     """
 
     kind: ClassVar[str]
+    task: ClassVar[str] = "captioning"
 
     def __init__(
         self,
@@ -146,7 +186,7 @@ class Captioner:
         noise: Noise | None = None,
         label_smoothing: float = 0.0,
         scheduled_sampling: float = 0.0,
-    ) -> dict[str, Any]:
+    ) -> CaptionLoss:
         """The losses of a batch of captions, teacher-forced.
 
         Parameters
@@ -160,16 +200,6 @@ class Captioner:
         scheduled_sampling : float
             Share of the words read that are the model's own most likely ones, not the true ones
             (Bengio et al. 2015, in the two-pass form of Mihaylova and Martins 2019); needs noise.
-
-        Returns
-        -------
-        dict
-            ``sum``: negative log-likelihood over the batch; ``words``: number of target words;
-            ``per_word``, ``per_caption``: their quotients; ``each``: (time, batch), 0 at padding;
-            ``logits``: (time × batch, vocabulary); the extras of the forward pass; and where the
-            model has a loss of its own, and noise is given, ``extra_loss``, a sum over the batch
-            like ``sum``, with ``extra_updates``, pairs (shared variable, new value) that go with a
-            step along it.
         """
         features = self.features if features is None else features
         tokens = self.tokens if tokens is None else tokens
@@ -182,22 +212,16 @@ class Captioner:
         losses = softmax_cross_entropy(
             forward.logits, targets, mask, label_smoothing=label_smoothing
         )
-        total, count = losses.sum(), mask.sum()
-        captions = pt.cast(tokens.shape[0], self.dtype)
         each, present = losses.reshape(words.shape), mask.reshape(words.shape)
-        result = {
-            "sum": total,
-            "words": count,
-            "per_word": total / count,
-            "per_caption": total / captions,
-            "each": each,
-            "logits": forward.logits,
-            **forward.extras,
-        }
-        extra = None if noise is None else self.extra_loss(forward, each, present)
-        if extra is not None:
-            result |= {"extra_loss": extra.loss, "extra_updates": extra.updates}
-        return result
+        return CaptionLoss(
+            total=losses.sum(),
+            words=mask.sum(),
+            captions=pt.cast(tokens.shape[0], self.dtype),
+            each=each,
+            logits=forward.logits,
+            extras=forward.extras,
+            extra=None if noise is None else self.extra_loss(forward, each, present),
+        )
 
     def _mix_in_own_words(
         self, features: Variable, words: Variable, share: float, noise: Noise
@@ -215,14 +239,14 @@ class Captioner:
     @cached_property
     def parameters(self) -> list[Parameter]:
         """The decoder's parameters by name (the encoder keeps its own)."""
-        return find_parameters(self.loss()["sum"])
+        return find_parameters(self.loss().total)
 
     @cached_property
     def loss_function(self) -> Callable[..., Any]:
         """Compiled test loss: (features, tokens) → negative log-likelihood, number of words."""
         out = self.loss()
         return function(
-            [self.features, self.tokens], [out["sum"], out["words"]], name=f"{self.kind} loss"
+            [self.features, self.tokens], [out.total, out.words], name=f"{self.kind} loss"
         )
 
     @cached_property

@@ -37,7 +37,7 @@ class ShowTell(Captioner):
     --------
     >>> vocabulary = Vocabulary.build([["a", "dog"]], min_count=1)
     >>> model = ShowTell((1280,), vocabulary, words=64, hidden=64)
-    >>> model.loss()["per_word"].ndim
+    >>> model.loss().per_word.ndim
     0
     """
 

@@ -17,10 +17,9 @@ from dlmie import captioning as hub
 from dlmie import optim
 from dlmie.captioning.evaluation import reference_words
 from dlmie.captioning.features import make_features
-from dlmie.captioning.objectives import DistillationStep, SelfCriticalStep, TrainingStep
 from dlmie.captioning.overfitting import overfit
-from dlmie.captioning.runs import make_step
-from dlmie.captioning.training import resume, train
+from dlmie.captioning.step import CaptioningStep, distill, make_step, reinforce
+from dlmie.captioning.step import compile as compile_step
 from dlmie.data.batches import Batch
 from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.extraction import Features
@@ -30,6 +29,8 @@ from dlmie.files import containers as storage
 from dlmie.models import encoder
 from dlmie.models.captioners.show_tell import ShowTell
 from dlmie.ops.losses.cross_entropy import log_softmax
+from dlmie.training.runs import resume, train
+from dlmie.training.step import StepResult
 
 OPTIONS: dict[str, Any] = {
     "epochs": 1, "batch": 24, "monitor": "dev_loss", "decoding": {"beam": 2}, "progress": False
@@ -80,7 +81,7 @@ def no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Split, "objects", None)
 
 
-def make_tuned(data: Captions, from_layer: str | None = None, **options: Any) -> TrainingStep:
+def make_tuned(data: Captions, from_layer: str | None = None, **options: Any) -> CaptioningStep:
     """A step that trains the last of two layers of an encoder with weights from a file."""
     network = encoder("squeezenet", size=32, weights=weights_beside(data))
     return make_case(
@@ -99,7 +100,7 @@ def weights_beside(data: Captions) -> Path:
     return path
 
 
-def values(step: TrainingStep) -> dict[str, np.ndarray]:
+def values(step: CaptioningStep) -> dict[str, np.ndarray]:
     return {str(p.name): p.get_value() for p in step.parameters}
 
 
@@ -181,24 +182,29 @@ def test_a_tuning_pupil_resumes_in_the_middle_of_an_epoch(
     """The encoder has weights that are in no file: those that the teachers see through, too."""
     sizes: dict[str, Any] = {"words": 6, "hidden": 8, "dropout": 0.2}
     network = encoder("squeezenet", size=32, weights=weights_beside(data))
-    taught = TrainingStep(ShowTell(network["fire3"], data.vocabulary, seed=4, **sizes))
+    taught = compile_step(ShowTell(network["fire3"], data.vocabulary, seed=4, **sizes))
     taught.progress = False
     teacher = train(taught, data, to=tmp_path / "teacher", **OPTIONS)
 
-    def pupil() -> TrainingStep:
+    def pupil() -> CaptioningStep:
         own = encoder("squeezenet", size=32, weights=None, seed=7)
         model = ShowTell(own["fire3"], data.vocabulary, **sizes)
-        objective = {"teachers": [str(teacher.folder)], "finetune": "fire3", "from_layer": "fire2"}
-        step = make_step("distillation", model, optim.adam(1e-2), data, objective)
+        objective = {
+            "kind": "distillation",
+            "teachers": [str(teacher.folder)],
+            "finetune": "fire3",
+            "from_layer": "fire2",
+        }
+        step = make_step(objective, model, optim.adam(1e-2), data)
         step.progress = False
         return step
 
     options = {**OPTIONS, "checkpoint_every": 2}
     whole = train(pupil(), data, to=tmp_path / "whole", **options)
 
-    class Dies(DistillationStep):
-        def __call__(self, batch: Batch) -> tuple[float, int]:
-            if self.updates.state["/optimiser/step"].get_value() == 3:
+    class Dies(CaptioningStep):
+        def __call__(self, batch: Batch) -> StepResult:
+            if self.updates.state["/optimizer/step"].get_value() == 3:
                 raise RuntimeError("dies")
             return super().__call__(batch)
 
@@ -237,31 +243,31 @@ def test_the_mean_of_a_tuned_model_and_of_what_it_was_made_from(
 
 def test_a_fine_tuned_model_cannot_teach(data: Captions, kept: Features, tmp_path: Path) -> None:
     tuned = train(make_tuned(data, "fire2"), data, to=tmp_path / "tuned", features=kept, **OPTIONS)
-    objective = {"teachers": [str(tuned.folder)]}
+    objective = {"kind": "distillation", "teachers": [str(tuned.folder)]}
     pupil = ShowTell((128, 7, 7), data.vocabulary, words=4, hidden=4)
     with pytest.raises(DlmieError, match="was trained together with its encoder and cannot teach"):
-        make_step("distillation", pupil, optim.adam(1e-3), data, objective)
+        make_step(objective, pupil, optim.adam(1e-3), data)
 
 
 def test_teachers_see_through_the_encoder_as_it_was(data: Captions, kept: Features) -> None:
     network = encoder("squeezenet", size=32, weights=weights_beside(data))
     sizes: dict[str, Any] = {"words": 6, "hidden": 8, "dropout": 0.0}
     pupil = ShowTell(network["fire3"], data.vocabulary, **sizes)
-    step = DistillationStep(
+    step = distill(
         pupil, optim.adam(1e-2), finetune="fire3", from_layer="fire2", encoder_lr=1.0,
         teachers=[ShowTell(pupil.annotation_shape, data.vocabulary, seed=4, **sizes)],
     )  # fmt: skip
     step.progress = False
-    shown = dlmie.function([step.input], step.seen_by_teachers)
+    shown = dlmie.function([step.annotations.input], step.objective.seen_by_teachers)
     inputs = kept.read("train", [0, 1, 2])
     before = shown(inputs)
-    np.testing.assert_allclose(step.annotate(inputs), before, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(step.annotations.annotate(inputs), before, rtol=1e-5, atol=1e-6)
     tokens = np.asarray([[START, 5, 6, END]] * 3, np.int32)
     index = np.arange(3)
     for _ in range(5):
         step(Batch(inputs, tokens, index, index, np.zeros(3, int)))
     np.testing.assert_array_equal(shown(inputs), before)
-    assert np.abs(step.annotate(inputs) - before).max() > 1e-3
+    assert np.abs(step.annotations.annotate(inputs) - before).max() > 1e-3
     assert all(p in step.parameters for p in pupil.parameters)
 
 
@@ -278,11 +284,11 @@ def test_fine_tuning_from_a_layer_that_plays_no_part(data: Captions) -> None:
 WORDS = [list("abc"), list("bcd"), list("cda"), list("dab"), list("acb"), list("bdc")]
 
 
-def toy_critic(samples: int = 6) -> tuple[SelfCriticalStep, Batch]:
+def toy_critic(samples: int = 6) -> tuple[CaptioningStep, Batch]:
     """Six images whose one feature tells their sentence."""
     vocabulary = Vocabulary.build(WORDS, min_count=1)
     model = ShowTell((6,), vocabulary, words=12, hidden=16, dropout=0.0, seed=2)
-    step = SelfCriticalStep(
+    step = reinforce(
         model, optim.adam(1e-2), references=[[words] for words in WORDS], samples=samples,
         max_length=5, seed=3,
     )  # fmt: skip
@@ -293,14 +299,14 @@ def toy_critic(samples: int = 6) -> tuple[SelfCriticalStep, Batch]:
     return step, batch
 
 
-def reward(step: SelfCriticalStep, batch: Batch) -> float:
-    total, words = step(batch)
-    return -total / words
+def reward(step: CaptioningStep, batch: Batch) -> float:
+    result = step(batch)
+    return -result.sums["loss"] / result.weight
 
 
 def test_self_critical_training_raises_the_reward_and_resumes() -> None:
     step, batch = toy_critic()
-    teacher = TrainingStep(step.model, optim.adam(2e-2))
+    teacher = compile_step(step.model, optim.adam(2e-2))
     teacher.progress = False
     for _ in range(12):
         teacher(batch)
@@ -319,7 +325,7 @@ def test_self_critical_training_raises_the_reward_and_resumes() -> None:
 
 
 def test_self_critical_training_needs_siblings() -> None:
-    with pytest.raises(DlmieError, match="needs at least 2"):
+    with pytest.raises(DlmieError, match="samples must be a whole number, at least 2"):
         toy_critic(samples=1)
 
 
@@ -327,11 +333,11 @@ def test_a_caption_that_was_cut_has_no_end_to_learn(monkeypatch: pytest.MonkeyPa
     step, batch = toy_critic(samples=2)
     seen: list[np.ndarray] = []
 
-    def watch(features: np.ndarray, tokens: np.ndarray, weights: np.ndarray) -> Any:
+    def watch(features: np.ndarray, tokens: np.ndarray, *_: np.ndarray) -> Any:
         seen.append(tokens)
         return 0.0, 1
 
-    step.__dict__["_function"] = watch
+    step.parts[0]._run = watch
     step.model.parameters[0].set_value(step.model.parameters[0].get_value())
     bias = next(p for p in step.model.parameters if p.name == "/output/b")
     value = bias.get_value()
@@ -347,12 +353,12 @@ def test_a_self_critical_run_is_resumed_from_its_folder(
 ) -> None:
     model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
     references = reference_words(data["train"], data.vocabulary)
-    step = SelfCriticalStep(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
+    step = reinforce(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
     step.progress = False
     options = {**OPTIONS, "captions_per_image": 1, "epochs": 2}
     whole = train(step, data, to=tmp_path / "whole", features=cache, **options)
     model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
-    step = SelfCriticalStep(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
+    step = reinforce(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
     step.progress = False
     parts = train(step, data, to=tmp_path / "parts", features=cache, **{**options, "epochs": 1})
     resume(parts.folder, epochs=2, progress=False)
@@ -364,28 +370,30 @@ def test_a_self_critical_run_is_resumed_from_its_folder(
 # -- distillation ----------------------------------------------------------------------------------
 
 
-def make_pupil(seed: int, share: float, teachers: int = 2) -> tuple[DistillationStep, Batch]:
+def make_pupil(seed: int, share: float, teachers: int = 2) -> tuple[CaptioningStep, Batch]:
     _, batch = toy_critic()
     vocabulary = Vocabulary.build(WORDS, min_count=1)
     made = [
         ShowTell((6,), vocabulary, words=12, hidden=16, dropout=0.0, seed=seed + i, dtype="float64")
         for i in range(teachers + 1)
     ]
-    step = DistillationStep(made[0], optim.adam(2e-2), teachers=made[1:], teacher_share=share)
+    step = distill(made[0], optim.adam(2e-2), teachers=made[1:], teacher_share=share)
     step.progress = False
     return step, replace(batch, inputs=batch.inputs.astype(np.float64))
 
 
 def log_probabilities(model: ShowTell, batch: Batch) -> np.ndarray:
     """Of each next word, (time × batch, words)."""
-    logits = log_softmax(model.loss()["logits"])
+    logits = log_softmax(model.loss().logits)
     return dlmie.function([model.features, model.tokens], logits)(batch.inputs, batch.tokens)
 
 
 def test_the_teachers_mean_is_what_is_learned() -> None:
     step, batch = make_pupil(seed=5, share=1.0)
-    before = [{p.name: p.get_value() for p in teacher.parameters} for teacher in step.teachers]
-    mean = np.mean([np.exp(log_probabilities(t, batch)) for t in step.teachers], axis=0)
+    before = [
+        {p.name: p.get_value() for p in teacher.parameters} for teacher in step.objective.teachers
+    ]
+    mean = np.mean([np.exp(log_probabilities(t, batch)) for t in step.objective.teachers], axis=0)
 
     def surprise() -> float:
         return float(-(mean * log_probabilities(step.model, batch)).sum(axis=1).mean())
@@ -395,7 +403,7 @@ def test_the_teachers_mean_is_what_is_learned() -> None:
     for _ in range(150):
         step(batch)
     assert 0 <= surprise() - least < first / 10
-    for teacher, values in zip(step.teachers, before, strict=True):
+    for teacher, values in zip(step.objective.teachers, before, strict=True):
         assert not set(teacher.parameters) & set(step.parameters)
         for p in teacher.parameters:
             np.testing.assert_array_equal(p.get_value(), values[p.name])
@@ -403,39 +411,39 @@ def test_the_teachers_mean_is_what_is_learned() -> None:
 
 def test_without_a_share_the_teachers_say_nothing() -> None:
     pupil, batch = make_pupil(seed=5, share=0.0)
-    alone = TrainingStep(
+    alone = compile_step(
         ShowTell((6,), pupil.model.vocabulary, **pupil.model.config), optim.adam(2e-2)
     )
     alone.progress = False
     for _ in range(3):
-        assert pupil(batch) == pytest.approx(alone(batch))
+        assert pupil(batch).sums == pytest.approx(alone(batch).sums)
 
 
 def test_teachers_must_fit(data: Captions, cache: Features) -> None:
     step, _ = make_pupil(seed=1, share=0.5)
     with pytest.raises(DlmieError, match="at least one trained model"):
-        DistillationStep(step.model, teachers=[])
+        distill(step.model, teachers=[])
     with pytest.raises(DlmieError, match="from 0 to 1, not 2"):
-        DistillationStep(step.model, teachers=step.teachers, teacher_share=2)
+        distill(step.model, teachers=step.objective.teachers, teacher_share=2)
     other = ShowTell((7,), step.model.vocabulary, words=4, hidden=4)
     with pytest.raises(DlmieError, match="must look at the same layer"):
-        DistillationStep(step.model, teachers=[other])
+        distill(step.model, teachers=[other])
     with pytest.raises(DataError, match="vocabular"):
-        DistillationStep(step.model, teachers=[ShowTell((6,), data.vocabulary, words=4, hidden=4)])
+        distill(step.model, teachers=[ShowTell((6,), data.vocabulary, words=4, hidden=4)])
 
 
 def test_a_distilled_run_goes_on_with_its_teachers_only(
     data: Captions, cache: Features, tmp_path: Path
 ) -> None:
     sizes = {"words": 6, "hidden": 8, "dropout": 0.2}
-    teacher = TrainingStep(ShowTell(cache.shape, data.vocabulary, seed=4, **sizes))
+    teacher = compile_step(ShowTell(cache.shape, data.vocabulary, seed=4, **sizes))
     teacher.progress = False
     taught = train(teacher, data, to=tmp_path / "teacher", features=cache, **OPTIONS)
 
-    def pupil() -> TrainingStep:
+    def pupil() -> CaptioningStep:
         model = ShowTell(cache.shape, data.vocabulary, **sizes)
-        objective = {"teachers": [str(taught.folder)], "seed": 1}
-        step = make_step("distillation", model, optim.adam(1e-3), data, objective)
+        objective = {"kind": "distillation", "teachers": [str(taught.folder)], "seed": 1}
+        step = make_step(objective, model, optim.adam(1e-3), data)
         step.progress = False
         return step
 
@@ -457,12 +465,10 @@ def test_a_distilled_run_goes_on_with_its_teachers_only(
 # -- the overfit self-check ------------------------------------------------------------------------
 
 
-def test_a_working_model_learns_by_heart_and_is_left_as_it_was(
-    data: Captions, cache: Features
-) -> None:
+def test_a_working_model_overfits_and_is_left_as_it_was(data: Captions, cache: Features) -> None:
     chain = optim.chain(optim.clip_norm(5.0), optim.adam(1e-2))
     model = ShowTell(cache.shape, data.vocabulary, words=32, hidden=64, dropout=0.1)
-    step = TrainingStep(model, chain)
+    step = compile_step(model, chain)
     step.progress = False
     before = {name: np.copy(v.get_value()) for name, v in step.state.items()}
     report = overfit(step, data, images=12, features=cache, batch=6, progress=False)
@@ -479,7 +485,7 @@ def test_a_working_model_learns_by_heart_and_is_left_as_it_was(
 
 def test_a_model_that_does_not_learn_fails(data: Captions, cache: Features) -> None:
     model = ShowTell(cache.shape, data.vocabulary, words=4, hidden=4)
-    step = TrainingStep(model, optim.sgd(0.0))
+    step = compile_step(model, optim.sgd(0.0))
     step.progress = False
     report = overfit(step, data, images=4, features=cache, epochs=2, progress=False)
     assert not report.passed

@@ -9,8 +9,8 @@ import pytest
 from captioning_cases import make_cache, make_data
 
 from dlmie import optim
-from dlmie.captioning.objectives import TrainingStep
 from dlmie.captioning.overfitting import overfit
+from dlmie.captioning.step import compile as compile_step
 from dlmie.models import ShowAttendTell, ShowTell
 
 
@@ -20,7 +20,7 @@ def test_attention_overfits_at_least_as_well(tmp_path_factory: pytest.TempPathFa
 
     def loss(kind: Any, **options: Any) -> float:
         model = kind(cache.shape, data.vocabulary, words=16, hidden=32, dropout=0.0, **options)
-        step = TrainingStep(model, optim.chain(optim.clip_norm(5.0), optim.adam(1e-2)))
+        step = compile_step(model, optim.chain(optim.clip_norm(5.0), optim.adam(1e-2)))
         step.progress = False
         few = {"images": 12, "epochs": 80, "batch": 6, "target": 0.0, "progress": False}
         return overfit(step, data, features=cache, **few).loss

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlmie.captioning.runs import Run
 from dlmie.files import containers as storage
 from dlmie.training.loop import Position
+from dlmie.training.runs import Run
 
 SUPPORT = Path(__file__).parents[1] / "support"
 

@@ -19,10 +19,10 @@ from dlmie import optim
 from dlmie.captioning.decoding import Decoding, force
 from dlmie.captioning.evaluation import reference_words
 from dlmie.captioning.features import feature_path, make_features
-from dlmie.captioning.objectives import TrainingStep
 from dlmie.captioning.photographs import caption_images
-from dlmie.captioning.runs import Run
-from dlmie.captioning.training import dev_loss, resume, train
+from dlmie.captioning.step import CaptioningStep
+from dlmie.captioning.step import compile as compile_step
+from dlmie.captioning.task import dev_loss
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
 from dlmie.data.captions.vocabulary import END, SPECIAL, START, UNK, Vocabulary
@@ -31,6 +31,7 @@ from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.files import containers as storage
 from dlmie.models import encoder
 from dlmie.models.captioners.show_tell import ShowTell
+from dlmie.training.runs import Run, resume, train
 
 OPTIONS: dict[str, Any] = {
     "epochs": 2, "batch": 16, "monitor": "dev_loss", "decoding": {"beam": 2}, "progress": False
@@ -160,7 +161,7 @@ def test_the_averaged_weights_are_what_is_saved(plain: Run) -> None:
     _, state = storage.load(plain.folder / "state.h5")
     assert plain.position.best_epoch == plain.position.epoch == 2
     for name, array in best.items():
-        np.testing.assert_array_equal(array, state[f"/optimiser/ema/average{name}"])
+        np.testing.assert_array_equal(array, state[f"/optimizer/ema/average{name}"])
         assert not np.array_equal(array, state[name])
 
 
@@ -321,7 +322,7 @@ def test_a_run_that_dies_at_once_resumes_with_what_it_began_with(
 
     whole = begin("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TrainingStep, "__call__", die)
+        patch.setattr(CaptioningStep, "__call__", die)
         with pytest.raises(RuntimeError, match="dies"):
             begin("dead")
     resume(tmp_path / "dead", progress=False)
@@ -330,7 +331,7 @@ def test_a_run_that_dies_at_once_resumes_with_what_it_began_with(
         np.testing.assert_array_equal(two[name], array, err_msg=name)
     # Killed before even that: only what is drawn from the seed comes back.
     config = json.loads((tmp_path / "dead" / "config.json").read_text())
-    config["meta"]["settings"] = {"start": "runs/another"}
+    config["meta"]["start"] = "runs/another"
     (tmp_path / "dead" / "config.json").write_text(json.dumps(config))
     (tmp_path / "dead" / "state.h5").unlink()
     with pytest.raises(DlmieError, match=r"stopped before the weights .*delete it"):
@@ -347,7 +348,7 @@ def test_resuming_with_changes_says_so(plain: Run, tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert (config["training"]["epochs"], config["training"]["patience"]) == (3, 4)
     _, state = storage.load(folder / "state.h5")
-    assert state["/optimiser/learning_rate"] == np.float32(1e-3)
+    assert state["/optimizer/learning_rate"] == np.float32(1e-3)
     # Unchanged, there is nothing to do, which is said, and nothing is written.
     before = (folder / "log.jsonl").read_bytes()
     same = resume(folder, epochs=3, progress=False)
@@ -386,7 +387,7 @@ def test_other_data_and_lost_features_are_named(plain: Run, data: Captions, tmp_
     config = json.loads((folder / "config.json").read_text())
     config["features"] = str(tmp_path / "gone.h5")
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(DataError, match=r"gone\.h5, the features this run was trained on, is gone"):
+    with pytest.raises(DataError, match=r"gone\.h5, the features this run was trained on, was not"):
         resume(folder, progress=False)
     # Beside the data they are found again.
     beside = feature_path(data, config["encoder"])
@@ -408,7 +409,7 @@ def test_damaged_runs_are_named(plain: Run, tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(DlmieError, match=r"config\.json is damaged"):
         resume(folder)
-    (folder / "config.json").write_text('{"format": "dlmie-run", "version": 2}')
+    (folder / "config.json").write_text('{"format": "dlmie-run", "version": 3}')
     with pytest.raises(DlmieError, match="later version of dlmie"):
         resume(folder)
 
@@ -439,7 +440,7 @@ def test_misuse_is_found_before_training(
     with pytest.raises(DataError, match=r"absent\.h5: no such file"):
         start(features=tmp_path / "absent.h5")
     words = Vocabulary.build([["other"]], min_count=1)
-    other = TrainingStep(ShowTell(cache.shape, words, words=2, hidden=2), optim.adam())
+    other = compile_step(ShowTell(cache.shape, words, words=2, hidden=2), optim.adam())
     with pytest.raises(DataError, match="two different vocabularies: 5 words here"):
         train(other, data, to=tmp_path / "x", features=cache, **OPTIONS)
     assert not (tmp_path / "x").exists()
@@ -462,7 +463,7 @@ def test_patience_ends_a_run_and_a_resumed_one_alike(
 ) -> None:
     # Nothing learns at a rate of 0, so nothing improves.
     model = ShowTell(cache.shape, data.vocabulary, words=8, hidden=12, dropout=0.2)
-    step = TrainingStep(model, optim.sgd(0.0))
+    step = compile_step(model, optim.sgd(0.0))
     step.progress = False
     options = {**OPTIONS, "epochs": 9, "patience": 2, "limit": 3}
     run = train(step, data, to=tmp_path / "run", features=cache, **options)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dlmie.cli import signatures
-from dlmie.cli.settings import GIVEN, MODELS, SECTIONS
+from dlmie.cli.settings import GIVEN, trained_models
 from dlmie.cli.signatures import COMPUTED, REQUIRED, parameters
 
 SOURCES = Path(signatures.__file__).parent.rglob("*.py")
@@ -31,30 +31,31 @@ def test_what_is_parsed_is_what_python_sees(target: str) -> None:
             assert parsed.default == expected or parsed.default is expected, key
 
 
-def test_training_knows_the_models_of_the_hub() -> None:
-    from dlmie.captioning import CAPTIONERS
-
-    assert {k: f"{m}:{c}" for k, (m, c) in CAPTIONERS.items()} == MODELS
-
-
 def test_every_option_of_a_model_is_explained() -> None:
     from dlmie.cli.commands.train import _HELP
 
-    for target in MODELS.values():
+    for target in trained_models().values():
         for name in parameters(target):
             assert name in _HELP or name in GIVEN, name
 
 
 def test_types_follow_annotations() -> None:
-    known = parameters("dlmie.captioning.training:train")
-    assert known["epochs"].type is int
-    assert known["patience"].type is int  # int | None
-    assert known["flip"].type is bool
-    assert known["monitor"].type is str
+    known = parameters("dlmie.models.captioners.show_attend_tell:ShowAttendTell")
+    assert known["words"].type is int
+    assert known["project"].type is int  # int | None
+    assert known["hard"].type is bool
+    assert known["score"].type is str
 
 
-def test_every_option_of_training_has_its_section_in_the_settings() -> None:
-    from dlmie.cli.commands import train
+def test_every_declared_option_is_an_option_of_train() -> None:
+    from dlmie.cli.commands.train import command
+    from dlmie.training.optimizer_options import OptimizerOptions
+    from dlmie.training.registry import TASKS, task_options
 
-    options = {*train._OBJECTIVE, *train._TEACHING, *train._TRAINING, "decoding"}
-    assert options == {*SECTIONS["objective"], *SECTIONS["training"]}
+    there = {param.name: param for param in command.params}
+    for task in TASKS:
+        options = task_options(task)
+        for group in (options.training, *options.objectives.values(), OptimizerOptions):
+            for declared in group.declared():
+                if declared.help:
+                    assert there[declared.name].default == declared.default, declared.name

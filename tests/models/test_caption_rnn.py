@@ -54,7 +54,7 @@ def test_golden_losses(
     model = CaptionRNN((20,), ThreeWords(), cell=cell, words=30, hidden=40, dtype="float64")
     model.set_cs231n({k: lin(-1.4, 1.3, *v.shape) for k, v in model.get_cs231n().items()})
     captions = (np.arange(130) % 3).reshape(10, 13).astype(np.int32)
-    loss = dlmie.function([model.features, model.tokens], model.loss()["per_caption"])
+    loss = dlmie.function([model.features, model.tokens], model.loss().per_caption)
     result = float(loss(features, captions))
     assert abs(result - expected) < 1e-11  # the course prints eleven decimals
     assert abs(result - golden[f"caption_loss_{cell}"]) < 1e-10
@@ -152,7 +152,7 @@ def test_said_word_by_word_as_taught(cell: str) -> None:
     tokens = np.full((2, 5), PAD, np.int32)
     for row, words in zip(tokens, captions, strict=True):
         row[: len(words) + 2] = [START, *words, END]
-    each = dlmie.function([model.features, model.tokens], model.loss()["each"])(features, tokens)
+    each = dlmie.function([model.features, model.tokens], model.loss().each)(features, tokens)
     said = force(*model.decoder.begin(features), captions)
     for n in range(2):
         assert abs(said[n].log_probability + each[:, n].sum()) < 1e-10
@@ -167,7 +167,7 @@ def test_gradients_of_the_attention_model_equal_finite_differences() -> None:
     rng = np.random.default_rng(1)
     features = rng.standard_normal((2, 6, 2, 3))
     tokens = np.asarray([[START, 4, 7, END], [START, 5, END, PAD]], np.int32)
-    loss = model.loss()["per_caption"]
+    loss = model.loss().per_caption
     gradients = pytensor.grad(loss, model.parameters)
     f = dlmie.function([model.features, model.tokens], [loss, *gradients])
     for p, gradient in zip(model.parameters, f(features, tokens)[1:], strict=True):

@@ -15,7 +15,8 @@ from pytensor.graph.traversal import ancestors
 import dlmie
 from dlmie import optim
 from dlmie.captioning.decoding import Decoding, force
-from dlmie.captioning.objectives import TrainingStep
+from dlmie.captioning.step import CaptioningStep
+from dlmie.captioning.step import compile as compile_step
 from dlmie.data.batches import Batch
 from dlmie.data.captions.vocabulary import END, PAD, START, Vocabulary
 from dlmie.errors import DlmieError
@@ -73,7 +74,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_said_word_by_word_as_taught(kind: str) -> None:
     model = KINDS[kind]()
-    loss = dlmie.function([model.features, model.tokens], model.loss()["each"])
+    loss = dlmie.function([model.features, model.tokens], model.loss().each)
     each = loss(features(), TOKENS)
     captions = [row[(row != PAD) & (row != START) & (row != END)].tolist() for row in TOKENS]
     said = force(*model.decoder.begin(features()), captions)
@@ -104,12 +105,11 @@ def losses(model: ShowAttendTell) -> dict[str, Any]:
     smooth = model.loss(label_smoothing=0.2)
     words = model.tokens[:, :-1].T
     logits = model.forward(model.features, words).logits
-    names = ("sum", "words", "per_word", "per_caption", "each", "alphas", "gates")
-    f = dlmie.function(
-        [model.features, model.tokens], [*(out[n] for n in names), smooth["each"], logits]
-    )
+    names = ("total", "words", "per_word", "per_caption", "each")
+    found = [*(getattr(out, n) for n in names), out.extras["alphas"], out.extras["gates"]]
+    f = dlmie.function([model.features, model.tokens], [*found, smooth.each, logits])
     values = f(features(), TOKENS)
-    return dict(zip((*names, "smooth", "logits"), values, strict=True))
+    return dict(zip((*names, "alphas", "gates", "smooth", "logits"), values, strict=True))
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_losses_per_word_and_per_caption(losses: dict[str, Any]) -> None:
     expected = -np.take_along_axis(logs, targets[..., None], axis=-1)[..., 0] * (targets != PAD)
     np.testing.assert_allclose(losses["each"], expected, atol=1e-12)
     assert losses["words"] == 4 + 2 + 3
-    np.testing.assert_allclose(losses["sum"], expected.sum())
+    np.testing.assert_allclose(losses["total"], expected.sum())
     np.testing.assert_allclose(losses["per_word"], expected.sum() / 9)
     np.testing.assert_allclose(losses["per_caption"], expected.sum() / 3)
 
@@ -190,15 +190,17 @@ def test_scheduled_sampling_reads_the_models_own_words() -> None:
 def test_the_doubly_stochastic_penalty(model: ShowAttendTell) -> None:
     model = attend(dropout=0.0)
     out = model.loss()
-    alphas = dlmie.function([model.features, model.tokens], out["alphas"])(features(), TOKENS)
+    alphas = dlmie.function([model.features, model.tokens], out.extras["alphas"])(
+        features(), TOKENS
+    )
     present = (TOKENS[:, 1:] != PAD).T[:, :, None]  # (time, batch, 1)
     expected = 0.7 * ((1 - (alphas * present).sum(axis=0)) ** 2).sum()
-    step = TrainingStep(model, optim.sgd(0.0), alpha_penalty=0.7)
-    penalty = step._penalties(out)
+    step = compile_step(model, optim.sgd(0.0), alpha_penalty=0.7)
+    penalty = step.objective.penalties(out, model.tokens)
     value = dlmie.function([model.features, model.tokens], penalty)(features(), TOKENS)
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     with pytest.raises(DlmieError, match="alpha_penalty needs attention, and show-tell has none"):
-        TrainingStep(show_tell(), optim.sgd(0.1), alpha_penalty=0.7)
+        compile_step(show_tell(), optim.sgd(0.1), alpha_penalty=0.7)
 
 
 # -- where it looks --------------------------------------------------------------------------------
@@ -255,7 +257,7 @@ def toy(n: int, seed: int) -> Batch:
 
 def test_attention_learns_to_look_at_the_only_cell_that_tells() -> None:
     model = ShowAttendTell((4, 2, 3), VOCABULARY, words=8, hidden=12, attention=12, dropout=0.0)
-    step = TrainingStep(model, optim.adam(2e-2))
+    step = compile_step(model, optim.adam(2e-2))
     step.progress = False
     for i in range(200):
         step(toy(48, i))
@@ -271,7 +273,7 @@ def test_attention_learns_to_look_at_the_only_cell_that_tells() -> None:
 # -- types, names, errors --------------------------------------------------------------------------
 
 
-def every_captioner() -> Iterator[tuple[str, TrainingStep]]:
+def every_captioner() -> Iterator[tuple[str, CaptioningStep]]:
     grid = (4, 2, 3)
     chain = optim.chain(
         optim.clip_norm(5.0), optim.adamw(optim.cosine(1e-3, 100, warmup=3)), optim.ema(0.9)
@@ -285,12 +287,14 @@ def every_captioner() -> Iterator[tuple[str, TrainingStep]]:
         *((c, CaptionRNN(grid, VOCABULARY, cell=c, **small), {})
           for c in ("rnn", "lstm", "attention")),
     ):  # fmt: skip
-        yield name, TrainingStep(model, chain, **options)
+        yield name, compile_step(model, chain, **options)
 
 
 def test_no_float64_is_in_any_training_graph_of_float32() -> None:
     for name, step in every_captioner():
-        roots = [*step._outputs, *(new for _, new in [*step.updates, *step.extra_updates])]
+        loss = step.parts[0].loss
+        changed = [*step.updates, *loss.updates]
+        roots = [*loss.reported.values(), loss.weight, *(new for _, new in changed)]
         found = [
             v
             for v in ancestors(roots)
@@ -304,13 +308,14 @@ def test_no_float64_is_in_any_training_graph_of_float32() -> None:
 def test_no_float64_is_in_the_compiled_function(wanted: str) -> None:
     step = dict(every_captioner())[wanted]
     step.progress = False
-    graph = step._function.maker.fgraph  # type: ignore[attr-defined]
+    step.parts[0].compile(progress=False)
+    graph = step.parts[0]._run.maker.fgraph
     double = [v for v in graph.variables if getattr(v.type, "dtype", "") == "float64"]
     assert not double, double[:5]
     batch = toy(5, 0)
-    total, words = step(batch)
-    assert np.isfinite(total)
-    assert words == 10
+    result = step(batch)
+    assert np.isfinite(result.sums["loss"])
+    assert (result.weight, result.examples) == (10, len(batch))
 
 
 def test_parameters_are_named_and_listed_by_the_summary(model: ShowAttendTell) -> None:
@@ -356,7 +361,7 @@ def test_attends_to_conv5_3_of_vgg() -> None:
 
 
 def test_gradients_reach_every_parameter(model: ShowAttendTell) -> None:
-    gradients = pytensor.grad(model.loss()["per_word"], model.parameters)
+    gradients = pytensor.grad(model.loss().per_word, model.parameters)
     values = dlmie.function([model.features, model.tokens], gradients)(features(), TOKENS)
     for p, g in zip(model.parameters, values, strict=True):
         assert np.abs(g).max() > 1e-8, p.name

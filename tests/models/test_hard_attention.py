@@ -12,7 +12,7 @@ import pytest
 
 import dlmie
 from dlmie import optim
-from dlmie.captioning.objectives import TrainingStep
+from dlmie.captioning.step import compile as compile_step
 from dlmie.data.batches import Batch
 from dlmie.data.captions.vocabulary import END, PAD, START, Vocabulary
 from dlmie.layers.noise import Noise
@@ -53,7 +53,7 @@ def test_the_estimators_mean_is_the_exact_gradient() -> None:
     features = np.random.default_rng(0).standard_normal((2, 3, 1, 2)) * 1.5
     told = make(Told)
     out = told.loss(noise=Noise(0))
-    cell0, each = out["alphas"][:, :, 0], out["each"]
+    cell0, each = out.extras["alphas"][:, :, 0], out.each
     path = dlmie.function([told.features, told.tokens, *told.told], [cell0, each])
     captions = {0: 3, 1: 2}  # number of words, the end included
 
@@ -95,9 +95,9 @@ def test_the_estimators_mean_is_the_exact_gradient() -> None:
     model = make(ShowAttendTell)
     model.entropy = 0.0
     out = model.loss(noise=Noise(5))
-    gradients = pytensor.grad(out["sum"] + out["extra_loss"], chosen(model))
+    gradients = pytensor.grad(out.total + out.extra.loss, chosen(model))
     # The baseline is put to the mean loss of a word: any number gives the same expectation.
-    (baseline, _), *_ = out["extra_updates"]
+    (baseline, _), *_ = out.extra.updates
     baseline.set_value(np.float64(1.7))
     estimate = dlmie.function([model.features, model.tokens], gradients)
     copies, calls = 500, 80
@@ -109,7 +109,7 @@ def test_the_estimators_mean_is_the_exact_gradient() -> None:
         assert error.max() < 0.2 * np.abs(exact[p.name]).max(), p.name
 
     # Without REINFORCE's term the gradient is another one: the test would notice.
-    plain = pytensor.grad(out["sum"], chosen(model))
+    plain = pytensor.grad(out.total, chosen(model))
     blind = dlmie.function([model.features, model.tokens], plain)
     biased = [np.mean(g, axis=0) for g in zip(*(blind(*many) for _ in range(20)), strict=True)]
     gap = max(
@@ -165,15 +165,15 @@ def test_a_hard_model_learns_and_its_baseline_follows() -> None:
     model = ShowAttendTell(
         (4, 2, 3), VOCABULARY, words=8, hidden=16, attention=16, dropout=0.0, hard=True
     )
-    step = TrainingStep(model, optim.adam(2e-2), seed=1)
+    step = compile_step(model, optim.adam(2e-2), seed=1)
     step.progress = False
     baseline = step.state["/hard/baseline"]
     before = float(baseline.get_value())
     assert before == pytest.approx(np.log(7), rel=1e-6)
     losses = []
     for i in range(120):
-        total, words = step(toy(32, i))
-        losses.append(total / words)
+        result = step(toy(32, i))
+        losses.append(result.sums["loss"] / result.weight)
     assert np.mean(losses[-10:]) < 0.15 < 1 < losses[0]
     assert float(baseline.get_value()) == pytest.approx(np.mean(losses[-10:]), abs=0.1)
     # Without noise the expectation is used: nothing is drawn, and it is as good.

@@ -11,7 +11,7 @@ from dlmie import captioning as hub
 from dlmie import optim
 from dlmie.captioning.decoding import Decoding
 from dlmie.captioning.metrics.pointing import pointing
-from dlmie.captioning.objectives import TrainingStep
+from dlmie.captioning.step import compile as compile_step
 from dlmie.compilation import get_threads, set_threads
 from dlmie.data.batches import Batch
 from dlmie.data.captions.vocabulary import END, START, Vocabulary
@@ -44,7 +44,7 @@ def captioner() -> hub.ImageCaptioner:
     model = ShowAttendTell(
         shape, VOCABULARY, words=8, hidden=32, attention=16, dropout=0.0, gate="none"
     )
-    step = TrainingStep(model, optim.chain(optim.clip_norm(5.0), optim.adam(3e-2)))
+    step = compile_step(model, optim.chain(optim.clip_norm(5.0), optim.adam(3e-2)))
     step.progress = False
     rng = np.random.default_rng(0)
     threads = get_threads()

@@ -117,7 +117,7 @@ def test_twenty_steps_as_pytorch(name: str, compiled: Callable[[str], Compiled])
         optimiser.step()
         for p, q in zip(ours.params.values(), theirs, strict=True):
             np.testing.assert_allclose(p.get_value(), q.detach().numpy(), rtol=1e-9, atol=1e-12)
-    assert ours.updates.state["/optimiser/step"].get_value() == 20
+    assert ours.updates.state["/optimizer/step"].get_value() == 20
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -186,13 +186,13 @@ def test_golden_numbers(
     ours, golden = compiled(name), json.loads(GOLDEN.read_text())
     ours.restart(rate)
     ours.params["/a/W"].set_value(line(-0.4, 0.6))
-    ours.updates.state["/optimiser/step"].set_value(np.asarray(steps_done))
+    ours.updates.state["/optimizer/step"].set_value(np.asarray(steps_done))
     for slot, value in slots.items():
-        ours.updates.state[f"/optimiser/{slot}/a/W"].set_value(value)
+        ours.updates.state[f"/optimizer/{slot}/a/W"].set_value(value)
     ours.step(line(-0.6, 0.4), np.zeros((3, 2)))
     for what, key in answers.items():
         state = ours.updates.state
-        got = ours.params["/a/W"] if what == "W" else state[f"/optimiser/{what}/a/W"]
+        got = ours.params["/a/W"] if what == "W" else state[f"/optimizer/{what}/a/W"]
         np.testing.assert_allclose(got.get_value(), golden[key], rtol=1e-12, atol=1e-14)
 
 
@@ -220,14 +220,14 @@ def test_bias_correction_in_single_precision_for_ten_million_steps() -> None:
     for t in (1, 2, 3, 10, 1000, 10**5, 10**7):
         m, v = rng.uniform(0.5, 2, (2, 1, 3)).astype("float32")
         p.set_value(np.zeros((1, 3), "float32"))
-        state["/optimiser/step"].set_value(np.asarray(t - 1))
-        state["/optimiser/adam/m/p"].set_value(m)
-        state["/optimiser/adam/v/p"].set_value(v)
+        state["/optimizer/step"].set_value(np.asarray(t - 1))
+        state["/optimizer/adam/m/p"].set_value(m)
+        state["/optimizer/adam/v/p"].set_value(v)
         step()
         m, v = 0.9 * m.astype("float64") + 0.1, 0.999 * v.astype("float64") + 0.001
         wanted = -1e-3 * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
         np.testing.assert_allclose(p.get_value(), wanted, rtol=1e-6)
-        assert state["/optimiser/step"].get_value() == t
+        assert state["/optimizer/step"].get_value() == t
 
 
 def parameters(dtype: str = "float32") -> list[Any]:
@@ -331,7 +331,7 @@ def test_resume_is_bit_for_bit_and_nothing_is_double() -> None:
     whole.go(0, 6)
     middle, spec = whole.save(), json.loads(json.dumps(whole.spec))
     rest = whole.go(6, 12)
-    assert whole.save()["/optimiser/plateau/factor"] < 1
+    assert whole.save()["/optimizer/plateau/factor"] < 1
 
     second = Run(spec)
     assert set(second.state) == set(middle)
@@ -353,9 +353,9 @@ def test_state_names() -> None:
     _, loss = quadratic_loss(params := parameters())
     ema = optim.ema(0.9)
     state = optim.chain(optim.clip_norm(1), optim.adam(), ema).updates(loss, params).state
-    assert {"/optimiser/step", "/optimiser/learning_rate"} < set(state)
-    assert state["/optimiser/adam/m/decoder/W"].type.shape == (3, 2)
-    assert "/optimiser/ema/average/decoder/gain" in state
+    assert {"/optimizer/step", "/optimizer/learning_rate"} < set(state)
+    assert state["/optimizer/adam/m/decoder/W"].type.shape == (3, 2)
+    assert "/optimizer/ema/average/decoder/gain" in state
     assert len(state) == 2 + 3 * len(params)
     assert all(v.name == name for name, v in state.items())
     # No name is a folder of another: they are paths in an HDF5 file.
@@ -396,7 +396,7 @@ def test_clip_value_scale_and_ema() -> None:
     ours.restart(0.1)
     w, rng = ours.params["/b/W"], np.random.default_rng(5)
     value = average = w.get_value()
-    ours.updates.state["/optimiser/ema/average/b/W"].set_value(average)
+    ours.updates.state["/optimizer/ema/average/b/W"].set_value(average)
     assert set(ours.updates.averages) == set(SHAPES)
     for t in range(8):
         g = rng.normal(size=(3, 2))
@@ -419,13 +419,13 @@ def test_learning_rate_is_set_on_resume() -> None:
     _, loss = quadratic_loss(params := parameters())
     schedule = optim.plateau(optim.linear_warmup(0.1, 10), 0.5, patience=1)
     updates = optim.adam(schedule).updates(loss, params)
-    updates.state["/optimiser/step"].set_value(np.asarray(20))
+    updates.state["/optimizer/step"].set_value(np.asarray(20))
     assert updates.current_learning_rate() == pytest.approx(0.1)
     assert [updates.report(s) for s in (1, 1, 1)] == [False, True, True]
     assert updates.current_learning_rate() == pytest.approx(0.025)
     updates.set_learning_rate(0.01)
     assert updates.current_learning_rate() == pytest.approx(0.01)
-    assert updates.state["/optimiser/plateau/best"].get_value() == 1
+    assert updates.state["/optimizer/plateau/best"].get_value() == 1
     with pytest.raises(DlmieError, match="number ≥ 0"):
         updates.set_learning_rate(-1.0)
     assert not optim.adam().updates(loss, params).report(3.0)

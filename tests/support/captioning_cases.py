@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from dlmie import optim
-from dlmie.captioning.objectives import TrainingStep
+from dlmie.captioning.step import CaptioningStep
+from dlmie.captioning.step import compile as compile_step
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features, extract_features
 from dlmie.data.images import Preprocessing
@@ -55,7 +56,7 @@ def make_step(
     seed: int = 0,
     model_options: dict[str, Any] | None = None,
     **options: Any,
-) -> TrainingStep:
+) -> CaptioningStep:
     """A small step with everything that has a state: dropout, Adam, a schedule, averages."""
     sizes: dict[str, Any] = {"words": 8, "hidden": 12, "dropout": 0.2, "seed": seed}
     sizes |= model_options or {}
@@ -65,12 +66,12 @@ def make_step(
     chain = optim.chain(
         optim.clip_norm(5.0), optim.adam(optim.cosine(1e-2, 200, warmup=5)), optim.ema(0.9)
     )
-    step = TrainingStep(model, chain, seed=seed, **options)
+    step = compile_step(model, chain, seed=seed, **options)
     step.progress = False
     return step
 
 
-def make_network_step(data: Captions, **options: Any) -> TrainingStep:
+def make_network_step(data: Captions, **options: Any) -> CaptioningStep:
     """A step that trains the encoder, too: a SqueezeNet with random weights, from fire2 on."""
     network = encoder("squeezenet", size=32, weights=None)
     return make_step(data, network["fire2"], finetune="fire2", **options)

@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 from captioning_cases import make_cache, make_data, make_network_step, make_step
 
-from dlmie.captioning import training
+import dlmie
+from dlmie.captioning.task import TASK
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
 
@@ -31,13 +32,13 @@ OPTIONS: dict[str, Any] = {
 def work(kind: str, folder: Path, said: int) -> None:
     """Begin the run or continue it, telling of every step through the pipe ``said``."""
     if (folder / "run" / "config.json").exists():
-        rebuild = training.rebuild_step
+        rebuild = TASK.build
 
         def watched(*arguments: Any) -> Any:
             return watch(rebuild(*arguments), said)
 
-        training.rebuild_step = watched
-        training.resume(folder / "run", progress=False)
+        TASK.build = watched  # type: ignore[method-assign]
+        dlmie.resume(folder / "run", progress=False)
         return
     data = Captions(folder.parent / "scenes.h5")
     options = dict(OPTIONS)
@@ -48,7 +49,7 @@ def work(kind: str, folder: Path, said: int) -> None:
         options["features"] = cache
         hard = {"hard": True} if kind == "hard" else {}
         step = make_step(data, cache.shape, attend=kind == "hard", model_options=hard)
-    training.train(watch(step, said), data, to=folder / "run", **options)
+    dlmie.train(watch(step, said), data, to=folder / "run", **options)
 
 
 def watch(step: Any, said: int) -> Any:

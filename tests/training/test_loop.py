@@ -16,17 +16,14 @@ import numpy as np
 import pytensor
 import pytest
 
+from dlmie.captioning.task import TASK
 from dlmie.errors import DlmieError
 from dlmie.files import containers as storage
-from dlmie.training.loop import (
-    Callback,
-    Checkpoint,
-    JsonLog,
-    MainLoop,
-    ProgressBar,
-    Validation,
-    graceful_interrupt,
-)
+from dlmie.training.callbacks import JsonLog, ProgressBar, Validation
+from dlmie.training.checkpoint import Checkpoint
+from dlmie.training.loop import Callback, MainLoop, Record, graceful_interrupt
+from dlmie.training.objective import Metric
+from dlmie.training.step import StepResult
 
 
 class Epoch:
@@ -49,11 +46,11 @@ class Toy:
         self.weight = pytensor.shared(np.zeros(3, np.float32), name="/weight")
         self.seen: list[tuple[int, int]] = []
 
-    def __call__(self, batch: int) -> tuple[float, int]:
+    def __call__(self, batch: int) -> StepResult:
         step = int(self.weight.get_value()[0])
         self.weight.set_value(self.weight.get_value() + 1)
         self.seen.append((step, batch))
-        return 5.0 * (10 - step), 5
+        return StepResult({"loss": 5.0 * (10 - step)}, 5.0, 2)
 
     def loop(self, *callbacks: Callback) -> MainLoop:
         return MainLoop(self, lambda epoch, start: Epoch(start), callbacks)
@@ -66,12 +63,12 @@ class Diary(Callback):
     def on_start(self, loop: MainLoop) -> None:
         self.lines.append(f"{self.name} start")
 
-    def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
-        self.lines.append(f"{self.name} batch {loop.position.step}: {loss:g}")
-        assert words == 5
+    def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
+        self.lines.append(f"{self.name} batch {loop.position.step}: {result.sums['loss'] / 5:g}")
+        assert (result.weight, result.examples) == (5, 2)
         assert seconds >= 0
 
-    def on_epoch(self, loop: MainLoop, record: dict[str, Any]) -> None:
+    def on_epoch(self, loop: MainLoop, record: Record) -> None:
         self.lines.append(f"{self.name} epoch {record['epoch']}: {record['loss']:g}")
         record[self.name] = True
 
@@ -86,7 +83,8 @@ def test_callbacks_are_called_in_order() -> None:
     here = loop.run(1)
     assert lines[:4] == ["a start", "b start", "a batch 1: 10", "b batch 1: 10"]
     assert lines[-4:] == ["a epoch 1: 8.5", "b epoch 1: 8.5", "a stop: None", "b stop: None"]
-    assert (here.epoch, here.batch, here.step, here.words) == (1, 0, 4, 20)
+    assert (here.epoch, here.batch, here.step) == (1, 0, 4)
+    assert (here.weight, here.examples) == (20, 8)
     assert loop.batches_per_epoch == 4
     loop.run(2)
     assert toy.seen == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0), (5, 1), (6, 2), (7, 3)]
@@ -96,7 +94,7 @@ class StopAt(Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
-    def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
+    def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
         if loop.position.step == self.step:
             loop.stop("enough")
 
@@ -136,9 +134,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(tmp_path: Path
     lines: list[str] = []
 
     class Diverges(Toy):
-        def __call__(self, batch: int) -> tuple[float, int]:
-            total, words = toy(batch)
-            return (float("nan") if batch == 2 else total), words
+        def __call__(self, batch: int) -> StepResult:
+            result = toy(batch)
+            return StepResult({"loss": float("nan")}, 5.0, 2) if batch == 2 else result
 
     loop = Diverges().loop(Diary("d", lines), checkpoint)
     with pytest.raises(DlmieError, match=r"loss became nan at step 3: lower the learning rate"):
@@ -168,7 +166,7 @@ def test_an_interrupt_that_meets_an_error_saves_nothing(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "s.h5", {"/weight": toy.weight})
 
     class Fails(Callback):
-        def on_batch(self, loop: MainLoop, loss: float, words: int, seconds: float) -> None:
+        def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
             loop.stop("interrupted")
             raise RuntimeError("in between")
 
@@ -180,14 +178,16 @@ def test_an_interrupt_that_meets_an_error_saves_nothing(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time, numpy as np, pytensor
 from pathlib import Path
-from dlmie.training.loop import Checkpoint, MainLoop
+from dlmie.training.checkpoint import Checkpoint
+from dlmie.training.loop import MainLoop
+from dlmie.training.step import StepResult
 weight = pytensor.shared(np.zeros(3, np.float32), name="/weight")
 def step(batch):
     weight.set_value(weight.get_value() + 1)
     sys.stdout.write(".")
     sys.stdout.flush()
     time.sleep(0.05)
-    return 1.0, 1
+    return StepResult({"loss": 1.0}, 1.0, 1)
 path = Path(sys.argv[1])
 loop = MainLoop(step, lambda epoch, start: range(10_000), [Checkpoint(path, {"/weight": weight})])
 here = loop.run(1)
@@ -249,7 +249,7 @@ def validated(monitor: str, scores: list[float], patience: int | None) -> tuple[
     given, best, told = iter(scores), [], []
     validation = Validation(
         lambda: {monitor: next(given)},
-        monitor=monitor,
+        monitor=TASK.metric(monitor),
         patience=patience,
         on_best=lambda record: best.append(record["epoch"]),
         after=[told.append],
@@ -282,7 +282,7 @@ def test_without_patience_a_run_goes_on() -> None:
 
 
 def test_an_unknown_score_is_named() -> None:
-    validation = Validation(lambda: {"bleu_4": 0.1}, monitor="bleu4")
+    validation = Validation(lambda: {"bleu_4": 0.1}, monitor=Metric("bleu4"))
     with pytest.raises(DlmieError, match=r"cannot monitor 'bleu4': measured are .*bleu_4"):
         Toy().loop(validation).run(1)
 
@@ -300,14 +300,16 @@ def test_the_log_is_cut_back_never_lengthened(tmp_path: Path) -> None:
 
 
 def test_progress_shows_loss_speed_and_scores(capfd: pytest.CaptureFixture[str]) -> None:
-    validation = Validation(lambda: {"bleu_4": 0.25}, monitor="bleu_4")
+    validation = Validation(lambda: {"bleu_4": 0.25}, monitor=Metric("bleu_4"))
     toy = Toy()
 
-    def slow(batch: int) -> tuple[float, int]:
+    def slow(batch: int) -> StepResult:
         time.sleep(0.15)  # the bar is drawn ten times a second at most
         return toy(batch)
 
-    MainLoop(slow, lambda epoch, start: Epoch(start), [validation, ProgressBar(1)]).run(1)
+    MainLoop(
+        slow, lambda epoch, start: Epoch(start), [validation, ProgressBar(1, unit="words")]
+    ).run(1)
     shown = capfd.readouterr().err
     assert "epoch 1/1:  50%|" in shown
     assert "loss 9.500, " in shown  # the mean of the epoch so far

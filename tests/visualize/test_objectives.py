@@ -139,7 +139,7 @@ def test_word_likelihood_follows_the_captioner(small: Small) -> None:
     ids = vocabulary.encode(["a", "dog"])
     tokens = np.array([[START, *ids, END]], np.int32)
     features = small["conv2"]
-    run = dlmie.function([small.input, model.tokens], model.loss(features, model.tokens)["each"])
+    run = dlmie.function([small.input, model.tokens], model.loss(features, model.tokens).each)
     x = np.random.default_rng(3).normal(size=(2, 3, 16, 16))
     each = run(x, np.repeat(tokens, 2, axis=0))
     whole = Evaluator(o.caption_log_likelihood(model, features, tokens), 16)(x)

@@ -513,7 +513,7 @@ def caption_log_likelihood(
     def build(view: View, data: list[Variable]) -> Variable:
         features = view[name] if annotations is None else annotations(view)
         words = data[0] + pt.zeros((features.shape[0], 1), dtype="int32")
-        each = model.loss(features, words)["each"]  # (time, batch)
+        each = model.loss(features, words).each  # (time, batch)
         return -(each.T * data[1]).sum(axis=1)
 
     options = {"tokens": tokens.tolist(), "position": position}

@@ -93,7 +93,7 @@ def _numbered(console: Console) -> Callable[[str], None]:
 
 def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
     """Train, or go on where an earlier demo in the same folder stopped."""
-    from dlmie.captioning.training import resume
+    from dlmie.training.runs import resume
 
     if (to / "config.json").exists():
         run = resume(to, epochs=epochs, progress=console.progress)
@@ -109,9 +109,9 @@ def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Sce
     """Score the test scenes; write their report, a contact sheet and figures of attention."""
     from dlmie import captioning as hub
     from dlmie.captioning.reports import report
-    from dlmie.captioning.runs import read_config
     from dlmie.cli.pictures import one_line_warnings
     from dlmie.data.captions.extraction import Features
+    from dlmie.training.runs import read_config
     from dlmie.visualize import attend
     from dlmie.visualize.figures.contact_sheet import contact_sheet
 
@@ -119,7 +119,7 @@ def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Sce
     page = report(
         hub.load(run.folder),
         split,
-        features=Features(read_config(run.folder)["features"]),
+        features=Features(read_config(run.folder).inputs["features"]),
         beam=_BEAM,
         facts={"command": "dlmie demo"},
         progress=console.progress,

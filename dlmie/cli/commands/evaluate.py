@@ -34,7 +34,7 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 )
 @click.option("--ensemble", is_flag=True, help="Let all MODELS decide together.")
 @options_of(
-    "dlmie.captioning:evaluate",
+    "dlmie.captioning.evaluation:evaluate",
     bootstrap=("Resamplings for 95 % confidence intervals; 0: none.", whole(0)),
 )
 @click.option("--export", type=click.Choice(["coco"]), help="Write the captions, too.")
@@ -96,11 +96,11 @@ def command(
 
 def data_of(model: str) -> str:
     """The prepared file that a run was trained on."""
-    from dlmie.captioning.runs import read_config
+    from dlmie.training.runs import read_config
 
     if not (Path(model) / "config.json").is_file():
         raise click.UsageError(f"{model} is no run folder: say what to evaluate on with --data")
-    path = read_config(Path(model))["data"]["path"]
+    path = read_config(Path(model)).data.path
     if not Path(path).is_file():
         raise DlmieError(f"{path}, the data of {model}, is gone: name its place with --data")
     return path
@@ -109,14 +109,14 @@ def data_of(model: str) -> str:
 def open_features(captioner: Any, source: Any, images: Any, named: str | None) -> Any:
     """The feature cache that is named; else that of the run, if it is there and fits."""
     from dlmie.captioning import check_features
-    from dlmie.captioning.runs import read_config
     from dlmie.data.captions.extraction import Features
+    from dlmie.training.runs import read_config
 
     if named is not None:
         return Features(named)
     if not (Path(source) / "config.json").is_file():
         return None
-    path = read_config(Path(source))["features"]
+    path = read_config(Path(source)).inputs.get("features")
     if path is None or not Path(path).is_file():
         return None
     try:

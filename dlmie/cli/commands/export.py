@@ -16,7 +16,7 @@ from dlmie.cli.signatures import parameters
 @click.option(
     "--dtype",
     type=click.Choice(["float16", "float32"]),
-    default=parameters("dlmie.captioning:export")["dtype"].default,
+    default=parameters("dlmie.captioning.model_files:export")["dtype"].default,
     show_default=True,
     help="How the weights are stored; float16 halves the file and hardly moves the scores.",
 )

@@ -137,31 +137,44 @@ def _model(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _run(path: Path) -> tuple[dict[str, Any], str]:
-    from dlmie.captioning.runs import read_config, read_log
+    from dlmie.training.runs import read_config, read_log
 
     config = read_config(path)
     epochs = [record for record in read_log(path) if "epoch" in record]
-    training = config["training"]
-    monitor = training["monitor"]
+    monitor = config.training.monitor
     best = [record for record in epochs if record.get("best")]
-    document = {"type": "run", **config, "epochs": epochs}
+    document = {
+        "type": "run",
+        **config.to_json(),
+        # As version 0.1 called them.
+        "step": config.objective["kind"],
+        "optimiser": config.optimizer,
+        "epochs": epochs,
+    }
     pairs = [
         ("run", path),
-        ("model", config["model"]["kind"]),
-        ("config", _line(config["model"]["config"])),
-        *_encoder_fields(config.get("encoder")),
-        ("data", config["data"]["path"]),
-        ("recipe", config["meta"].get("recipe")),
-        ("epochs", f"{len(epochs)} of {training['epochs']}"),
+        ("model", config.model["kind"]),
+        ("config", _line(config.model.get("config"))),
+        *_encoder_fields(config.inputs.get("encoder")),
+        ("data", config.data.path),
+        ("recipe", config.meta.get("recipe")),
+        ("epochs", f"{len(epochs)} of {config.training.epochs}"),
         ("best", f"{monitor} {best[-1][monitor]:.4f} after epoch {best[-1]['epoch']}"
          if best else "none yet"),
         ("dev scores", _scores(best[-1]) if best else None),
-        ("training", _line(training)),
-        ("objective", _line(config["objective"])),
-        ("optimizer", "; ".join(_line(link) for link in config["optimiser"])),
-        ("made with", _line(config["meta"].get("versions"))),
+        ("training", _line(config.training.to_json())),
+        ("objective", _line(config.objective)),
+        ("optimizer", _optimizer(config.optimizer)),
+        ("made with", _line(config.meta.get("versions"))),
     ]  # fmt: skip
     return document, fields(pairs)
+
+
+def _optimizer(chain: Any) -> str:
+    """A chain in one line; a mapping of several with their names."""
+    if isinstance(chain, Mapping) and "transform" not in chain:
+        return "; ".join(f"{name}: {_optimizer(links)}" for name, links in chain.items())
+    return "; ".join(_line(link) for link in (chain if isinstance(chain, list) else [chain]))
 
 
 def _network(name: str) -> tuple[dict[str, Any], str]:

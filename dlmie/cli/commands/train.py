@@ -7,24 +7,19 @@ from typing import Any
 
 import click
 
-from dlmie.cli import optimizer as optimiser
-from dlmie.cli.console import (
-    Console,
-    F,
-    Number,
-    given,
-    options_of,
-    output_option,
-    real,
-    section,
-    verb,
-    whole,
+from dlmie.captioning.options import (
+    CaptioningOptions,
+    DistillationOptions,
+    TeacherForcingOptions,
 )
+from dlmie.cli.console import Console, F, Number, given, output_option, section, verb, whole
 from dlmie.cli.encoders import encoder_options
-from dlmie.cli.runs import build_step, start_run
-from dlmie.cli.settings import GIVEN, MODELS, assignment, make_settings
+from dlmie.cli.options import group_options
+from dlmie.cli.runs import start_run
+from dlmie.cli.settings import GIVEN, assignment, make_settings, trained_models
 from dlmie.cli.signatures import parameters
 from dlmie.errors import DlmieError
+from dlmie.training.optimizer_options import OptimizerOptions
 
 _HELP = {
     "words": "Size of the word vectors.",
@@ -40,37 +35,11 @@ _HELP = {
     "cell": "Recurrent cell: rnn, lstm or attention.",
 }
 
-_OBJECTIVE: dict[str, Any] = {
-    "alpha_penalty": "Weight of the penalty on attention that does not cover the image.",
-    "label_smoothing": (
-        "Share of a word's probability given to all words.",
-        real(0, 1),
-    ),
-    "scheduled_sampling": ("Share of words replaced by the model's own.", real(0, 1)),
-    "finetune": ("Train the encoder, too, from the layer of this name on.", str),
-    "from_layer": ("With --finetune: what FEATURES hold, a layer before that one.", str),
-    "encoder_lr": "With --finetune: factor on the encoder's learning rate.",
-}
-_TEACHING: dict[str, Any] = {
-    "teacher_share": ("With --teacher: how much the teachers count in each word.", real(0, 1)),
-}
-_TRAINING: dict[str, Any] = {
-    "epochs": ("Passes over the training captions.", whole(1)),
-    "batch": ("Captions in a step.", whole(1)),
-    "monitor": "Score of dev that chooses the best epoch: bleu_4, cider_d, …, dev_loss.",
-    "patience": ("Stop after so many epochs without a better score.", whole(1)),
-    "captions_per_image": ("Use so many captions of an image in an epoch.", whole(1)),
-    "flip": "Mirror half of the images; not where captions say left and right.",
-    "crops": ("See half of the images as one of so many random crops.", whole(0)),
-    "limit": ("Use only so many training images.", whole(1)),
-    "checkpoint_every": ("Steps between checkpoints; 0: only epochs.", whole(0)),
-}
-
 
 def _model_options(function: F) -> F:
     """The union of all models' options; each says for which models it is, with its default."""
     names: dict[str, list[tuple[str, Any]]] = {}
-    for model, target in MODELS.items():
+    for model, target in trained_models().items():
         for name, parameter in parameters(target).items():
             if name not in GIVEN:
                 names.setdefault(name, []).append((model, parameter))
@@ -90,26 +59,6 @@ def _model_options(function: F) -> F:
 
 def _shown(default: Any) -> str:
     return {True: "yes", False: "no", None: "none"}.get(default, str(default))
-
-
-def _optimiser_options(function: F) -> F:
-    texts = {
-        "optimizer": ("Rule, with options: adam, adam:beta2=0.98, adamw, rmsprop, sgd, …", str),
-        "lr": ("Learning rate at its highest.", real(0)),
-        "schedule": ("Of lr: constant, cosine, step_decay, plateau:patience=2, …", str),
-        "warmup": ("Rise to it in so many steps, or '2 epochs'.", str),
-        "clip_norm": ("Shorten longer gradients to this; 0: never.", real(0)),
-        "clip_value": ("Clip each element of the gradient.", real(0)),
-        "weight_decay": ("Pull weights towards zero.", real(0)),
-        "ema": ("Use the running average of the weights, with this decay.", real(0, 1)),
-    }  # fmt: skip
-    for name, (text, kind) in reversed(texts.items()):
-        default = optimiser.DEFAULTS[name]
-        flags = ["--" + name.replace("_", "-")] + (["--optimiser"] if name == "optimizer" else [])
-        function = click.option(
-            *flags, name, type=kind, default=default, show_default=default is not None, help=text
-        )(function)
-    return function
 
 
 @verb("train")
@@ -143,7 +92,9 @@ def _optimiser_options(function: F) -> F:
     is_flag=True,
     help="With --from: train on the CIDEr-D of captions drawn from the model.",
 )
-@click.option("--model", type=click.Choice(list(MODELS)), default="show-tell", show_default=True)
+@click.option(
+    "--model", type=click.Choice([*trained_models()]), default="show-tell", show_default=True
+)
 @encoder_options
 @section(
     "Encoder",
@@ -154,7 +105,7 @@ def _optimiser_options(function: F) -> F:
 @section("Model", _model_options)
 @section(
     "Objective",
-    options_of("dlmie.captioning.objectives:TrainingStep", **_OBJECTIVE),
+    group_options(TeacherForcingOptions),
     click.option(
         "--teacher",
         "teachers",
@@ -163,12 +114,12 @@ def _optimiser_options(function: F) -> F:
         metavar="RUN|FILE",
         help="Learn what this trained captioner expects, too; again for each of several.",
     ),
-    options_of("dlmie.captioning.objectives:DistillationStep", **_TEACHING),
+    group_options(DistillationOptions, skip=TeacherForcingOptions.names()),
 )
-@section("Optimizer", _optimiser_options)
+@section("Optimizer", group_options(OptimizerOptions, optimizer=["--optimiser"]))
 @section(
     "Training",
-    options_of("dlmie.captioning.training:train", **_TRAINING),
+    group_options(CaptioningOptions),
     click.option("--beam", type=whole(1), help="Of validation.  [default: 3]"),
 )
 @click.pass_context
@@ -189,9 +140,9 @@ def command(ctx: click.Context, console: Console, **_: Any) -> None:
     run = _resume(chosen, console) if "resume" in chosen else _start(chosen, console)
     if run.stop_reason == "interrupted":
         raise DlmieError(f"interrupted; continue with: dlmie train --resume {run.folder}")
-    from dlmie.captioning.runs import read_config
+    from dlmie.training.runs import read_config
 
-    here, monitor = run.position, read_config(run.folder)["training"]["monitor"]
+    here, monitor = run.position, read_config(run.folder).training.monitor
     document = {
         "run": run.folder,
         "model": run.folder / "best.h5",
@@ -220,15 +171,14 @@ def _resume(chosen: dict[str, Any], console: Console) -> Any:
                 f"--{name.replace('_', '-')} cannot change in a run: give --resume only --epochs "
                 "and --set lr=… (or a training option), or start a new run"
             )
-    from dlmie.captioning.runs import read_config
-    from dlmie.captioning.training import resume
+    from dlmie.training.runs import read_config, resume
 
     changes = dict(assignment(word) for word in chosen.get("changes", ()))
     config = read_config(Path(chosen["resume"]))
-    if chosen.get("epochs", 0) > config["training"]["epochs"] and _ends(config["optimiser"]):
+    if chosen.get("epochs", 0) > config.training.epochs and _ends(config.optimizer):
         console.warn(
             f"the cosine schedule of this run has brought the learning rate down by epoch "
-            f"{config['training']['epochs']}, where it stays: to learn more, start a new run with "
+            f"{config.training.epochs}, where it stays: to learn more, start a new run with "
             f"dlmie train DATA --from {chosen['resume']} --to RUN"
         )
     return resume(
@@ -253,8 +203,7 @@ def _start(chosen: dict[str, Any], console: Console) -> Any:
     if "to" not in _with_data(chosen):
         raise click.UsageError("say where the run goes: --to runs/NAME")
     settings = make_settings(chosen)
-    return start_run(settings, chosen["data"], chosen["to"], console,
-                     features=chosen.get("features"))  # fmt: skip
+    return start_run(settings, chosen["data"], chosen["to"], console, chosen.get("features"))
 
 
 def _with_data(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -273,13 +222,23 @@ def _check_overfit(chosen: dict[str, Any], console: Console) -> None:
 
     settings = make_settings(chosen)
     for name in ("schedule", "warmup", "ema"):
-        settings["optimiser"].pop(name, None)
-    if "dropout" in parameters(MODELS[settings["model"]]) and "dropout" not in chosen:
-        settings["config"]["dropout"] = 0.0
-    step, data, cache = build_step(settings, chosen["data"], console, chosen.get("features"))
+        settings.optimizer.pop(name, None)
+    if "dropout" in parameters(trained_models()[settings.model]) and "dropout" not in chosen:
+        settings.config["dropout"] = 0.0
+    from dlmie.captioning.planning import plan
+    from dlmie.data.captions.dataset import Captions
+
+    data, features = Captions(chosen["data"]), chosen.get("features")
+    made = plan(settings, data, seed=console.seed, features=features, note=console.note)
+    made.step.progress = console.progress
     passes = {name: chosen[name] for name in ("epochs", "batch") if name in chosen}
     report = overfit(
-        step, data, images=chosen["overfit"], features=cache, progress=console.progress, **passes
+        made.step,
+        data,
+        images=chosen["overfit"],
+        features=made.features,
+        progress=console.progress,
+        **passes,
     )
     console.result(report.to_json(), str(report))
     if not report.passed:

@@ -1,0 +1,219 @@
+"""From settings and data to the training step of a new run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlmie import optim
+from dlmie.captioning.captioner import ImageCaptioner
+from dlmie.captioning.features import encoder_header
+from dlmie.captioning.model_files import load
+from dlmie.captioning.options import CaptioningOptions
+from dlmie.captioning.step import CaptioningStep
+from dlmie.captioning.task import TASK
+from dlmie.data.batches import Batches, FirstImages
+from dlmie.data.captions.dataset import Captions
+from dlmie.data.captions.feature_cache import Features
+from dlmie.errors import DlmieError, MisuseError
+from dlmie.files import containers
+from dlmie.graph import init
+from dlmie.models.encoders.image_network import Classifier
+from dlmie.models.encoders.selection import DEFAULT, select
+from dlmie.training.config import DataSource, RunConfig
+from dlmie.training.optimizer_options import OptimizerOptions
+from dlmie.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The step of a new run, and the features it is trained on, where they are there."""
+
+    step: CaptioningStep
+    features: Features | None
+
+
+def plan(
+    settings: Settings,
+    data: Captions,
+    *,
+    seed: int = 0,
+    features: str | Path | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Plan:
+    """Build the step that settings describe.
+
+    Parameters
+    ----------
+    settings : Settings
+    data : Captions
+    seed : int
+        Of the first weights and of everything that is random in the step.
+    features : path, optional
+        A feature cache; where it exists, what was said of the encoder must be true of it.
+    note : callable
+        Told what the user should know.
+
+    Raises
+    ------
+    DlmieError
+        Settings that contradict each other or the data.
+    """
+    start = None if settings.start is None else load(settings.start)
+    encoder = _encoder_settings(settings.encoder, start)
+    objective = {"kind": "teacher-forcing", **settings.objective, "seed": seed}
+    learned = {} if start is None else _learned_encoder(start, objective, settings)
+    if start is not None:
+        _note_what_is_left(start, str(settings.start), note)
+    cache, tunes = None, objective.get("finetune") is not None
+    if features and Path(features).exists():
+        cache = _open_features(features, encoder, objective)
+    elif features and tunes and "from_layer" not in objective:
+        raise DlmieError(f"{features} does not exist; to make it, say of which layer: --from-layer")
+    network, layer = None, ""
+    if cache is None or tunes:
+        network, layer = _network(encoder, settings)
+        if learned:
+            mine = [p for p in network.parameters if str(p.name) in learned]
+            containers.assign(mine, learned, str(settings.start))
+    options = CaptioningOptions.of({**settings.training, "seed": seed})
+    config = RunConfig(
+        task=TASK.name,
+        model=_model(settings, start, seed, network, layer, cache),
+        objective=objective,
+        optimizer=_chain(settings, options, data),
+        data=DataSource(str(data.path), data.hash),
+        training=options,
+        inputs={"encoder": None if network is None else encoder_header(network, layer)},
+        meta={},
+    )
+    if start is None:
+        return Plan(TASK.build(config, data, network=network), cache)
+    start.vocabulary.check_matches(data.vocabulary, str(data.path))
+    with init.nothing_drawn():
+        step = TASK.build(config, data, network=network)
+    values = {str(p.name): p.get_value(borrow=True) for p in start.model.parameters}
+    containers.assign(step.model.parameters, values, str(settings.start))
+    return Plan(step, cache)
+
+
+def _encoder_settings(wanted: Mapping[str, Any], start: ImageCaptioner | None) -> dict[str, Any]:
+    """What is said of the encoder; the rest is as the captioner that is trained further has it."""
+    header = None if start is None else start.header.get("encoder")
+    if not header or wanted.get("name", header["name"]) != header["name"]:
+        return dict(wanted)
+    path = (header["weights"] or {}).get("path")
+    seen = {name: header[name] for name in ("name", "layer", "size")}
+    return {**seen, **({} if path is None else {"weights": path}), **wanted}
+
+
+def _open_features(
+    path: str | Path, encoder: Mapping[str, Any], objective: dict[str, Any]
+) -> Features:
+    """A feature cache; what was said of the encoder must be true of it.
+
+    With fine-tuning it holds what the encoder goes on from, which need not have been said.
+    """
+    cache = Features(path)
+    wanted = dict(encoder)
+    if objective.get("finetune") is not None:
+        objective.setdefault("from_layer", cache.header["encoder"]["layer"])
+        wanted["layer"] = objective["from_layer"]
+    said = {key: wanted[key] for key in ("name", "layer", "size") if wanted.get(key) is not None}
+    cache.check_matches({"encoder": said})
+    return cache
+
+
+def _learned_encoder(
+    start: ImageCaptioner, objective: Mapping[str, Any], settings: Settings
+) -> dict[str, np.ndarray]:
+    """What an encoder learned together with the captioner that is trained further, by name."""
+    first = start.members[0].finetuned
+    if first is None:
+        return {}
+    source, kind = settings.start, objective["kind"].replace("-", " ")
+    if kind != "teacher forcing":
+        raise DlmieError(
+            f"{source} was trained together with its encoder and cannot go on by {kind} training: "
+            "begin with the captioner that it was made from"
+        )
+    if objective.get("finetune") != first:
+        raise DlmieError(
+            f"{source} was trained together with its encoder, from {first} on: train it further "
+            f"with --finetune {first}"
+        )
+    return start.members[0].arrays
+
+
+def _note_what_is_left(start: ImageCaptioner, source: str, note: Callable[[str], None]) -> None:
+    """Say which habits of the captioner are not those of what is made of it."""
+    left = [
+        *(["--average-flip"] if start.members[0].average_flip else []),
+        *(f"--{k.replace('_', '-')} {v}" for k, v in (start.header.get("decoding") or {}).items()),
+    ]
+    if left:
+        note(
+            f"{source} captions by {' '.join(left)}; what is made of it does not, until dlmie "
+            "export is told the same"
+        )
+
+
+def _network(encoder: Mapping[str, Any], settings: Settings) -> tuple[Classifier, str]:
+    """The network that the captioner sees through, and the layer."""
+    attends = settings.model == "show-attend-tell" or settings.config.get("cell") == "attention"
+    return select(
+        encoder.get("name", DEFAULT),
+        layer=encoder.get("layer"),
+        size=encoder.get("size"),
+        weights=encoder.get("weights"),
+        grid=attends,
+    )
+
+
+def _model(
+    settings: Settings,
+    start: ImageCaptioner | None,
+    seed: int,
+    network: Classifier | None,
+    layer: str,
+    cache: Features | None,
+) -> dict[str, Any]:
+    """The section ``model`` of the configuration."""
+    trained = {} if start is None else start.model.config
+    kind = settings.model if start is None else start.model.kind
+    if network is not None:
+        shape = [int(n) for n in network[layer].type.shape[1:]]
+    else:
+        assert cache is not None
+        shape = list(cache.shape)
+    return {
+        "kind": kind,
+        "config": {**trained, **settings.config, "seed": seed},
+        "annotation_shape": shape,
+    }
+
+
+def _chain(settings: Settings, options: CaptioningOptions, data: Captions) -> list[dict[str, Any]]:
+    """The optimizer's chain, with lengths in steps."""
+    split = data["train"]
+    # Only to count them: schedules are as long as the run.
+    batches = Batches(
+        split if options.limit is None else FirstImages(split, options.limit),
+        lambda index, views: index,
+        batch=options.batch,
+        captions_per_image=options.captions_per_image,
+    )
+    TASK.check(options, data)
+    links = OptimizerOptions.of(settings.optimizer).chain(
+        steps_per_epoch=len(batches),
+        epochs=options.epochs,
+        higher_is_better=TASK.metric(options.monitor).higher_is_better,
+    )
+    try:
+        return optim.from_json(links).to_json()
+    except optim.OptimiserError as error:
+        raise MisuseError(str(error)) from None

@@ -1,0 +1,291 @@
+"""Captioning as training sees it: data, steps, scores, and the model that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dlmie import optim
+from dlmie.captioning.captioner import ImageCaptioner, Member
+from dlmie.captioning.decoding import Decoding
+from dlmie.captioning.evaluation import decode_in_batches, loss_per_word, score_captions
+from dlmie.captioning.feature_caches import encoder_of, reopened_features, training_features
+from dlmie.captioning.features import encoder_from_header
+from dlmie.captioning.model_files import save_model, versions
+from dlmie.captioning.options import CaptioningOptions
+from dlmie.captioning.step import CaptioningStep, compile, make_step
+from dlmie.data.batches import Batches, FirstImages, image_reader
+from dlmie.data.captions.dataset import Captions, Split
+from dlmie.data.captions.feature_cache import Features
+from dlmie.data.images import preprocess
+from dlmie.errors import DlmieError
+from dlmie.graph.network import Network
+from dlmie.models import registry as models
+from dlmie.models.captioners.captioner import Captioner
+from dlmie.training.config import DataSource, RunConfig, TrainingOptions
+from dlmie.training.loop import EpochBatches, Record
+from dlmie.training.objective import LOSS, Metric
+from dlmie.training.step import TrainingStep
+from dlmie.training.task import Session, Task
+
+
+class Captioning(Task[Captions]):
+    """Captioners trained on prepared captions."""
+
+    name: ClassVar[str] = "captioning"
+    options: ClassVar[type[TrainingOptions]] = CaptioningOptions
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("bleu_1"),
+        Metric("bleu_4"),
+        Metric("cider_d"),
+        Metric("dev_loss", higher_is_better=False),
+        Metric("perplexity", higher_is_better=False),
+        LOSS,
+    )
+
+    def compile(
+        self,
+        model: Captioner,
+        optimizer: optim.Chain | optim.Transform | None = None,
+        **options: Any,
+    ) -> CaptioningStep:
+        return compile(model, optimizer, **options)
+
+    def open(self, path: str | Path) -> Captions:
+        return Captions(path)
+
+    def check(self, options: TrainingOptions, data: Captions) -> None:
+        super().check(options, data)
+        assert isinstance(options, CaptioningOptions)
+        try:
+            Decoding(**options.decoding)
+        except TypeError as error:
+            raise DlmieError(f"decoding: {error}") from None
+        if (options.flip or options.crops) and data["train"].objects is not None:
+            raise DlmieError("do not mirror or crop scenes: their captions say left and right")
+
+    def configure(  # type: ignore[override]
+        self,
+        step: CaptioningStep,
+        data: Captions,
+        meta: Mapping[str, Any],
+        *,
+        progress: bool,
+        features: Features | str | Path | None = None,
+        **options: Any,
+    ) -> tuple[RunConfig, Session]:
+        """As :meth:`Task.configure`; ``features`` are kept annotations, made where there are none.
+
+        With ``from_layer`` they hold what the encoder goes on from.
+        """
+        chosen = CaptioningOptions.of(options)
+        self.check(chosen, data)
+        step.model.vocabulary.check_matches(data.vocabulary, str(data.path))
+        header = encoder_of(step, features)
+        if chosen.embed_encoder and step.model.encoder is None:
+            raise DlmieError("to embed the encoder, make the model from its layer: net[...]")
+        cache = training_features(step, data, features, header, chosen, progress=progress)
+        if cache is not None and not cache.in_memory:
+            # It stays on disk and is read in runs of images, shuffled window by window.  Noted in
+            # the configuration, for the order must be the same on resuming, however much memory
+            # there is then.
+            chosen = replace(chosen, block=32)
+        config = RunConfig(
+            task=self.name,
+            model=describe_model(step.model),
+            objective=step.describe(),
+            optimizer=step.optimizer.to_json(),
+            data=DataSource(str(data.path.resolve()), data.hash),
+            training=chosen,
+            inputs={
+                "encoder": header,
+                "features": None if cache is None else str(Path(cache.path).resolve()),
+            },
+            meta={**meta, "versions": versions()},
+        )
+        return config, self._session(config, step, data, cache)
+
+    def build(
+        self, config: RunConfig, data: Captions, *, network: Network | None = None
+    ) -> CaptioningStep:
+        """As :meth:`Task.build`; ``network`` is the encoder, where there is one already."""
+        described, options = config.model, config.training
+        annotations: Any = tuple(described["annotation_shape"])
+        needed = (
+            config.objective.get("finetune"),
+            getattr(options, "embed_encoder", False),
+            described.get("random_encoder"),
+        )
+        if network is None and any(needed):
+            network = encoder_from_header(config.inputs["encoder"])
+        if network is not None:
+            annotations = network[config.inputs["encoder"]["layer"]]
+        make: Any = models.model_class(described["kind"], "captioner")
+        model = make(annotations, data.vocabulary, **described["config"])
+        return make_step(config.objective, model, optim.from_json(config.optimizer), data)
+
+    def session(
+        self, config: RunConfig, step: TrainingStep, data: Captions, *, progress: bool
+    ) -> Session:
+        assert isinstance(step, CaptioningStep)
+        assert isinstance(config.training, CaptioningOptions)
+        cache = reopened_features(config, config.training, data)
+        return self._session(config, step, data, cache)
+
+    def _session(
+        self, config: RunConfig, step: CaptioningStep, data: Captions, cache: Features | None
+    ) -> Session:
+        options = config.training
+        assert isinstance(options, CaptioningOptions)
+        return Session(
+            batches=partial(training_batches, step, data["train"], cache, options),
+            measure=_Measure(step, data, cache, Decoding(**options.decoding)),
+            save_best=partial(save_best, step, config),
+            state=step.unsaved,
+        )
+
+    def upgraded(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The configuration of a run of version 0.1 in today's form."""
+        if document["version"] >= RunConfig.VERSION:
+            return document
+        new = {k: v for k, v in document.items() if k not in ("step", "optimiser")}
+        new["task"] = self.name
+        new["optimizer"] = document.get("optimiser")
+        new["objective"] = {"kind": document.get("step"), **document.get("objective", {})}
+        settings = document.get("meta", {}).get("settings") or {}
+        new["meta"] = {**document.get("meta", {}), "start": settings.get("start")}
+        return new
+
+
+TASK = Captioning()
+
+
+def describe_model(model: Captioner) -> dict[str, Any]:
+    """The section ``model`` of a run's configuration."""
+    return {
+        "kind": model.kind,
+        "config": model.config,
+        "annotation_shape": list(model.annotation_shape),
+        # Its weights are in no file but the run's own.
+        "random_encoder": model.encoder is not None and not model.encoder.weights,
+    }
+
+
+def training_batches(
+    step: CaptioningStep,
+    split: Split,
+    cache: Features | None,
+    options: CaptioningOptions,
+    epoch: int,
+    position: int,
+) -> EpochBatches:
+    """The batches of an epoch from a position on: kept features, or images."""
+    if cache is None:
+        read = image_reader(split, step.annotations.encoder.preprocessing)
+    else:
+        read = partial(cache.read, split.name)
+    return Batches(
+        split if options.limit is None else FirstImages(split, options.limit),
+        read,
+        batch=options.batch,
+        seed=options.seed,
+        epoch=epoch,
+        position=position,
+        captions_per_image=options.captions_per_image,
+        flip=options.flip,
+        crops=options.crops,
+        block=options.block,
+    )
+
+
+class _Measure:
+    """Free-running scores and the teacher-forced loss on the dev split, with averaged weights."""
+
+    def __init__(
+        self, step: CaptioningStep, data: Captions, cache: Features | None, decoding: Decoding
+    ) -> None:
+        self.step, self.cache, self.decoding = step, cache, decoding
+        self.split = data["dev"] if "dev" in data else None  # noqa: SIM401 - it has no get
+        self.captioner = ImageCaptioner([Member(step.model, {}, Path("."), {})])
+
+    def _read(self, index: np.ndarray) -> np.ndarray:
+        annotations = self.step.annotations
+        if self.cache is not None:
+            return annotations.annotate(self.cache.read("dev", index))
+        assert self.split is not None
+        images = self.split.load_images(index)
+        return annotations.annotate(preprocess(images, annotations.encoder.preprocessing))
+
+    def __call__(self) -> dict[str, float]:
+        if self.split is None:
+            return {}
+        with self.step.averaged():
+            # An image that must be encoded is so once, not once for each of its captions.
+            block = None if self.step.annotations.finetune is None else 32
+            losses = dev_loss(self.step.model, self.split, self._read, block=block)
+            decoded = decode_in_batches(
+                self.captioner, lambda index: [self._read(index)], len(self.split), self.decoding
+            )
+            best = [image[0] for image in decoded]
+        scores = score_captions(self.captioner, self.split, best, self.decoding)
+        names = ("bleu_1", "bleu_4", "cider_d")
+        looked = scores.pointing.to_json()["pointing"] if scores.pointing else None
+        more = {} if looked is None else {"pointing": looked}
+        return {**losses, **{name: float(getattr(scores, name)) for name in names}, **more}
+
+
+def dev_loss(
+    model: Captioner,
+    split: Split,
+    read: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch: int = 64,
+    block: int | None = None,
+) -> dict[str, float]:
+    """Teacher-forced loss per word over all captions of a split, and its perplexity.
+
+    Parameters
+    ----------
+    model : Captioner
+    split : Split
+    read : callable
+        Image numbers → annotations.
+    batch, block : int
+        See :class:`~dlmie.data.batches.Batches`.
+    """
+    batches = Batches(
+        split, lambda index, views: read(index), batch=batch, block=block, window=1
+    )  # fmt: skip
+    mean = loss_per_word(model, batches)
+    return {"dev_loss": mean, "perplexity": float(np.exp(min(mean, 50)))}
+
+
+def save_best(step: CaptioningStep, config: RunConfig, path: Path, record: Record) -> None:
+    """Write the model as it is now, with averaged weights where the optimizer keeps some."""
+    options = config.training
+    assert isinstance(options, CaptioningOptions)
+    encoder = step.model.encoder
+    # Weights that no other file holds, or that shall be with the model's.
+    whole = encoder is not None and (options.embed_encoder or not encoder.weights)
+    extra = [*step.parameters, *(encoder.parameters if encoder is not None and whole else ())]
+    finetuned = step.annotations.finetune
+    changed = {} if finetuned is None else {"finetuned": finetuned}
+    with step.averaged():
+        save_model(
+            step.model,
+            path,
+            encoder={**config.inputs["encoder"], **changed},
+            extra=extra,
+            meta={
+                "data": config.data.hash,
+                "recipe": config.meta.get("recipe"),
+                "scores": {k: v for k, v in record.items() if isinstance(v, (int, float))},
+                "decoding": dict(options.decoding),
+                "versions": versions(),
+            },
+        )

@@ -1,0 +1,115 @@
+"""Checkpoints: all state of a run in one file, from which it continues bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dlmie.errors import DlmieError
+from dlmie.files import containers
+from dlmie.training.callbacks import JsonLog
+from dlmie.training.loop import INTERRUPTED, Callback, MainLoop, Position, Record
+from dlmie.training.step import StepResult
+
+
+class Stateful(Protocol):
+    """A value that a checkpoint holds: a shared variable, or one cell of NumPy state."""
+
+    def get_value(self, borrow: bool = False) -> np.ndarray:
+        """The value; with ``borrow`` it need not be a copy."""
+
+    def set_value(self, value: np.ndarray) -> None:
+        """Replace the value by another of the same shape and kind."""
+
+
+class Checkpoint(Callback):
+    """Save all state to one file: every so often, at each epoch's end, and on stopping.
+
+    Parameters
+    ----------
+    path : path
+        ``state.h5`` of the run.
+    state : mapping of Stateful
+        By name: parameters, optimizer slots, schedules, noise; a replay buffer.
+    log : JsonLog, optional
+        Its length is saved, so that resuming drops records written after the checkpoint.
+    every : int
+        Batches between checkpoints inside an epoch; 0 for none.
+
+    Raises
+    ------
+    DlmieError
+        When saving: the weights have become NaN, and a file that holds good ones is kept instead.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        state: Mapping[str, Stateful],
+        *,
+        log: JsonLog | None = None,
+        every: int = 0,
+    ) -> None:
+        self.path, self.state, self.log, self.every = path, dict(state), log, every
+
+    def save(self, loop: MainLoop) -> None:
+        """Write the state and the position."""
+        arrays = {name: np.asarray(v.get_value(borrow=True)) for name, v in self.state.items()}
+        # A plateau schedule keeps a NaN of its own, a scalar, until it hears of a first score.
+        broken = [name for name, a in arrays.items() if a.ndim and np.isnan(a).any()]
+        if broken:
+            raise DlmieError(
+                f"{broken[0]} became NaN before step {loop.position.step + 1}: lower the learning "
+                "rate or clip the gradient (the last checkpoint is intact)"
+            )
+        log_bytes = self.log.size() if self.log else 0
+        containers.save(
+            self.path, arrays, {"position": asdict(loop.position), "log_bytes": log_bytes}
+        )
+
+    def restore(self, loop: MainLoop) -> None:
+        """Set state and position from the file, and cut the log back to where it was."""
+        header, arrays = containers.load(self.path)
+        named = [_Named(name, value) for name, value in self.state.items()]
+        containers.assign(named, _renamed(arrays), self.path)
+        loop.position = Position.from_json(header["position"])
+        if self.log:
+            self.log.truncate(header["log_bytes"])
+
+    def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
+        if self.every and loop.position.step % self.every == 0:
+            self.save(loop)
+
+    def on_epoch(self, loop: MainLoop, record: Record) -> None:
+        self.save(loop)
+
+    def on_stop(self, loop: MainLoop) -> None:
+        if loop.stop_reason == INTERRUPTED:
+            self.save(loop)
+
+
+def _renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint, those of version 0.1 under the names they have now."""
+    old, new = "/optimiser/", "/optimizer/"
+    return {
+        new + name.removeprefix(old) if name.startswith(old) else name: array
+        for name, array in arrays.items()
+    }
+
+
+@dataclass
+class _Named:
+    """A value under the name it has in a checkpoint."""
+
+    name: str
+    value: Stateful
+
+    def get_value(self, borrow: bool = False) -> np.ndarray:
+        return self.value.get_value(borrow=borrow)
+
+    def set_value(self, value: np.ndarray) -> None:
+        self.value.set_value(value)

@@ -1,0 +1,115 @@
+"""What a task (captioning, classification, …) tells training: its data, its steps, its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from dlmie import optim
+from dlmie.errors import DataError, DlmieError
+from dlmie.text import suggest
+from dlmie.training.checkpoint import Stateful
+from dlmie.training.config import RunConfig, TrainingOptions
+from dlmie.training.loop import EpochBatches, Record
+from dlmie.training.objective import LOSS, Metric
+from dlmie.training.step import TrainingStep
+
+
+class Data(Protocol):
+    """A prepared file."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def hash(self) -> str: ...
+
+    def __contains__(self, split: object, /) -> bool: ...
+
+
+class Trainable(Protocol):
+    """A model that knows by which task it is trained."""
+
+    task: ClassVar[str]
+
+
+DataType = TypeVar("DataType", bound=Data)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the loop runs for one run.
+
+    Attributes
+    ----------
+    batches : callable
+        ``batches(epoch, start)``: the batches of an epoch from a number on.
+    measure : callable
+        Scores of the dev split by name; an empty mapping where there is none.
+    save_best : callable
+        Write the model file; handed the path and the record of the epoch.
+    state : mapping of Stateful
+        What a checkpoint holds beside the state of the step.
+    """
+
+    batches: Callable[[int, int], EpochBatches]
+    measure: Callable[[], Mapping[str, float]]
+    save_best: Callable[[Path, Record], None]
+    state: Mapping[str, Stateful] = field(default_factory=dict)
+
+
+class Task(Generic[DataType]):
+    """Base of the tasks: from a configuration to a step, and from a step to a configuration."""
+
+    #: In ``config.json`` and in the registry.
+    name: ClassVar[str]
+    #: The options of ``dlmie.train`` for this task.
+    options: ClassVar[type[TrainingOptions]]
+    #: What is measured, and which way it improves.
+    metrics: ClassVar[Sequence[Metric]] = (LOSS,)
+
+    def compile(
+        self, model: Any, optimizer: optim.Chain | optim.Transform | None = None, **options: Any
+    ) -> TrainingStep:
+        """A step by the usual objective of the task: see :func:`dlmie.compile`."""
+        raise NotImplementedError
+
+    def open(self, path: str | Path) -> DataType:
+        """Open a prepared file of the task's kind."""
+        raise NotImplementedError
+
+    def configure(
+        self, step: TrainingStep, data: DataType, meta: Mapping[str, Any], **options: Any
+    ) -> tuple[RunConfig, Session]:
+        """The configuration and the session of a run with a step that was made by hand."""
+        raise NotImplementedError
+
+    def build(self, config: RunConfig, data: DataType) -> TrainingStep:
+        """The step that a configuration describes, of a fresh run and of a resumed one."""
+        raise NotImplementedError
+
+    def session(
+        self, config: RunConfig, step: TrainingStep, data: DataType, *, progress: bool
+    ) -> Session:
+        """The session of a run whose configuration is complete."""
+        raise NotImplementedError
+
+    def check(self, options: TrainingOptions, data: DataType) -> None:
+        """Refuse options that would fail after an epoch; tasks add what they know."""
+        names = [metric.name for metric in self.metrics]
+        if options.monitor not in names:
+            raise DlmieError(f"cannot monitor {options.monitor!r}{suggest(options.monitor, names)}")
+        if "dev" not in data and options.monitor != LOSS.name:
+            raise DataError(
+                f"{data.path} has no split dev to measure {options.monitor}: monitor loss instead"
+            )
+
+    def upgraded(self, document: dict[str, Any]) -> dict[str, Any]:
+        """A configuration of an older version in today's form."""
+        return document
+
+    def metric(self, name: str) -> Metric:
+        """The metric of a name."""
+        return next(metric for metric in self.metrics if metric.name == name)

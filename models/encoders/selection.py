@@ -1,0 +1,60 @@
+"""An encoder and one of its layers, from what a user says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlmie.errors import MisuseError
+from dlmie.models import registry
+from dlmie.models.encoders.image_network import Classifier
+
+DEFAULT = "efficientnet-lite0"  # its weights come with pip
+
+
+def select(
+    name: str = DEFAULT,
+    *,
+    layer: str | None = None,
+    size: int | None = None,
+    weights: str | None = None,
+    grid: bool = False,
+) -> tuple[Classifier, str]:
+    """The network that is described, and the name of its layer.
+
+    Parameters
+    ----------
+    name : str
+        In the registry.
+    layer : str, optional
+        By default one that suits a captioner.
+    size : int, optional
+        Height and width at which it sees images; default: its own.
+    weights : path, optional
+        A weight file of the user's; "random" for none; default: those of a Python package.
+    grid : bool
+        Whether the default layer is one to attend to.
+
+    Raises
+    ------
+    MisuseError
+        The network's weights are in no package and no file was named.
+    DlmieError
+        An unknown network or layer.
+    """
+    network_class: Any = registry.model_class(name, "encoder")
+    # Asked before a large network is made for nothing.
+    if weights is None and network_class.package is None:
+        raise MisuseError(
+            f"dlmie does not bring weights of {name}: name your file with --encoder-weights "
+            f"(or use --encoder {DEFAULT})"
+        )
+    options: dict[str, Any] = {}
+    if size is not None:
+        options["size"] = size
+    if weights is not None:
+        options["weights"] = None if weights == "random" else Path(weights)
+    network: Classifier = network_class(**options)
+    layer = layer or registry.default_layer(name, grid=grid)
+    network[layer]  # a clear error for an unknown layer
+    return network, layer

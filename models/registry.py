@@ -1,0 +1,138 @@
+"""The one table of models: what commands, files and runs may name.
+
+A file never imports anything by a string that it holds: a name is looked up here, and a class of
+one's own is added by :func:`register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dlmie.errors import DlmieError
+from dlmie.text import suggest
+
+Role = Literal["encoder", "captioner", "classifier"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a model is defined, and what it is for.
+
+    Attributes
+    ----------
+    role : str
+        "encoder", "captioner" or "classifier".
+    target : str
+        ``"module:Class"``, imported when the class is first used.
+    layers : mapping
+        Of an encoder: the layer that a captioner sees unless another is named, a "vector" for each
+        image or a "grid" to attend to.
+    """
+
+    role: Role
+    target: str
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def class_name(self) -> str:
+        """The name of the class."""
+        return self.target.partition(":")[2]
+
+
+_ENCODERS, _CAPTIONERS = "dlmie.models.encoders", "dlmie.models.captioners"
+
+MODELS: dict[str, Entry] = {
+    "efficientnet-lite0": Entry(
+        "encoder",
+        f"{_ENCODERS}.efficientnet_lite:EfficientNetLite0",
+        {"vector": "pool", "grid": "block10"},
+    ),
+    "vgg16": Entry("encoder", f"{_ENCODERS}.vgg:VGG16", {"vector": "fc7", "grid": "conv5_3"}),
+    "vgg19": Entry("encoder", f"{_ENCODERS}.vgg:VGG19", {"vector": "fc7", "grid": "conv5_4"}),
+    "squeezenet": Entry(
+        "encoder", f"{_ENCODERS}.squeezenet:SqueezeNet", {"vector": "fire9", "grid": "fire9"}
+    ),
+    "tiny-imagenet": Entry(
+        "encoder",
+        f"{_ENCODERS}.tiny_imagenet:PretrainedCNN",
+        {"vector": "block9", "grid": "block5"},
+    ),
+    "show-tell": Entry("captioner", f"{_CAPTIONERS}.show_tell:ShowTell"),
+    "show-attend-tell": Entry("captioner", f"{_CAPTIONERS}.show_attend_tell:ShowAttendTell"),
+    "caption-rnn": Entry("captioner", f"{_CAPTIONERS}.caption_rnn:CaptionRNN"),
+}
+#: The task by which a role is trained.
+TASKS: dict[Role, str] = {"captioner": "captioning"}
+
+# Classes that were registered while the program runs.
+_registered: dict[str, type] = {}
+
+
+def names(role: Role) -> list[str]:
+    """The names of the models of a role."""
+    return [name for name, entry in MODELS.items() if entry.role == role]
+
+
+def entry(name: str, role: Role) -> Entry:
+    """The entry of a name.
+
+    Raises
+    ------
+    DlmieError
+        There is no such model of this role; names the closest one.
+    """
+    if name not in names(role):
+        raise DlmieError(f"unknown {role} {name!r}{suggest(name.lower(), names(role))}")
+    return MODELS[name]
+
+
+def model_class(name: str, role: Role) -> type:
+    """The class of a name; raises as :func:`entry` does."""
+    module, _, class_name = entry(name, role).target.partition(":")
+    if name in _registered:
+        return _registered[name]
+    found: type = getattr(importlib.import_module(module), class_name)
+    return found
+
+
+def default_layer(encoder: str, *, grid: bool) -> str:
+    """The layer of an encoder that a captioner sees by default: with ``grid`` one to attend to."""
+    return entry(encoder, "encoder").layers["grid" if grid else "vector"]
+
+
+def task_of(name: str) -> str:
+    """The task by which a model is trained.
+
+    Raises
+    ------
+    DlmieError
+        There is no model of this name that is trained.
+    """
+    trained = [known for known, entry in MODELS.items() if entry.role in TASKS]
+    if name not in trained:
+        raise DlmieError(f"unknown model {name!r}{suggest(name.lower(), trained)}")
+    return TASKS[MODELS[name].role]
+
+
+def register(model: type, *, role: Role = "captioner") -> type:
+    """Make a class of one's own known by its ``kind``, so that runs and files may name it.
+
+    Can be used as a decorator; the module that defines the class must be imported before such a
+    file is loaded.
+
+    Raises
+    ------
+    DlmieError
+        The class has no ``kind`` of its own, or another class has it.
+    """
+    kind = vars(model).get("kind")
+    if not isinstance(kind, str):
+        raise DlmieError(f"{model.__name__} needs a kind of its own, a name such as 'my-captioner'")
+    if kind in MODELS and _registered.get(kind) is not model:
+        raise DlmieError(f"there is another {MODELS[kind].role} of kind {kind!r}")
+    MODELS[kind] = Entry(role, f"{model.__module__}:{model.__qualname__}")
+    _registered[kind] = model
+    return model
