@@ -19,7 +19,7 @@ from pytensor.graph.traversal import ancestors
 
 from dlmie.errors import CompilerError
 from dlmie.ops import rewrites
-from dlmie.ops.runtime import library
+from dlmie.ops.runtime import headers, library, modules
 from dlmie.ops.runtime.cache import WAITING, cache_folder
 from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
 
@@ -67,10 +67,10 @@ def function(
     if kernels is None:
         kernels = os.environ.get("DLMIE_KERNELS", "1") != "0"
     include = ["fast_run", rewrites.TAG] if kernels else ["fast_run"]
-    mode = Mode("cvm", RewriteDatabaseQuery(include=include))
+    mode = Mode(modules.Linker(use_cloop=True), RewriteDatabaseQuery(include=include))
     token = use_kernels.set(kernels)
     try:
-        with _compiling, _settings(), _progress_line(name or "graph", progress):
+        with _compiling, _progress_line(name or "graph", progress):
             kernels_ready()  # waits for whoever is building them, with a word about it
             return _patiently(
                 pytensor.function,
@@ -95,12 +95,18 @@ def need_compiler() -> None:
 def _patiently(compile: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     """Compile; where others hold PyTensor's lock for longer than it waits, wait on."""
     from filelock import Timeout
+    from pytensor.link.c.exceptions import CompileError
 
     while True:
         try:
-            return compile(*arguments, **options)
+            with _settings():
+                return compile(*arguments, **options)
         except Timeout:  # what was compiled so far is in the cache: again is not from the start
             sys.stderr.write(WAITING.format(pytensor.config.compiledir))
+        except CompileError:
+            if not headers.in_use():
+                raise
+            headers.give_up()
 
 
 def _as_pairs(updates: Any) -> list[tuple[Any, Any]]:
@@ -127,7 +133,11 @@ def _settings() -> Iterator[None]:
     with warnings.catch_warnings():
         # Kernels carry their own BLAS: PyTensor's advice about a missing one does not apply.
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-        with pytensor.config.change_flags(on_opt_error="raise"):
+        # Compiled once and shared with functions that are not dlmie's: with PyTensor's flags.
+        import pytensor.link.c.cutils
+        import pytensor.link.c.cvm
+
+        with pytensor.config.change_flags(on_opt_error="raise", gcc__cxxflags=headers.flags()):
             yield
 
 
