@@ -15,13 +15,13 @@ import pytest
 from pytensor.link.c.exceptions import CompileError
 
 from dlmie import compilation
-from dlmie.ops import headers, library, modules
+from dlmie.ops.runtime import headers, library, modules
 
 GRAPH = """
 import json, os, sys
 import numpy as np, pytensor, pytensor.tensor as pt
 import dlmie
-from dlmie.ops import headers, modules
+from dlmie.ops.runtime import headers, modules
 compiledir = pytensor.config.compiledir
 names = lambda: sorted(n for n in os.listdir(compiledir) if n.startswith("tmp"))
 x = pt.fmatrix("x")
