@@ -30,6 +30,8 @@ FLAGS = [
 ]
 # Each is used only if the compiler accepts it.
 OPTIONAL_FLAGS = ("-march=native", "-mprefer-vector-width=512", "-fopenmp")
+# The user's own flags, which come after ours and win: "-march=x86-64-v3" builds for AVX2.
+FLAGS_VARIABLE = "DLMIE_CFLAGS"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ NO_COMPILER = (
 )
 
 
+def _user_flags() -> list[str]:
+    """The flags in ``DLMIE_CFLAGS``, as a shell would split them."""
+    return shlex.split(os.environ.get(FLAGS_VARIABLE, ""))
+
+
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -122,7 +129,8 @@ def build() -> Path:
     identity = hashlib.sha256()
     for path in [*sources(), *sorted(FOLDER.glob("*/*.h"))]:
         identity.update(path.name.encode() + path.read_bytes())
-    identity.update(repr((FLAGS, OPTIONAL_FLAGS, blas, _compiler_identity(compiler))).encode())
+    flags = (FLAGS, OPTIONAL_FLAGS, *_user_flags())
+    identity.update(repr((*flags, blas, _compiler_identity(compiler))).encode())
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
     target = cache_folder() / f"libdlmie_{identity.hexdigest()[:16]}{suffix}"
     if not target.exists():
@@ -136,7 +144,7 @@ def _compile(compiler: list[str], blas: Blas, target: Path) -> None:
     headers = sorted({path.parent for path in FOLDER.glob("*/*.h")})
     include = [f"-I{folder}" for folder in headers]
     optional = [flag for flag in OPTIONAL_FLAGS if _accepts(compiler, flag)]
-    flags = [*FLAGS, *include, *optional, *blas.compile_flags]
+    flags = [*FLAGS, *include, *optional, *blas.compile_flags, *_user_flags()]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="dlmie_build_") as folder:
         jobs = []
         for source in sources():
@@ -166,9 +174,10 @@ def _run_all(commands: list[list[str]]) -> None:
         for command, result in zip(commands, pool.map(_run, commands), strict=True):
             if result.returncode != 0:
                 reason = next((x for x in result.stderr.splitlines() if "error:" in x), "")
+                own = f"{FLAGS_VARIABLE} is {shlex.join(_user_flags())}; " if _user_flags() else ""
                 raise CompilerError(
                     f"the C kernels do not compile: {reason or result.stderr[-300:]} "
-                    f"(command: {shlex.join(command)}; dlmie doctor checks the compiler)"
+                    f"({own}command: {shlex.join(command)}; dlmie doctor checks the compiler)"
                 )
 
 
