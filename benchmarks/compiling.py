@@ -1,18 +1,14 @@
-"""From a cold start to the first finished training step, with an empty and with a warm cache.
-
-python -m benchmarks.compiling
-"""
+"""Rows of ``dlmie bench``: from start to first training step, with an empty and a filled cache."""
 
 from __future__ import annotations
 
 import functools
-import json
-import sys
 import tempfile
 import time
-from typing import Any
+from functools import partial
 
 from benchmarks.processes import output_of
+from benchmarks.timing import Entry
 
 # One step of Show, Attend and Tell with Adam, as a user's script does it, at the benchmark's size.
 SCRIPT = """
@@ -49,33 +45,13 @@ def _both() -> dict[str, tuple[float, float]]:
         return {"cold": _first_step(cache), "warm": _first_step(cache)}
 
 
-def _row(name: str, which: str, goal: float) -> dict[str, Any]:
-    seconds, memory = _both()[which]
-    return {
-        "name": name,
-        "dlmie_s": seconds,
-        "torch_eager_s": None,
-        "torch_channels_last_s": None,
-        "torch_compile_s": None,
-        "ratio": None,
-        "goal": goal,  # seconds: at most
-        "spread": None,
-        "peak_memory_gib": memory,
-    }
+def first_step(cache: str) -> Entry:
+    """Seconds from start to the first finished step, imports included; the cache cold or warm."""
+    seconds, memory = _both()[cache]
+    return {"dlmie_s": seconds, "peak_memory_gib": memory}
 
 
-def compile_cold() -> dict[str, Any]:
-    """Empty cache to the first finished Show-Attend-Tell training step, imports included."""
-    return _row("compile_cold", "cold", 45)
-
-
-def compile_warm() -> dict[str, Any]:
-    """The same once more: everything compiled is found in the cache."""
-    return _row("compile_warm", "warm", 8)
-
-
-ROWS = {"compile_cold": compile_cold, "compile_warm": compile_warm}
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or ROWS:
-        print(json.dumps(ROWS[name]()))
+ROWS = {
+    "compile_cold": partial(first_step, "cold"),
+    "compile_warm": partial(first_step, "warm"),
+}

@@ -1,14 +1,10 @@
-"""Single convolutions and pools, dlmie beside PyTorch on the same numbers.
+"""Rows of ``dlmie bench``: single convolutions and pools, beside PyTorch on the same numbers.
 
-    python -m benchmarks.convolution [NAME ...]
-
-Whole networks are in ``encoders.py``.  Every row compares the results before it times anything.
+Whole networks are in ``encoders.py``.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,14 +16,17 @@ import pytensor.tensor as pt
 import torch
 import torch.nn.functional as F
 
+from benchmarks.agreement import Tolerance
 from benchmarks.limits import Work, counted, nbytes
-from benchmarks.timing import race
-from dlmie.compilation import function, get_threads
+from benchmarks.timing import Entry, race, using_threads
+from dlmie.compilation import function
 from dlmie.ops.conv.conv import conv2d
 from dlmie.ops.pool.pool import max_pool
 
 Run = Callable[[], np.ndarray]
 Pass = Literal["forward", "input_gradient", "weight_gradient"]
+
+TOLERANCE = Tolerance(element=1e-3, norm=1e-4)
 
 
 @dataclass(frozen=True)
@@ -97,27 +96,22 @@ class Layer:
         return run_backward
 
 
-def compare(name: str, layer: Layer, work: Pass = "forward") -> dict[str, Any]:
-    """One row."""
-    torch.set_num_threads(get_threads())
-    ours = layer.ours(work)
-    theirs = layer.theirs(work, torch.contiguous_format)
-    last = layer.theirs(work, torch.channels_last)
-    moved = nbytes(*layer.arrays()[::3], layer.arrays()[1])  # x, y and w, whichever is made
-    _check(name, ours(), theirs())
-    _check(name, last(), theirs())
-    return race(name, ours, theirs, channels_last=last, work=counted(theirs, bytes=moved))
+def compare(layer: Layer, work: Pass = "forward") -> Entry:
+    """One row: a layer, or one of its gradients."""
+    with using_threads():
+        theirs = layer.theirs(work, torch.contiguous_format)
+        x, w, _, y = layer.arrays()
+        return race(
+            layer.ours(work),
+            theirs,
+            channels_last=layer.theirs(work, torch.channels_last),
+            tolerance=TOLERANCE,
+            work=counted(theirs, bytes=nbytes(x, w, y)),
+        )
 
 
-def _check(name: str, value: np.ndarray, wanted: np.ndarray) -> None:
-    error = np.abs(value - wanted).max() / np.abs(wanted).max()
-    if not error < 1e-4:
-        raise AssertionError(f"{name}: results differ by {error:.1e} of the largest")
-
-
-def pool_2x2(gradient: bool = False) -> dict[str, Any]:
+def pool_2x2(gradient: bool = False) -> Entry:
     """Max pool of 8 × 64 × 224 × 224, or its gradient."""
-    torch.set_num_threads(get_threads())
     x = np.random.default_rng(0).standard_normal((8, 64, 224, 224), dtype="float32")
     v = pt.tensor(dtype="float32", shape=x.shape)
     y = max_pool(v, 2)
@@ -136,11 +130,10 @@ def pool_2x2(gradient: bool = False) -> dict[str, Any]:
         f: torch.from_numpy(x).contiguous(memory_format=f).requires_grad_(gradient) for f in formats
     }
     eager, last = (partial(theirs, f) for f in formats)
-    name = "pool_2x2_gradient" if gradient else "pool_2x2"
-    _check(name, run(x), eager())
     # The gradient reads x to find the maxima, and writes as much.
     work = Work(bytes=x.nbytes * (2.25 if gradient else 1.25))
-    return race(name, lambda: run(x), eager, channels_last=last, work=work)
+    with using_threads():
+        return race(lambda: run(x), eager, channels_last=last, tolerance=TOLERANCE, work=work)
 
 
 LAYERS: dict[str, Layer] = {
@@ -161,23 +154,13 @@ LAYERS: dict[str, Layer] = {
 }
 WITH_GRADIENTS = ("conv_first_layer", "conv_3x3_64", "conv_3x3_512", "conv_1x1_project")
 
-ROWS: dict[str, Callable[[], dict[str, Any]]] = {
-    **{name: partial(compare, name, layer) for name, layer in LAYERS.items()},
+ROWS: dict[str, Callable[[], Entry]] = {
+    **{name: partial(compare, layer) for name, layer in LAYERS.items()},
     **{
-        f"{name}_{work}": partial(compare, f"{name}_{work}", LAYERS[name], work)
+        f"{name}_{work}": partial(compare, LAYERS[name], work)
         for name in WITH_GRADIENTS
         for work in ("input_gradient", "weight_gradient")
     },
     "pool_2x2": pool_2x2,
     "pool_2x2_gradient": partial(pool_2x2, gradient=True),
 }
-
-
-def main() -> None:
-    """Run the rows named on the command line, or all."""
-    for name in sys.argv[1:] or ROWS:
-        print(json.dumps(ROWS[name]()))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What this machine could do at best: a bound on every row from its arithmetic and its memory.
+"""What this machine could do at best: bounds on every row by arithmetic and by memory.
 
     python -m benchmarks.limits
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.timing import seconds
 from dlmie.compilation import get_threads
 
 # Additions and multiplications that one exp or tanh of float32 takes, its division included.
@@ -44,8 +44,10 @@ class Work:
 
 @functools.cache
 def machine_speed(threads: int) -> tuple[float, float]:
-    """Operations a second in a large matrix product, and bytes a second in a large sum of arrays;
-    the best of PyTorch's, which runs the processor vendor's library."""
+    """Operations per second in a large matrix product, bytes per second in a large sum of arrays.
+
+    The best of several runs of PyTorch's, which uses the processor vendor's library.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -59,11 +61,16 @@ def machine_speed(threads: int) -> tuple[float, float]:
 
 
 def _best(run: Callable[[], Any], rounds: int = 7) -> float:
-    return min(seconds(run) for _ in range(rounds))
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 class _Counter(TorchDispatchMode):
-    """Adds up what PyTorch's own formulas say of each product and convolution.
+    """Adds up what PyTorch's own formulas give for each product and convolution.
 
     Its FlopCounterMode does so as well, but not around ``torch.autograd.grad``.
     """
@@ -83,11 +90,11 @@ class _Counter(TorchDispatchMode):
         return result
 
 
-def counted(run: Callable[[], Any], **more: float) -> Work:
-    """The operations that PyTorch counts in its own products and convolutions; ``more`` adds."""
+def counted(run: Callable[[], Any], *, flop: float = 0, bytes: float = 0) -> Work:
+    """The operations that PyTorch counts in its products and convolutions, plus ``flop``."""
     with _Counter() as counter:
         run()
-    return Work(counter.flop + more.get("flop", 0), more.get("bytes", 0))
+    return Work(counter.flop + flop, bytes)
 
 
 def nbytes(*arrays: np.ndarray) -> int:

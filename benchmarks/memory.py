@@ -1,18 +1,13 @@
-"""Peak memory of whole processes, dlmie's beside PyTorch's at the same work.
-
-python -m benchmarks.memory [NAME ...]
-"""
+"""Rows of ``dlmie bench``: peak memory of whole processes, dlmie's beside PyTorch's."""
 
 from __future__ import annotations
 
-import json
-import sys
 from functools import partial
-from typing import Any
 
 from benchmarks.processes import output_of
+from benchmarks.timing import Entry
 
-# What a process makes; it then runs one side a few times and reports its peak.
+# What a process builds; it then runs one side a few times and reports its peak.
 WORK = {
     "memory_vgg16_training": "from benchmarks.encoders import vgg16_gradients as case",
     "memory_efficientnet_lite0": "from benchmarks.encoders import lite0 as case",
@@ -29,26 +24,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 """
 
 
-def peak(name: str) -> dict[str, Any]:
+def peak(work: str) -> Entry:
     """GiB that each needs at most, libraries and data included; ratio: PyTorch's to dlmie's."""
     ours, theirs = (
-        float(output_of(RUN.format(work=WORK[name], side=side)).split()[-1])
+        float(output_of(RUN.format(work=work, side=side)).split()[-1])
         for side in ("ours", "theirs")
     )
-    times = dict.fromkeys(("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s"))
-    return {
-        "name": name,
-        **times,
-        "dlmie_gib": ours,
-        "torch_eager_gib": theirs,
-        "ratio": theirs / ours,
-        "goal": None,
-        "spread": None,
-    }
+    return {"dlmie_gib": ours, "torch_eager_gib": theirs, "ratio": theirs / ours}
 
 
-ROWS = {name: partial(peak, name) for name in WORK}
-
-if __name__ == "__main__":
-    for name in sys.argv[1:] or ROWS:
-        print(json.dumps(ROWS[name]()))
+ROWS = {name: partial(peak, work) for name, work in WORK.items()}

@@ -46,7 +46,7 @@ SENTENCES = (
     "a black dog is swimming in the water",
 )
 LAYERS = ("block0", "block3", "block6", "block9", "block12", "block15")
-SHIFT, SCALE = 8, 0.1  # pixels, and as a share: how far the class images are moved and resized
+SHIFT, SCALE = 8, 0.1  # how far the class images are moved, in pixels, and resized
 PHOTOS = 20
 
 
@@ -59,16 +59,16 @@ class Measure:
         self.photos = list(photographs(photos))
 
     def classes(self) -> str:
-        """How sure networks are of the class images, as they are and moved a little."""
+        """How confident networks are of the class images, unchanged and moved a little."""
         rows, sure, known = [], 0, []
         for name in tqdm(gallery.CLASSES, "classes"):
             index = self.net.class_index(name)
             image = visualize(unit(self.net["logits"], index)).pixels()
-            seen = [share(self.net, moved, index) for moved in movements(image)]
+            seen = [probability_of(self.net, moved, index) for moved in movements(image)]
             sure += min(seen) >= 0.9
             row = [name, f"{seen[0]:.3f}", f"{min(seen[1:]):.3f}"]
             if self.other is not None:
-                found = looked_at(self.other, image)
+                found = class_probabilities(self.other, image)
                 rank = 1 + int((found > found[index]).sum())
                 known += [name] if rank == 1 else []
                 row.append(f"{found[index]:.3f} (rank {rank})")
@@ -86,14 +86,14 @@ class Measure:
         captioner, rows = dlmie.load("flickr8k"), []
         for sentence in tqdm(DREAMT, "dreams"):
             image = visualize(depicts(captioner, sentence)).pixels()
-            found = looked_at(self.net, image)
+            found = class_probabilities(self.net, image)
             index = int(found.argmax())
             seen = f"{class_name(self.net, index)} {found[index]:.2f}"
             rows.append([sentence, captioner(image)[0].text, seen])
         return table(["sentence", "caption of the picture", "seen by the encoder"], rows)
 
     def fooling(self) -> str:
-        """Random photographs towards random classes, within 8 grey levels and 100 steps."""
+        """Random photographs towards random classes, within 8 gray levels and 100 steps."""
         rng = np.random.default_rng(0)
         rows = []
         for method in ("pgd", "step", "margin"):
@@ -118,7 +118,7 @@ class Measure:
         return table(head, rows)
 
     def sentences(self) -> str:
-        """Photographs changed within 8 grey levels until the shipped captioner says a sentence."""
+        """Photographs changed within 8 gray levels until the shipped captioner says a sentence."""
         captioner = dlmie.load("flickr8k")
         photos = [photo() for photo in WHOLE]
         rows, found = [], []
@@ -150,7 +150,7 @@ class Measure:
         return table(["layer", "cat", "coffee"], rows)
 
     def completeness(self) -> str:
-        """How far integrated gradients are from summing to the rise of the class's score."""
+        """How far integrated gradients are from summing to the increase of the class's score."""
         found = [
             saliency(self.net, photo, method="integrated").manifest["results"]
             for photo in tqdm(self.photos, "integrated")
@@ -205,15 +205,15 @@ def movements(image: np.ndarray) -> Iterator[np.ndarray]:
         yield planes.reshape(image.shape).round().astype(np.uint8)
 
 
-def looked_at(network: Network, image: np.ndarray) -> np.ndarray:
+def class_probabilities(network: Network, image: np.ndarray) -> np.ndarray:
     """Probabilities of all classes of an image, at the size that the network takes."""
     x = to_network(load_pixels(image, image_size(network)), network)
     return probabilities(network, x[None])[0]
 
 
-def share(network: Network, image: np.ndarray, index: int) -> float:
+def probability_of(network: Network, image: np.ndarray, index: int) -> float:
     """The probability of one class."""
-    return float(looked_at(network, image)[index])
+    return float(class_probabilities(network, image)[index])
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

@@ -3,7 +3,7 @@
     dlmie bench --json > bench.json
     python -m benchmarks.table bench.json docs/performance.md
 
-Rows of the page that were not measured this time keep their numbers.
+Rows of the page that were not measured this time, or failed, keep their numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from benchmarks.rows import GOALS
 
 BEGIN, END = "<!-- rows of dlmie bench -->", "<!-- end of rows -->"
 COLUMNS = {
@@ -28,10 +30,10 @@ RULE = "|---" * len(HEADINGS) + "|"
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """One row of the table; what was not run is a dash."""
+    """One row of the table; a dash stands for what was not run."""
     ratios, goals = ([row.get(name), row.get(f"{name}_eager")] for name in ("ratio", "goal"))
-    if ratios[0] is None and goals[0] is not None:  # of compiling: seconds, at most
-        goal = f"≤ {goals[0]:g} s"
+    if row["name"] in GOALS and GOALS[row["name"]].seconds is not None:
+        goal = f"≤ {row['goal']:g} s"
     else:
         goal = _joined(goals, "{}")
     spread = row.get("spread")
@@ -46,7 +48,7 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _joined(values: list[float | None], form: str) -> str:
-    """A number, and the one against PyTorch without torch.compile where it is told apart."""
+    """A number and, where the row has one, that against PyTorch without torch.compile."""
     first, eager = ("–" if value is None else form.format(value) for value in values)
     return first if eager == "–" else f"{first}, eager {eager}"
 
@@ -62,6 +64,7 @@ def _limit(row: dict[str, Any]) -> str:
 
 
 def line(row: dict[str, Any]) -> str:
+    """One row as a line of Markdown."""
     name, *rest = cells(row)
     return "| " + " | ".join([f"`{name}`", *rest]) + " |"
 
@@ -72,6 +75,8 @@ def update(page: str, rows: list[dict[str, Any]], machine: str) -> str:
     old, after = rest.split(END)
     kept = dict(re.findall(r"^(\| `(?:[\w ]+)` \|)(.*)$", old, flags=re.M))
     for row in rows:
+        if row.get("error") is not None:
+            continue
         text = line(row)
         first = re.match(r"\| `[\w ]+` \|", text)
         assert first is not None, text
@@ -81,7 +86,7 @@ def update(page: str, rows: list[dict[str, Any]], machine: str) -> str:
 
 
 def machine() -> str:
-    """The processor that this runs on, as it names itself, and its two speeds."""
+    """The name of the processor that this runs on, and its two speeds."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.is_file() else []
     name = names[0] if names else platform.processor() or platform.machine()

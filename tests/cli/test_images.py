@@ -80,36 +80,3 @@ class TestClassify:
         assert len(listed) == 1000
         assert listed[130] == " 130  flamingo"
         assert json.loads(invoke("classify", "--list", "--json").stdout)[0] == "tench"
-
-
-class TestBench:
-    @pytest.fixture
-    def rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def measure(compile: bool = False) -> dict[str, Any]:
-            """One row."""
-            extra = {"torch_compile_s": 0.5} if compile else {}
-            return {"dlmie_s": 0.1, "torch_eager_s": 0.2, "ratio": 2.0, "goal": 1.5, **extra}
-
-        found = {"beam5": measure, "extra": measure, "vgg16_forward": measure}
-        monkeypatch.setattr("dlmie.cli.commands.bench.load_rows", lambda: found)
-
-    @pytest.mark.usefixtures("rows")
-    def test_main_rows_come_in_the_order_of_the_docs(self, invoke: Any) -> None:
-        result = invoke("bench", "--json", "--quiet")
-        assert [row["name"] for row in json.loads(result.stdout)] == ["vgg16_forward", "beam5"]
-        result = invoke("bench", "--json", "--all", "--compile", "--quiet")
-        rows = json.loads(result.stdout)
-        assert [row["name"] for row in rows] == ["vgg16_forward", "beam5", "extra"]
-        assert rows[0]["torch_compile_s"] == 0.5
-
-    @pytest.mark.usefixtures("rows")
-    def test_table(self, invoke: Any, fails: Any) -> None:
-        text = invoke("bench", "beam5", "--quiet").stdout
-        assert "100.0 ms" in text
-        assert "2.00 ×" in text
-        assert "did you mean 'beam5'" in fails("bench", "beam", code=2)
-
-    def test_without_a_checkout(self, tmp_path: Path, monkeypatch: Any, fails: Any) -> None:
-        module = tmp_path / "site-packages" / "dlmie" / "__init__.py"
-        monkeypatch.setattr("dlmie.__file__", str(module))
-        assert "clone the repository" in fails("bench")

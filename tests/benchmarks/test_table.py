@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
-import pytest
 from docs_blocks import ROOT
 
-
-@pytest.fixture(autouse=True)
-def benchmarks_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    sys.modules.pop("benchmarks", None)
+from benchmarks.table import BEGIN, END, HEAD, cells, update
 
 
 def test_rows_are_replaced_and_others_kept() -> None:
-    from benchmarks.table import BEGIN, END, HEAD, update
-
     page = f"# Speed\n{BEGIN}\nNothing yet.\n{END}\nMore.\n"
     first = {"name": "beam5", "dlmie_s": 0.5, "torch_eager_s": 1.25, "ratio": 2.5, "goal": 2.0}
     second = {"name": "compile_cold", "dlmie_s": 31.04, "ratio": None, "goal": 45}
@@ -32,7 +23,19 @@ def test_rows_are_replaced_and_others_kept() -> None:
 
 
 def test_the_page_has_a_place_for_the_table() -> None:
-    from benchmarks.table import BEGIN, END
-
     page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     assert page.index(BEGIN) < page.index(END)
+
+
+def test_a_row_that_failed_keeps_the_numbers_of_the_page() -> None:
+    page = f"# Speed\n{BEGIN}\nNothing yet.\n{END}\nMore.\n"
+    measured = {"name": "beam5", "dlmie_s": 0.5, "torch_eager_s": 1.25, "ratio": 2.5, "goal": 2.0}
+    page = update(page, [measured], "a machine")
+    failed = {"name": "beam5", "dlmie_s": None, "ratio": None, "goal": 2.0, "error": "they differ"}
+    assert "| 2.50 × | 2.0 |" in update(page, [failed], "a machine")
+
+
+def test_goals_in_seconds_are_told_from_ratios() -> None:
+    failed = {"dlmie_s": None, "ratio": None, "error": "it failed"}
+    assert "≤ 45 s" in cells({"name": "compile_cold", "goal": 45, **failed})
+    assert "1.7" in cells({"name": "vgg16_forward", "goal": 1.7, **failed})
