@@ -119,6 +119,20 @@ def test_a_wrong_kernel_is_caught(small: Any, work: str, monkeypatch: pytest.Mon
         row()
 
 
+@pytest.mark.parametrize(
+    ("part", "sizes"),
+    [
+        ("embedding_gradient", {"words": 50}),
+        ("cross_entropy", {"rows": 4, "words": 11}),
+        ("adam", {"words": 10}),
+    ],
+)
+def test_the_parts_of_a_training_step_agree(part: str, sizes: dict[str, int]) -> None:
+    pytest.importorskip("torch")
+    measure = getattr(importlib.import_module("benchmarks.recurrent_parts"), part)
+    assert measure(**sizes)["agreement"]["share"] == 1
+
+
 def test_a_wrong_gradient_through_max_pools_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     encoders = importlib.import_module("benchmarks.encoders")
