@@ -12,10 +12,11 @@ from dlmie.cli.signatures import parameters
 from dlmie.errors import DlmieError
 from dlmie.models import registry
 from dlmie.text import suggest
-from dlmie.training.config import Json, TaskOptions
+from dlmie.training.config import TaskOptions
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.registry import task_options
 from dlmie.training.settings import Settings
+from dlmie.typing import Json
 
 #: What a model's constructor takes that is no setting of a run's ``config``.
 GIVEN = ("annotations", "vocabulary", "self", "seed", "dtype")

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, TypeVar
 
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
+from dlmie.typing import Json, JsonObject
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 Options = TypeVar("Options", bound="OptionGroup")
 
 
@@ -113,18 +113,18 @@ class OptionGroup:
         return [field.name for field in dataclasses.fields(cls)]
 
     @classmethod
-    def of(cls: type[Options], values: Mapping[str, Any]) -> Options:
+    def of(cls: type[Options], values: JsonObject) -> Options:
         """The group from a mapping; a name that it does not know is an error."""
         for name in values:
             if name not in cls.names():
                 raise DlmieError(f"there is no option {name!r}{suggest(name, cls.names())}")
         return cls(**values)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """A plain mapping of all options."""
         return dataclasses.asdict(self)
 
-    def changed(self: Options, changes: Mapping[str, Any]) -> Options:
+    def changed(self: Options, changes: JsonObject) -> Options:
         """The group with other values."""
         return dataclasses.replace(self, **changes)
 
@@ -212,15 +212,15 @@ class RunConfig:
     VERSION: ClassVar[int] = 2
 
     task: str
-    model: Mapping[str, Any]
-    objective: Mapping[str, Any]
+    model: JsonObject
+    objective: JsonObject
     optimizer: Any
     data: DataSource
     training: TrainingOptions
-    inputs: Mapping[str, Any]
-    meta: Mapping[str, Any]
+    inputs: JsonObject
+    meta: JsonObject
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The document."""
         return {
             "format": self.FORMAT,
@@ -237,7 +237,7 @@ class RunConfig:
 
     @classmethod
     def from_json(
-        cls, document: Mapping[str, Any], options: type[TrainingOptions], source: str
+        cls, document: JsonObject, options: type[TrainingOptions], source: str
     ) -> RunConfig:
         """The configuration in a document of the current version.
 

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from types import FrameType
@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from dlmie.errors import DlmieError
 from dlmie.training.objective import Batch
 from dlmie.training.step import StepResult
+from dlmie.typing import JsonObject
 
 #: ``stop_reason`` of a loop that Ctrl-C ended.
 INTERRUPTED = "interrupted"
@@ -54,7 +55,7 @@ class Position:
     stale: int = 0  # validations since then
 
     @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> Position:
+    def from_json(cls, saved: JsonObject) -> Position:
         """The position of a checkpoint, also of one that version 0.1 wrote."""
         known = {f.name for f in fields(cls)}
         position = cls(**{name: value for name, value in saved.items() if name in known})

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from dlmie.errors import DlmieError
 from dlmie.training.config import OptionGroup, option
+from dlmie.typing import JsonObject
 
 _ADAMW_DECAY = 1e-2  # of optim.adamw
-Link = dict[str, Any]
-"""A transform or a schedule as :mod:`dlmie.optim` reads it from JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,9 @@ class OptimizerOptions(OptionGroup):
         None, "Use the running average of the weights, with this decay.", low=0, high=1
     )
 
-    def chain(self, *, steps_per_epoch: int, epochs: int, higher_is_better: bool) -> list[Link]:
+    def chain(
+        self, *, steps_per_epoch: int, epochs: int, higher_is_better: bool
+    ) -> list[JsonObject]:
         """The chain, as :func:`dlmie.optim.from_json` reads it.
 
         Parameters
@@ -57,7 +57,7 @@ class OptimizerOptions(OptionGroup):
             rule["transform"] = "adam"
         decay = self.weight_decay
         decay = _ADAMW_DECAY if decoupled and decay is None else decay
-        links: list[Link] = []
+        links: list[JsonObject] = []
         if self.clip_value:
             links.append({"transform": "clip_value", "threshold": self.clip_value})
         if self.clip_norm:
@@ -73,17 +73,17 @@ class OptimizerOptions(OptionGroup):
 
     def _learning_rate(
         self, steps_per_epoch: int, epochs: int, higher_is_better: bool
-    ) -> float | Link:
+    ) -> float | JsonObject:
         """The learning rate as :func:`dlmie.optim.schedules.from_json` reads it."""
         spec = _named(self.schedule, "schedule", steps_per_epoch)
         warmup = _steps(self.warmup, steps_per_epoch)
         name = spec["schedule"]
         total = max(steps_per_epoch * epochs, warmup + 1)
         if name == "constant":
-            rate: float | Link = self.lr
+            rate: float | JsonObject = self.lr
         else:
             # What is not given follows from the length of the run.
-            missing: dict[str, Link] = {
+            missing: dict[str, JsonObject] = {
                 "cosine": {"steps": total, "warmup": warmup},
                 "warm_restarts": {"steps": steps_per_epoch},
                 "step_decay": {"every": max(1, total // 3)},
@@ -99,10 +99,10 @@ class OptimizerOptions(OptionGroup):
         return {"schedule": "linear_warmup", "value": rate, "steps": warmup}
 
 
-def _named(text: str, key: str, steps_per_epoch: int) -> Link:
+def _named(text: str, key: str, steps_per_epoch: int) -> JsonObject:
     """``"adam:beta2=0.98"`` → ``{"transform": "adam", "beta2": 0.98}``."""
     name, _, rest = text.partition(":")
-    spec: Link = {key: name.strip().replace("-", "_")}
+    spec: JsonObject = {key: name.strip().replace("-", "_")}
     for part in filter(None, (part.strip() for part in rest.split(","))):
         option, equals, value = part.partition("=")
         if not equals:

@@ -9,7 +9,6 @@ runs/NAME/best.h5       the best model so far; all that using it needs
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from dlmie.training.config import RunConfig
 from dlmie.training.loop import MainLoop, Position
 from dlmie.training.step import TrainingStep
 from dlmie.training.task import Data, Session, Task, Trainable
+from dlmie.typing import JsonObject
 
 CONFIG, LOG, STATE, BEST = "config.json", "log.jsonl", "state.h5", "best.h5"
 
@@ -39,12 +39,12 @@ class Run:
     stop_reason: str | None
 
     @property
-    def log(self) -> list[dict[str, Any]]:
+    def log(self) -> list[JsonObject]:
         """The records of ``log.jsonl``."""
         return read_log(self.folder)
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path) -> list[JsonObject]:
     """The records of a run's log; none where there is no log yet."""
     path = folder / LOG
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -110,7 +110,7 @@ def train(
     *,
     to: str | Path,
     progress: bool = True,
-    meta: Mapping[str, Any] | None = None,
+    meta: JsonObject | None = None,
     **options: Any,
 ) -> Run:
     """Train a step on a prepared data set into a new run folder.
@@ -186,7 +186,7 @@ def resume(
     folder: str | Path,
     *,
     epochs: int | None = None,
-    set: Mapping[str, Any] | None = None,
+    set: JsonObject | None = None,
     data: str | Path | None = None,
     progress: bool = True,
 ) -> Run:
@@ -244,7 +244,7 @@ def resume(
     return _finish(folder, config, loop, resumed=True)
 
 
-def _changed(config: RunConfig, wanted: Mapping[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
+def _changed(config: RunConfig, wanted: JsonObject) -> tuple[RunConfig, JsonObject]:
     """The configuration with the options that were asked for, and which of them are new."""
     options = config.training.to_json()
     unknown = [key for key in wanted if key != "lr" and key not in options]
@@ -257,9 +257,7 @@ def _changed(config: RunConfig, wanted: Mapping[str, Any]) -> tuple[RunConfig, d
     return replace(config, training=config.training.changed(fields)), changes
 
 
-def _apply(
-    changes: Mapping[str, Any], config: RunConfig, step: TrainingStep, here: Position
-) -> None:
+def _apply(changes: JsonObject, config: RunConfig, step: TrainingStep, here: Position) -> None:
     """What changed options mean for a run that stands in the middle."""
     changed = {*changes}
     if "lr" in changed:

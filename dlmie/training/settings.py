@@ -6,11 +6,9 @@ holds them.  A task turns them into a :class:`~dlmie.training.config.RunConfig` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from dlmie.training.config import Json
+from dlmie.typing import Json, JsonObject
 
 
 @dataclass
@@ -39,15 +37,15 @@ class Settings:
 
     model: str
     config: dict[str, Json] = field(default_factory=dict)
-    encoder: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    objective: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    encoder: JsonObject = field(default_factory=dict)
+    optimizer: JsonObject = field(default_factory=dict)
+    objective: JsonObject = field(default_factory=dict)
+    training: JsonObject = field(default_factory=dict)
     recipe: str | None = None
     start: str | None = None
 
     @classmethod
-    def from_recipe(cls, name: str, recipe: Mapping[str, Any]) -> Settings:
+    def from_recipe(cls, name: str, recipe: JsonObject) -> Settings:
         """The settings that a named recipe has."""
         objective = {"kind": recipe["step"]} if "step" in recipe else {}
         return cls(
@@ -61,6 +59,6 @@ class Settings:
         )
 
     @property
-    def objective_options(self) -> dict[str, Any]:
+    def objective_options(self) -> JsonObject:
         """The objective's options without its name."""
         return {name: value for name, value in self.objective.items() if name != "kind"}

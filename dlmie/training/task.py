@@ -15,6 +15,7 @@ from dlmie.training.config import RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
 from dlmie.training.step import TrainingStep
+from dlmie.typing import JsonObject
 
 
 class Data(Protocol):
@@ -81,7 +82,7 @@ class Task(Generic[DataType]):
         raise NotImplementedError
 
     def configure(
-        self, step: TrainingStep, data: DataType, meta: Mapping[str, Any], **options: Any
+        self, step: TrainingStep, data: DataType, meta: JsonObject, **options: Any
     ) -> tuple[RunConfig, Session]:
         """The configuration and the session of a run with a step that was made by hand."""
         raise NotImplementedError
@@ -106,7 +107,7 @@ class Task(Generic[DataType]):
                 f"{data.path} has no split dev to measure {options.monitor}: monitor loss instead"
             )
 
-    def upgraded(self, document: dict[str, Any]) -> dict[str, Any]:
+    def upgraded(self, document: JsonObject) -> JsonObject:
         """A configuration of an older version in today's form."""
         return document
 
