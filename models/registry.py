@@ -117,6 +117,22 @@ def task_of(name: str) -> str:
     return TASKS[MODELS[name].role]
 
 
+def check_registered(model: object, role: Role) -> None:
+    """Refuse a model whose file could not be loaded: its class is not what its ``kind`` names.
+
+    Raises
+    ------
+    DlmieError
+        Names the class and what to do.
+    """
+    made, kind = type(model), str(getattr(model, "kind", None))
+    if kind not in names(role) or model_class(kind, role) is not made:
+        raise DlmieError(
+            f"nothing could load what {made.__name__} learns: give the class a kind of its own and "
+            f"register it, dlmie.register({made.__name__}), before training"
+        )
+
+
 def register(model: type, *, role: Role = "captioner") -> type:
     """Make a class of one's own known by its ``kind``, so that runs and files may name it.
 

@@ -47,6 +47,7 @@ class Captioning(Task[Captions]):
         Metric("perplexity", higher_is_better=False),
         LOSS,
     )
+    tie_breaker: ClassVar[Metric] = metrics[3]  # the dev loss
 
     def compile(
         self,
@@ -85,6 +86,7 @@ class Captioning(Task[Captions]):
         """
         chosen = CaptioningOptions.of(options)
         self.check(chosen, data)
+        models.check_registered(step.model, "captioner")
         step.model.vocabulary.check_matches(data.vocabulary, str(data.path))
         header = encoder_of(step, features)
         if chosen.embed_encoder and step.model.encoder is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dlmie.errors import DlmieError
 from dlmie.files import containers
-from dlmie.training.loop import Callback, MainLoop, Record
+from dlmie.training.loop import Callback, MainLoop, Position, Record
 from dlmie.training.objective import Metric
 from dlmie.training.step import StepResult
 
@@ -71,6 +71,8 @@ class Validation(Callback):
         Returns scores by name, for instance free-running BLEU and the dev loss.
     monitor : Metric
         The score that decides.
+    tie_breaker : Metric, optional
+        What decides between equal scores: BLEU is 0 for the first epochs on little data.
     patience : int, optional
         Stop after this many validations without improvement; None: never.
     on_best : callable, optional
@@ -84,11 +86,13 @@ class Validation(Callback):
         measure: Callable[[], Mapping[str, float]],
         *,
         monitor: Metric,
+        tie_breaker: Metric | None = None,
         patience: int | None = None,
         on_best: Callable[[Record], None] | None = None,
         after: Iterable[Callable[[float], object]] = (),
     ) -> None:
         self.measure, self.monitor, self.patience = measure, monitor, patience
+        self.tie_breaker = tie_breaker
         self.on_best, self.after = on_best, list(after)
 
     def on_start(self, loop: MainLoop) -> None:
@@ -103,8 +107,9 @@ class Validation(Callback):
                 f"cannot monitor {self.monitor.name!r}: measured are {', '.join(record)}"
             )
         score = float(record[self.monitor.name])
-        if here.best is None or self.monitor.better(score, than=here.best):
-            here.best, here.best_epoch, here.stale = score, here.epoch, 0
+        tie = None if self.tie_breaker is None else record.get(self.tie_breaker.name)
+        if self._improved(here, score, tie):
+            here.best, here.best_tie, here.best_epoch, here.stale = score, tie, here.epoch, 0
             record["best"] = True
             if self.on_best:
                 self.on_best(record)
@@ -113,6 +118,13 @@ class Validation(Callback):
             self._stop_if_stale(loop)
         for report in self.after:
             report(score)
+
+    def _improved(self, here: Position, score: float, tie: float | None) -> bool:
+        if here.best is None or self.monitor.better(score, than=here.best):
+            return True
+        if score != here.best or self.tie_breaker is None or tie is None or here.best_tie is None:
+            return False
+        return self.tie_breaker.better(tie, than=here.best_tie)
 
     def _stop_if_stale(self, loop: MainLoop) -> None:
         here = loop.position

@@ -51,6 +51,7 @@ class Position:
     epoch_weight: float = 0.0
     seconds: float = 0.0
     best: float | None = None  # best monitored score
+    best_tie: float | None = None  # the tie breaker's score then
     best_epoch: int = 0
     stale: int = 0  # validations since then
 

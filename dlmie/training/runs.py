@@ -265,7 +265,7 @@ def _apply(changes: JsonObject, config: RunConfig, step: TrainingStep, here: Pos
     if changed & {"epochs", "patience"}:
         here.stale = 0
     if changed & config.training.SCORES:
-        here.best, here.best_epoch, here.stale = None, 0, 0
+        here.best, here.best_tie, here.best_epoch, here.stale = None, None, 0, 0
     if changed & config.training.ORDER:
         here.begin_epoch()
 
@@ -288,6 +288,7 @@ def _loop(
     validation = Validation(
         session.measure,
         monitor=task.metric(options.monitor),
+        tie_breaker=task.tie_breaker,
         patience=options.patience,
         on_best=partial(session.save_best, folder / BEST),
         after=[step.report],

@@ -70,6 +70,8 @@ class Task(Generic[DataType]):
     options: ClassVar[type[TrainingOptions]]
     #: What is measured, and which way it improves.
     metrics: ClassVar[Sequence[Metric]] = (LOSS,)
+    #: What decides between epochs whose monitored scores are equal.
+    tie_breaker: ClassVar[Metric | None] = None
 
     def compile(
         self, model: Any, optimizer: optim.Chain | optim.Transform | None = None, **options: Any

@@ -274,6 +274,24 @@ def test_losses_improve_downwards(monitor: str) -> None:
     assert best == [1, 2, 4]
 
 
+def test_equal_scores_are_decided_by_the_tie_breaker() -> None:
+    scores = iter([(0.0, 3.0), (0.0, 2.0), (0.0, 2.5), (0.1, 4.0)])
+    best: list[float] = []
+
+    def measure() -> dict[str, float]:
+        bleu, loss = next(scores)
+        return {"bleu_4": bleu, "dev_loss": loss}
+
+    validation = Validation(
+        measure,
+        monitor=TASK.metric("bleu_4"),
+        tie_breaker=TASK.tie_breaker,
+        on_best=lambda record: best.append(record["epoch"]),
+    )
+    Toy().loop(validation).run(4)
+    assert best == [1, 2, 4]
+
+
 def test_without_patience_a_run_goes_on() -> None:
     loop, (best, _) = validated("bleu_4", [0.5, 0.4, 0.4, 0.4], None)
     assert best == [1]

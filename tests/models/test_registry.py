@@ -1,0 +1,68 @@
+"""The one table of models, and classes of a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from captioning_cases import make_cache, make_data
+
+import dlmie
+from dlmie.captioning import save_model
+from dlmie.data.captions.dataset import Captions
+from dlmie.errors import DlmieError
+from dlmie.models import ShowTell, registry
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+def test_every_entry_is_a_class_of_that_kind() -> None:
+    for name, entry in registry.MODELS.items():
+        found: Any = registry.model_class(name, entry.role)
+        assert found.__name__ == entry.class_name
+        if entry.role != "encoder":
+            assert found.kind == name
+            assert found.task == registry.task_of(name)
+
+
+def test_unknown_names_are_told_the_closest() -> None:
+    with pytest.raises(DlmieError, match="unknown captioner 'show-tel'; did you mean 'show-tell'"):
+        registry.model_class("show-tel", "captioner")
+    with pytest.raises(DlmieError, match="unknown encoder 'show-tell'"):
+        registry.model_class("show-tell", "encoder")
+    with pytest.raises(DlmieError, match="unknown model 'vgg16'"):
+        registry.task_of("vgg16")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_class_of_ones_own_is_loaded_as_itself(tmp_path: Path) -> None:
+    @dlmie.register
+    class Mine(ShowTell):
+        kind = "mine"
+
+    data = make_data(tmp_path)
+    path = save_model(
+        Mine((5,), data.vocabulary, words=2, hidden=2), tmp_path / "m.h5", encoder=None
+    )
+    assert type(dlmie.load(path).model) is Mine
+    with pytest.raises(DlmieError, match="another captioner of kind 'show-tell'"):
+        dlmie.register(type("Other", (ShowTell,), {"kind": "show-tell"}))
+    with pytest.raises(DlmieError, match="Nameless needs a kind of its own"):
+        dlmie.register(type("Nameless", (ShowTell,), {}))
+
+
+@pytest.mark.parametrize("names", [{}, {"kind": "unknown-to-all"}])
+def test_what_could_not_be_loaded_is_refused_before_training(
+    names: dict[str, str], tmp_path: Path
+) -> None:
+    data: Captions = make_data(tmp_path)
+    cache = make_cache(data, tmp_path / "f.h5")
+    model = type("Stray", (ShowTell,), names)(cache.shape, data.vocabulary, words=2, hidden=2)
+    with pytest.raises(DlmieError, match=r"register it, dlmie\.register\(Stray\), before training"):
+        dlmie.train(dlmie.compile(model), data, to=tmp_path / "run", features=cache)
+    assert not (tmp_path / "run").exists()
