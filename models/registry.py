@@ -50,6 +50,16 @@ MODELS: dict[str, Entry] = {
         f"{_ENCODERS}.efficientnet_lite:EfficientNetLite0",
         {"vector": "pool", "grid": "block10"},
     ),
+    "efficientnet-lite1": Entry(
+        "encoder",
+        f"{_ENCODERS}.efficientnet_lite:EfficientNetLite1",
+        {"vector": "pool", "grid": "block14"},
+    ),
+    "efficientnet-lite2": Entry(
+        "encoder",
+        f"{_ENCODERS}.efficientnet_lite:EfficientNetLite2",
+        {"vector": "pool", "grid": "block14"},
+    ),
     "vgg16": Entry("encoder", f"{_ENCODERS}.vgg:VGG16", {"vector": "fc7", "grid": "conv5_3"}),
     "vgg19": Entry("encoder", f"{_ENCODERS}.vgg:VGG19", {"vector": "fc7", "grid": "conv5_4"}),
     "squeezenet": Entry(

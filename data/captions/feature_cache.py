@@ -218,6 +218,8 @@ def views(header: Mapping[str, Any], split: str) -> dict[int, str]:
 def differences(header: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     """Name every expected value that a header does not have: ``layer is 'fc7', not 'conv5_3'``.
 
+    What is expected to be None may be missing.
+
     Examples
     --------
     >>> differences({"layer": "fc7", "size": 224}, {"layer": "conv5_3", "size": 224})
@@ -228,7 +230,7 @@ def differences(header: Mapping[str, Any], expected: Mapping[str, Any]) -> list[
         there = header.get(key)
         if isinstance(value, dict) and isinstance(there, dict):
             found += [f"{key}.{line}" for line in differences(there, value)]
-        elif key not in header:
+        elif key not in header and value is not None:
             found.append(f"{key} is not recorded, should be {_short(value)}")
         elif there != value:
             found.append(f"{key} is {_short(there)}, not {_short(value)}")

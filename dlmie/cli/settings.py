@@ -20,12 +20,13 @@ from dlmie.typing import Json
 
 #: What a model's constructor takes that is no setting of a run's ``config``.
 GIVEN = ("annotations", "vocabulary", "self", "seed", "dtype")
-_ENCODER = ("name", "layer", "size", "weights")
+_ENCODER = ("name", "layer", "size", "weights", "output_stride")
 # Options whose names are not those of their settings.
 _RENAMED = {
     "encoder": ("encoder", "name"),
     "layer": ("encoder", "layer"),
     "image_size": ("encoder", "size"),
+    "output_stride": ("encoder", "output_stride"),
     "encoder_weights": ("encoder", "weights"),
 }
 _OLD_SECTIONS = {"optimiser": "optimizer"}

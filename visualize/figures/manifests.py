@@ -34,7 +34,8 @@ def describe_image(image: ImageSource) -> dict[str, Any]:
 def describe_network(network: Network) -> dict[str, Any]:
     """Name, weights and image size of a network."""
     size = network.input.type.shape[2]
-    return {"name": network.name, "weights": network.weights, "size": size}
+    options = {"options": network.options} if network.options else {}
+    return {"name": network.name, "weights": network.weights, "size": size, **options}
 
 
 def describe_model(model: Any) -> dict[str, Any]:

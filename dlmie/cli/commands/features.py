@@ -29,6 +29,7 @@ def command(
     encoder: str,
     layer: str | None,
     image_size: int | None,
+    output_stride: int | None,
     encoder_weights: str | None,
     to: str | None,
     **options: Any,
@@ -42,7 +43,9 @@ def command(
     from dlmie.data.captions.dataset import Captions
 
     captions = Captions(data)
-    network, layer = make_network(encoder, layer, image_size, encoder_weights)
+    network, layer = make_network(
+        encoder, layer, image_size, encoder_weights, output_stride=output_stride
+    )
     if to is None:
         to = str(feature_path(captions, encoder_header(network, layer)))
     features = make_features(captions, network, layer, to=to, progress=console.progress, **options)

@@ -63,7 +63,7 @@ def _model_of(manifest: str, described: dict[str, Any], encoder_weights: str | N
     if "captioner" in described:
         sources = [one["source"] for one in described["captioner"]]
         return hub.load(sources, encoder_weights=encoder_weights)
-    options: dict[str, object] = {"size": described.get("size")}
+    options: dict[str, object] = {"size": described.get("size"), **described.get("options", {})}
     weights = encoder_weights or (described.get("weights") or {}).get("path")
     if weights is not None:
         options["weights"] = Path(weights)
