@@ -40,12 +40,15 @@ class Split:
         SHA-256 (hex) of its names, captions and pixels.
     data_hash : str
         That of the whole data set.
+    source : dict
+        Where the data came from, as the file says: ``{"format": "flickr"}``.
     """
 
     def __init__(self, captions: Captions, name: str) -> None:
         self.name = name
         self.data_hash: str = captions.hash
         self.hash: str = captions.header["splits"][name]["hash"]
+        self.source: dict[str, Any] = dict(captions.header.get("source") or {})
         self._captions = captions
 
     def __len__(self) -> int:

@@ -12,19 +12,31 @@ flips.
 
 from dlmie.data.scenes.pictures import render_scene, thing_box
 from dlmie.data.scenes.plans import Group, Scene, Thing, plan_scene
-from dlmie.data.scenes.records import VERSION, prepare_scenes, scene_objects, scene_records
+from dlmie.data.scenes.records import (
+    VERSION,
+    prepare_scenes,
+    scene_objects,
+    scene_records,
+    scenes_of,
+)
 from dlmie.data.scenes.sentences import write_sentences
+from dlmie.data.scenes.truth import Claim, Truth, check_caption, truth
 
 __all__ = [
     "VERSION",
+    "Claim",
     "Group",
     "Scene",
     "Thing",
+    "Truth",
+    "check_caption",
     "plan_scene",
     "prepare_scenes",
     "render_scene",
     "scene_objects",
     "scene_records",
+    "scenes_of",
     "thing_box",
+    "truth",
     "write_sentences",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,32 @@ def scene_records(counts: dict[str, int], *, seed: int = 0, size: int = 64) -> I
                 split=split,
                 objects=scene_objects(scene, nouns, size),
             )
+
+
+def scenes_of(names: Iterable[str], source: Mapping[str, Any]) -> list[Scene] | None:
+    """What the images of a prepared file show, by what the file says of its source.
+
+    Parameters
+    ----------
+    names
+        Of images, as `scene_records` gives them: ``"test-00007"``.
+    source
+        The ``source`` of the file's header.
+
+    Returns
+    -------
+    list of Scene, or None
+        None where the images are no scenes, or such as another version drew.
+
+    Examples
+    --------
+    >>> scenes_of(["test-00007"], {"format": "scenes", "version": 1, "seed": 0})[0].kind
+    'pair'
+    """
+    if source.get("format") != "scenes" or source.get("version") != VERSION:
+        return None
+    places = (name.rsplit("-", 1) for name in names)
+    return [plan_scene(source["seed"], split, int(index)) for split, index in places]
 
 
 def prepare_scenes(

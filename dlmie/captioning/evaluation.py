@@ -17,6 +17,7 @@ from dlmie.captioning.metrics.pointing import pointing
 from dlmie.captioning.model_files import load
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images.views import MIRRORED
+from dlmie.data.scenes import scenes_of, truth
 from dlmie.errors import DataError
 
 
@@ -135,7 +136,8 @@ def evaluate(
     -------
     Scores
         BLEU-1..4, ROUGE-L, CIDEr-D with the protocol; ``captions`` holds what was said. With
-        ``pointing`` where the captioner attends and the data say what is where.
+        ``pointing`` where the captioner attends and the data say what is where, and ``truth`` for
+        scenes that dlmie drew.
     """
     if isinstance(captioner, (str, Path)):
         captioner = load(captioner)
@@ -168,6 +170,9 @@ def score_captions(
     scores.protocol["models"] = len(captioner.members)
     if any(member.average_flip for member in captioner.members):
         scores.protocol["annotations"] = "the mean of image and mirror image"
+    scenes = scenes_of(split.names, split.source)
+    if scenes is not None:
+        scores = replace(scores, truth=truth(scores.captions, scenes))
     if split.objects is not None and all(caption.alphas is not None for caption in said):
         return replace(scores, pointing=pointing(said, split.objects))
     return scores

@@ -238,6 +238,8 @@ class _Measure:
         names = ("bleu_1", "bleu_4", "cider_d")
         looked = scores.pointing.to_json()["pointing"] if scores.pointing else None
         more = {} if looked is None else {"pointing": looked}
+        if scores.truth is not None:
+            more |= scores.truth.to_json()
         return {**losses, **{name: float(getattr(scores, name)) for name in names}, **more}
 
 

@@ -138,7 +138,12 @@ class TestReport:
         evaluated = json.loads(invoke("evaluate", attending, "--json", *SHORT).stdout)
         assert document["bleu_1"] == evaluated["bleu_1"]
         assert {"pointing", "pointing_chance", "pointing_shuffled"} <= set(evaluated)
+        assert 0 <= evaluated["truth"] <= evaluated["truth_claims"] <= 1
+        assert document["truth"] == evaluated["truth"]
+        log = [json.loads(line) for line in (attending / "log.jsonl").read_text().splitlines()]
+        assert all("truth" in line and "truth_claims" in line for line in log if "bleu_4" in line)
         html = path.read_text(encoding="utf-8")
+        assert "true claims" in html
         assert evaluated["protocol"]["decoding"] in html
         assert "Learning curves" in html
         assert html.count("<polyline") >= 3
@@ -153,9 +158,10 @@ class TestReport:
 
     def test_side_by_side_tells_where_they_looked(self, attending: Path, invoke: Any) -> None:
         result = invoke("evaluate", attending, attending, "--quiet", *SHORT)
-        lines = [line for line in result.stdout.splitlines() if ": pointing" in line]
-        assert len(lines) == 2
-        assert lines[0].startswith(f"{attending}: pointing")
+        for score in ("truth", "pointing"):
+            lines = [line for line in result.stdout.splitlines() if f": {score}" in line]
+            assert len(lines) == 2
+            assert lines[0].startswith(f"{attending}: {score}")
 
     def test_gallery_of_some(self, attending: Path, tmp_path: Path, invoke: Any) -> None:
         path = tmp_path / "report.html"

@@ -32,6 +32,8 @@ LABELS = {
     "bleu_4_method2": "BLEU-4 (smoothed)",
     "log_probability": "log p",
     "pointing": "pointing",
+    "truth": "truth",
+    "truth_claims": "true claims",
 }
 # What the pointing score is to be compared with.
 _POINTING = {
@@ -41,7 +43,10 @@ _POINTING = {
 }
 _CURVES = (
     ("Loss a word", {"loss": "training", "dev_loss": "dev"}),
-    ("Scores of dev", {n: LABELS[n] for n in ("bleu_1", "bleu_4", "cider_d", "pointing")}),
+    (
+        "Scores of dev",
+        {n: LABELS[n] for n in ("bleu_1", "bleu_4", "cider_d", "pointing", "truth")},
+    ),
 )
 _QUALITY = 80  # of the JPEGs
 

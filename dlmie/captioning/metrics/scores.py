@@ -14,6 +14,7 @@ from dlmie.captioning.metrics.nltk_bleu import ORDERS, bleu, bleu_counts, combin
 from dlmie.captioning.metrics.pointing import Pointing
 from dlmie.captioning.metrics.rouge import image_rouge_l
 from dlmie.data.captions.vocabulary import tokenize
+from dlmie.data.scenes.truth import Truth
 
 #: Names of the scores, in the order in which they are shown.
 NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
@@ -43,6 +44,8 @@ class Scores:
         What was scored.
     pointing : Pointing, optional
         Where the captioner looked, for data that say what is where.
+    truth : Truth, optional
+        How true the captions are, for scenes that dlmie drew.
     per_image : dict[str, numpy.ndarray]
         ``rouge_l``, ``cider_d`` and ``bleu_4_method2`` (sentence BLEU-4 smoothed by adding one
         to numerator and denominator, NLTK's ``SmoothingFunction.method2``) of each image. The
@@ -59,6 +62,7 @@ class Scores:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     captions: list[str] = field(default_factory=list, repr=False, compare=False)
     pointing: Pointing | None = field(default=None, compare=False)
+    truth: Truth | None = field(default=None, compare=False)
     per_image: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -84,7 +88,8 @@ class Scores:
         ends = {f"{name}_interval": list(ends) for name, ends in self.intervals.items()}
         scores = {name: getattr(self, name) for name in NAMES}
         pointing = self.pointing.to_json() if self.pointing else {}
-        return scores | ends | pointing | {"protocol": self.protocol}
+        truth = self.truth.to_json() if self.truth else {}
+        return scores | ends | truth | pointing | {"protocol": self.protocol}
 
     def __str__(self) -> str:
         lines = []
@@ -92,8 +97,7 @@ class Scores:
             ends = self.intervals.get(name)
             interval = f"  ({ends[0]:.4f} to {ends[1]:.4f})" if ends else ""
             lines.append(f"{name:8s} {getattr(self, name):.4f}{interval}")
-        if self.pointing:
-            lines.append(str(self.pointing))
+        lines += [str(more) for more in (self.truth, self.pointing) if more]
         return "\n".join([*lines, self.protocol_line])
 
 

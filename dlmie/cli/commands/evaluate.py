@@ -142,7 +142,9 @@ def _side_by_side(names: list[str], scores: list[Any]) -> str:
         for name, result in zip(names, scores, strict=True)
     ]
     lines = [format_table(("", *_COLUMNS), rows)]
-    lines += [f"{n}: {s.pointing}" for n, s in zip(names, scores, strict=True) if s.pointing]
+    for more in ("truth", "pointing"):
+        found = [(name, getattr(s, more)) for name, s in zip(names, scores, strict=True)]
+        lines += [f"{name}: {value}" for name, value in found if value]
     protocols = {result.protocol_line for result in scores}
     if len(protocols) == 1:
         return "\n".join([*lines, protocols.pop()])
