@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlmie.data.captions import formats
+from dlmie.data.captions.boxes import add_boxes
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.captions.writing import KIND, default_workers, write_captions
@@ -89,11 +90,14 @@ class Split:
         return self._group["token_image"][()]
 
     @cached_property
-    def objects(self) -> list[list[dict[str, Any]]] | None:
-        """What is where in each image (see :class:`Record`), or None where this is not known."""
+    def objects(self) -> list[list[dict[str, Any]] | None] | None:
+        """What is where in each image (see :class:`Record`), None where this is not known.
+
+        None as a whole where it is known of no image.
+        """
         if "objects" not in self._group:
             return None
-        return [json.loads(text) or [] for text in self._strings("objects")]
+        return [json.loads(text) for text in self._strings("objects")]
 
     def load_images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Read images.
@@ -160,6 +164,7 @@ def prepare(
     max_size: int | None = None,
     splits: Mapping[str, str | Path | Iterable[str]] | None = None,
     format: str | None = None,
+    boxes: Sequence[str | Path] = (),
     tokenizer: str = "words",
     store: str = "pixels",
     strict: bool = False,
@@ -192,6 +197,9 @@ def prepare(
     format
         ``"flickr"``, ``"coco"``, ``"karpathy"``, ``"csv"`` or ``"mapping"`` where the source is not
         recognised.
+    boxes
+        Files that say what is where in the images, as COCO's ``instances_*.json``: see
+        :func:`~dlmie.data.captions.boxes.add_boxes`.
     tokenizer
         See :func:`~dlmie.data.captions.vocabulary.tokenize`.
     store, strict, overwrite, workers, progress
@@ -208,16 +216,20 @@ def prepare(
         See :func:`~dlmie.data.captions.writing.write_captions`; or the source cannot be read.
     """
     listing = formats.read(source, images=images, splits=splits, format=format)
+    records, problems = listing.records, listing.problems
+    if boxes:
+        records, more = add_boxes(records, boxes)
+        problems = [*problems, *more]
     options = {"size": size, "min_count": min_count, "max_size": max_size, "tokenizer": tokenizer}
     path = write_captions(
-        listing.records,
+        records,
         to,
         **options,  # type: ignore[arg-type]
         store=store,
         strict=strict,
         overwrite=overwrite,
         source=listing.source,
-        problems=listing.problems,
+        problems=problems,
         workers=workers,
         progress=progress,
     )
@@ -320,6 +332,7 @@ def check(
     images: str | Path | None = None,
     splits: Mapping[str, str | Path | Iterable[str]] | None = None,
     format: str | None = None,
+    boxes: Sequence[str | Path] = (),
     tokenizer: str = "words",
     workers: int | None = None,
     progress: bool = True,
@@ -330,7 +343,7 @@ def check(
 
     Parameters
     ----------
-    source, images, splits, format, tokenizer, workers, progress
+    source, images, splits, format, boxes, tokenizer, workers, progress
         See :func:`prepare`.
 
     Returns
@@ -346,6 +359,8 @@ def check(
     listing = formats.read(source, images=images, splits=splits, format=format)
     records, more = clean(listing.records, tokenizer)
     problems = [*listing.problems, *more]
+    if boxes:
+        problems += add_boxes(records, boxes)[1]
     if not any(record.split == "train" for record in records):
         problems.append("no training image with captions")
 

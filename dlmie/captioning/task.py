@@ -67,7 +67,8 @@ class Captioning(Task[Captions]):
             Decoding(**options.decoding)
         except TypeError as error:
             raise DlmieError(f"decoding: {error}") from None
-        if (options.flip or options.crops) and data["train"].objects is not None:
+        scenes = data["train"].source.get("format") == "scenes"
+        if (options.flip or options.crops) and scenes:
             raise DlmieError("do not mirror or crop scenes: their captions say left and right")
 
     def configure(  # type: ignore[override]

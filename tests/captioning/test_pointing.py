@@ -138,3 +138,33 @@ def test_a_captioner_that_looks_beats_both_chances_on_scenes() -> None:
 def test_what_does_not_match_is_refused(captions: list[Caption], objects: list[Any]) -> None:
     with pytest.raises(DataError):
         pointing(captions, objects)
+
+
+def test_brightest_cell_entropy_and_naming() -> None:
+    things = [{"name": "star", "words": ["star"], "box": [0, 0, 1 / 3, 1 / 5]}]
+    other = [{"name": "ring", "words": ["ring"], "box": [0, 0, 1, 1]}]
+    spread = np.full((3, 5), 1 / 15)
+    spread[0, 0] *= 1.01
+    said = [
+        caption("a star", np.array([delta(1, 1), spread])),
+        caption("star ring", np.array([delta(1, 1), delta(0, 0)])),  # there is no ring
+        caption("ring", np.array([delta(0, 0)])),
+    ]
+    result = pointing(said, [things, things, other])
+    assert result.words == 3
+    assert result.brightest == pytest.approx(2 / 3)
+    assert result.naming == pytest.approx(3 / 4)
+    assert result.entropy == pytest.approx(1 / 5, abs=1e-3)
+    json = result.to_json()
+    assert json["pointing_brightest"] == result.brightest
+    assert json["attention_entropy"] == result.entropy
+    assert json["naming"] == result.naming
+
+
+def test_images_of_which_nothing_is_known_do_not_count() -> None:
+    things = [{"name": "star", "words": ["star"], "box": [0, 0, 1, 1]}]
+    said = [caption("star", np.array([delta(0, 0)]))] * 3
+    result = pointing(said, [things, None, []])
+    assert result.words == 1
+    assert result.naming == pytest.approx(1 / 2)
+    assert pointing(said, [None] * 3).to_json()["naming"] is None

@@ -11,7 +11,17 @@ from dlmie.cli.console import Console, given, options_of, output_option, section
 
 _SCENES_ONLY = ("train", "dev", "test")
 _SOURCE_ONLY = (
-    *("images", "splits", "format", "tokenizer", "store", "strict", "overwrite", "workers"),
+    *(
+        "images",
+        "boxes",
+        "splits",
+        "format",
+        "tokenizer",
+        "store",
+        "strict",
+        "overwrite",
+        "workers",
+    ),
     *("min_count", "max_size", "check"),
 )
 
@@ -46,6 +56,12 @@ def _split_lists(ctx: click.Context, param: click.Parameter, value: tuple[str, .
     strict="Fail at the first image or caption that cannot be used.",
     overwrite="Replace a file that holds something else.",
     workers=("Threads that read images.  [default: one a processor]", whole(1)),
+)
+@click.option(
+    "--boxes",
+    multiple=True,
+    type=click.Path(),
+    help="Boxes of things in the images, as COCO's instances_*.json; again for each file.",
 )
 @click.option(
     "--splits",
@@ -114,7 +130,8 @@ def _check(console: Console, source: tuple[str, ...], options: dict[str, Any]) -
     from dlmie.data.captions.dataset import check
 
     wanted = {
-        name: options[name] for name in ("images", "splits", "format", "tokenizer", "workers")
+        name: options[name]
+        for name in ("images", "splits", "format", "boxes", "tokenizer", "workers")
     }
     problems = check([Path(path) for path in source], progress=console.progress, **wanted)
     count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
