@@ -6,6 +6,9 @@ Views have numbers: 0 is the image, 1 its mirror image, from 2 on each is a crop
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from dlmie.data.images.resizing import resize_image
@@ -42,16 +45,75 @@ def view_image(image: np.ndarray, view: int, key: int) -> np.ndarray:
         return image
     if view == MIRRORED:
         return image[:, ::-1]
+    crop = _draw_crop(image.shape[:2], view, key)
+    cut = image[crop.top : crop.top + crop.rows, crop.left : crop.left + crop.columns]
+    seen = resize_image(cut, image.shape[:2]).astype(np.float32)
+    if crop.mirrored:
+        seen = seen[:, ::-1]
+    mean = seen.mean()
+    light = crop.brighter * (mean + crop.sharper * (seen - mean))
+    return np.clip(np.rint(light), 0, 255).astype(np.uint8)
+
+
+def view_boxes(
+    boxes: Sequence[Sequence[float]], shape: tuple[int, int], view: int, key: int
+) -> list[list[float]]:
+    """Where boxes lie in a view of their image.
+
+    Parameters
+    ----------
+    boxes
+        Each [top, left, bottom, right], fractions of the image.
+    shape
+        Rows and columns of the image that :func:`view_image` is given.
+    view, key
+        As there.
+
+    Returns
+    -------
+    list of list of float
+        The part of each box that the view shows, in fractions of the view; boxes that it does not
+        show are left out.
+
+    Examples
+    --------
+    >>> view_boxes([[0.0, 0.0, 0.5, 0.25]], (64, 64), MIRRORED, 0)
+    [[0.0, 0.75, 0.5, 1.0]]
+    """
+    edges = np.asarray(boxes, dtype=float).reshape(-1, 4)
+    mirrored = view == MIRRORED
+    if view >= FIRST_CROP:
+        crop = _draw_crop(shape, view, key)
+        mirrored = crop.mirrored
+        corner = np.array([crop.top / shape[0], crop.left / shape[1]] * 2)
+        size = np.array([crop.rows / shape[0], crop.columns / shape[1]] * 2)
+        edges = np.clip((edges - corner) / size, 0, 1)
+    if mirrored:
+        edges = np.stack([edges[:, 0], 1 - edges[:, 3], edges[:, 2], 1 - edges[:, 1]], axis=1)
+    shown = (edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3])
+    return edges[shown].tolist()
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """What is cut out of an image, in pixels, and what is done with it."""
+
+    top: int
+    left: int
+    rows: int
+    columns: int
+    mirrored: bool
+    brighter: float
+    sharper: float
+
+
+def _draw_crop(shape: tuple[int, int], view: int, key: int) -> _Crop:
     rng = np.random.default_rng([view, key])
-    shape = np.asarray(image.shape[:2])
+    sides = np.asarray(shape)
     area, stretch = rng.uniform(*_AREA), rng.uniform(-_STRETCH, _STRETCH)
     share = np.sqrt(area * np.exp([stretch, -stretch]))
-    size = np.clip(np.rint(shape * share), 1, shape).astype(int)
-    top, left = rng.integers(0, shape - size + 1)
-    cut = image[top : top + size[0], left : left + size[1]]
-    seen = resize_image(cut, (int(shape[0]), int(shape[1]))).astype(np.float32)
-    if rng.random() < 0.5:
-        seen = seen[:, ::-1]
+    size = np.clip(np.rint(sides * share), 1, sides).astype(int)
+    top, left = rng.integers(0, sides - size + 1)
+    mirrored = rng.random() < 0.5
     brighter, sharper = rng.uniform(1 - _LIGHT, 1 + _LIGHT, 2)
-    mean = seen.mean()
-    return np.clip(np.rint(brighter * (mean + sharper * (seen - mean))), 0, 255).astype(np.uint8)
+    return _Crop(int(top), int(left), int(size[0]), int(size[1]), mirrored, brighter, sharper)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dlmie.captioning.decoding import Caption
-from dlmie.captioning.metrics.pointing import covered, pointing
+from dlmie.captioning.metrics.pointing import pointing
+from dlmie.data.captions.boxes import covered
 from dlmie.data.scenes import plan_scene, scene_objects, write_sentences
 from dlmie.errors import DataError
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dlmie.data.captions.boxes import covered
 from dlmie.errors import DataError
 
 
@@ -164,45 +165,3 @@ def _holds_brightest(boxes: Sequence[Sequence[float]], alpha: np.ndarray) -> boo
     row, column = np.unravel_index(np.argmax(alpha), alpha.shape)
     y, x = (row + 0.5) / alpha.shape[0], (column + 0.5) / alpha.shape[1]
     return any(top <= y <= bottom and left <= x <= right for top, left, bottom, right in boxes)
-
-
-def covered(boxes: Sequence[Sequence[float]], grid: tuple[int, int]) -> np.ndarray:
-    """The share of each cell of a grid that lies in the union of boxes.
-
-    Parameters
-    ----------
-    boxes
-        Each [top, left, bottom, right], fractions of the image.
-    grid
-        Rows and columns.
-
-    Returns
-    -------
-    numpy.ndarray
-        (rows, columns), from 0 to 1.
-
-    Examples
-    --------
-    >>> covered([[0.0, 0.0, 1.0, 0.25], [0.0, 0.0, 0.5, 0.5]], (2, 2))
-    array([[1. , 0. ],
-           [0.5, 0. ]])
-    """
-    box = np.clip(np.asarray(boxes, dtype=float).reshape(-1, 4), 0, 1)
-    # Every edge of a box or a cell cuts the image: what lies between two cuts is in or out.
-    cuts = [
-        np.unique(np.concatenate([box[:, axis], box[:, axis + 2], np.linspace(0, 1, n + 1)]))
-        for axis, n in enumerate(grid)
-    ]
-    middles = [(cut[1:] + cut[:-1]) / 2 for cut in cuts]
-    within = [  # (boxes, pieces along the axis)
-        (box[:, axis, None] < middle) & (middle < box[:, axis + 2, None])
-        for axis, middle in enumerate(middles)
-    ]
-    inside = within[0].T @ within[1]  # (pieces, pieces), true where any box is
-    rows, columns = (
-        np.minimum((middle * n).astype(int), n - 1) for middle, n in zip(middles, grid, strict=True)
-    )
-    result = np.zeros(grid)
-    area = inside * np.outer(np.diff(cuts[0]), np.diff(cuts[1]))
-    np.add.at(result, (rows[:, None], columns[None, :]), area)
-    return result * grid[0] * grid[1]
