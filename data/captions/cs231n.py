@@ -27,6 +27,7 @@ import numpy as np
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.vocabulary import END, PAD, SPECIAL, Vocabulary
 from dlmie.errors import DataError
+from dlmie.files.documents import read_json
 
 #: The special words of these files, in the order of their numbers.
 CS231N_SPECIAL = ("<NULL>", "<START>", "<END>", "<UNK>")
@@ -133,10 +134,8 @@ class CocoCaptioning:
             captions["train"], rows["train"] = captions["train"][chosen], rows["train"][chosen]
         vocabulary = folder / "coco2014_vocab.json"
         try:
-            words = json.loads(vocabulary.read_text("utf-8"))["idx_to_word"]
-        except FileNotFoundError:
-            raise DataError(f"{vocabulary}: no such file") from None
-        except (OSError, ValueError, KeyError, TypeError):
+            words = read_json(vocabulary)["idx_to_word"]
+        except (KeyError, TypeError):
             raise DataError(f"{vocabulary}: is not a vocabulary with 'idx_to_word'") from None
         try:
             return cls(captions, rows, features, list(words), urls)
