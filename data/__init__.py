@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dlmie.data.captions.dataset import write_captions as write_captions
     from dlmie.data.captions.extraction import extract_features as extract_features
     from dlmie.data.captions.feature_cache import Features as Features
+    from dlmie.data.captions.tokenizers import tokenize as tokenize
     from dlmie.data.captions.vocabulary import Vocabulary as Vocabulary
-    from dlmie.data.captions.vocabulary import tokenize as tokenize
     from dlmie.data.images import Preprocessing as Preprocessing
     from dlmie.data.images import load_image as load_image
     from dlmie.data.images import preprocess as preprocess
@@ -40,7 +40,7 @@ _PUBLIC = {
     "load_image": "images",
     "prepare_scenes": "scenes",
     "preprocess": "images",
-    "tokenize": "captions.vocabulary",
+    "tokenize": "captions.tokenizers",
     "write_captions": "captions.dataset",
 }
 __all__ = list(_PUBLIC)

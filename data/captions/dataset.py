@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +21,27 @@ from tqdm import tqdm
 
 from dlmie.data.captions import formats
 from dlmie.data.captions.boxes import add_boxes
+from dlmie.data.captions.formats import Reading
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.captions.writing import KIND, default_workers, write_captions
+from dlmie.data.captions.writing.text import split_words
 from dlmie.data.images import ImageError, load_image, resize_image
+from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 from dlmie.files.datasets import reading
 
-__all__ = ["Captions", "Record", "Split", "check", "prepare", "write_captions"]
+__all__ = [
+    "Captions",
+    "Findings",
+    "Reading",
+    "Record",
+    "Split",
+    "check",
+    "prepare",
+    "survey",
+    "write_captions",
+]
 
 
 class Split:
@@ -65,10 +79,21 @@ class Split:
         return self._strings("names")
 
     @cached_property
-    def image_ids(self) -> list[int]:
-        """The number of each image in the data set's own files, else its place in the split."""
-        numbers = self._group["image_ids"][()]
-        return np.where(numbers < 0, np.arange(len(numbers)), numbers).tolist()
+    def image_ids(self) -> list[int | str]:
+        """What the data set's own files call each image.
+
+        Where they have no labels, it is the place in the split; where only this image has none,
+        its name.
+        """
+        if "image_labels" in self._group:
+            labels = [json.loads(text) for text in self._strings("image_labels")]
+        else:
+            labels = [None if id < 0 else id for id in self._group["image_ids"][()].tolist()]
+        if all(label is None for label in labels):
+            return list(range(len(labels)))
+        return [
+            name if label is None else label for label, name in zip(labels, self.names, strict=True)
+        ]
 
     @cached_property
     def references(self) -> list[list[str]]:
@@ -163,7 +188,15 @@ def prepare(
     min_count: int = 5,
     max_size: int | None = None,
     splits: Mapping[str, str | Path | Iterable[str]] | None = None,
+    split_of: Mapping[str, str] | None = None,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: str | None = None,
     format: str | None = None,
+    encoding: str | None = None,
+    image_column: str | None = None,
+    caption_columns: Sequence[str] = (),
+    group_column: str | None = None,
     boxes: Sequence[str | Path] = (),
     tokenizer: str = "words",
     store: str = "pixels",
@@ -178,8 +211,8 @@ def prepare(
     ----------
     source
         The captions: a Flickr ``.token.txt``, COCO ``captions_*.json``, Karpathy
-        ``dataset_*.json``, CSV or ``{image: [captions]}`` JSON file, or several of them; the
-        format is recognised by the content.
+        ``dataset_*.json``, CSV or ``{image: [captions]}`` JSON file, a JSON list or JSON lines of
+        objects, or several of them; the format is recognized by the content.
     to
         The file to write.
     images
@@ -192,16 +225,30 @@ def prepare(
     splits
         ``{"train": file or names, "dev": …}``: which image belongs where; images that stand in
         none are not part of the data.  By default what the source says; for Flickr the lists
-        ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` beside it; else by the
-        hash of the image's name: 80 % train, 10 % dev, 10 % test.
+        ``*trainImages.txt``, ``*devImages.txt`` and ``*testImages.txt`` beside it; else the split
+        that the name of the file mentions in whole words.  Where nothing names a split, images are
+        divided by ``shares``; where some images name theirs, the others are in train.
+    split_of
+        ``{"captions_a.json": "train", …}``: the split of all images of a file, whatever it says;
+        ``"shares"`` for a file whose name is not to be taken for a split.
+    shares, seed, groups
+        Exact shares of train, dev and test where nothing names a split, and the seed of the
+        division, which else depends on the images' names alone; images for whose names the regular
+        expression ``groups`` finds the same text stay together.  See
+        :func:`~dlmie.data.splits.divide`.
     format
-        ``"flickr"``, ``"coco"``, ``"karpathy"``, ``"csv"`` or ``"mapping"`` where the source is not
-        recognised.
+        ``"flickr"``, ``"coco"``, ``"karpathy"``, ``"csv"``, ``"list"`` or ``"mapping"`` where the
+        source is not recognized.
     boxes
         Files that say what is where in the images, as COCO's ``instances_*.json``: see
         :func:`~dlmie.data.captions.boxes.add_boxes`.
+    encoding
+        Of the captions file; default: UTF-8, or UTF-16 and UTF-32 where its first bytes say so.
+    image_column, caption_columns, group_column
+        Columns of a table, or keys of objects, where their names are not the usual ones; numbers
+        from 1 for a table without a header.  Images of one group stay together.
     tokenizer
-        See :func:`~dlmie.data.captions.vocabulary.tokenize`.
+        See :func:`~dlmie.data.captions.tokenizers.tokenize`.
     store, strict, overwrite, workers, progress
         See :func:`~dlmie.data.captions.writing.write_captions`.
 
@@ -215,21 +262,36 @@ def prepare(
     DataError
         See :func:`~dlmie.data.captions.writing.write_captions`; or the source cannot be read.
     """
-    listing = formats.read(source, images=images, splits=splits, format=format)
+    listing = formats.read(
+        source,
+        images=images,
+        splits=splits,
+        split_of=split_of,
+        shares=shares,
+        seed=seed,
+        groups=groups,
+        format=format,
+        reading=Reading(encoding, image_column, tuple(caption_columns), group_column),
+    )
+    if missing := formats.no_training_image(listing):
+        raise DataError(missing)
     records, problems = listing.records, listing.problems
     if boxes:
         records, more = add_boxes(records, boxes)
         problems = [*problems, *more]
-    options = {"size": size, "min_count": min_count, "max_size": max_size, "tokenizer": tokenizer}
     path = write_captions(
         records,
         to,
-        **options,  # type: ignore[arg-type]
+        size=size,
+        min_count=min_count,
+        max_size=max_size,
+        tokenizer=tokenizer,
         store=store,
         strict=strict,
         overwrite=overwrite,
         source=listing.source,
         problems=problems,
+        notes=listing.notes,
         workers=workers,
         progress=progress,
     )
@@ -286,7 +348,9 @@ class Captions:
             self.hash: str = self.header["hash"]
             self.splits: list[str] = list(self.header["splits"])
             words = self._file["vocabulary"].asstr()[()].tolist()
-            self.vocabulary = Vocabulary(words, self.header["tokenizer"])
+            # Files of dlmie 0.1.0 do not name the contract of their tokenizer: it was the first.
+            contract = self.header.get("tokenizer_contract", 1)
+            self.vocabulary = Vocabulary(words, self.header["tokenizer"], contract)
         self.folder = Path(images or self.header.get("folder") or ".")
         self._splits: dict[str, Split] = {}
 
@@ -296,14 +360,19 @@ class Captions:
         return [name for split in self for name in split.names]
 
     def __getitem__(self, name: str) -> Split:
+        asked, name = name, self._called(name)
         if name not in self.splits:
-            raise DataError(f"{self.path}: has no split {name!r}; it has {', '.join(self.splits)}")
+            raise DataError(f"{self.path}: has no split {asked!r}; it has {', '.join(self.splits)}")
         if name not in self._splits:
             self._splits[name] = Split(self, name)
         return self._splits[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.splits
+        return self._called(name) in self.splits
+
+    def _called(self, name: Any) -> Any:
+        """A split by any of its usual names, ``val`` for ``dev``, unless one is called just so."""
+        return name if name in self.splits else resolve_split(name)
 
     def __iter__(self) -> Iterator[Split]:
         return (self[name] for name in self.splits)
@@ -326,25 +395,82 @@ class Captions:
         self.close()
 
 
-def check(
+@dataclass(frozen=True)
+class Findings:
+    """What :func:`survey` found.
+
+    Attributes
+    ----------
+    problems : list[str]
+        A line for everything that would be left out.
+    notes : list[str]
+        Lines about what was chosen, or looks odd.
+    source : dict
+        Files, formats and splits, as in the header of a prepared file.
+    left_out : dict[str, int]
+        Words that would be read as ``<unk>``, see :meth:`Vocabulary.left_out`.
+    """
+
+    problems: list[str]
+    notes: list[str]
+    source: dict[str, Any]
+    left_out: dict[str, int]
+
+
+def survey(
     source: str | Path | Sequence[str | Path],
     *,
     images: str | Path | None = None,
-    splits: Mapping[str, str | Path | Iterable[str]] | None = None,
-    format: str | None = None,
     boxes: Sequence[str | Path] = (),
+    min_count: int = 5,
+    max_size: int | None = None,
     tokenizer: str = "words",
+    reading: Reading | None = None,
     workers: int | None = None,
     progress: bool = True,
-) -> list[str]:
-    """Find everything in a data set that :func:`prepare` would leave out; change nothing.
-
-    Every row is parsed, every caption tokenised and every image decoded.
+    **options: Any,
+) -> Findings:
+    """Do all that :func:`prepare` does but write: parse rows, split words, decode images.
 
     Parameters
     ----------
-    source, images, splits, format, boxes, tokenizer, workers, progress
+    source, images, boxes, min_count, max_size, tokenizer, workers, progress
         See :func:`prepare`.
+    reading
+        What the files do not say themselves.
+    **options
+        How images find their splits and files their format: see
+        :func:`dlmie.data.captions.formats.read`.
+
+    Raises
+    ------
+    DataError
+        If the source as a whole cannot be read.
+    """
+    listing = formats.read(source, images=images, reading=reading, **options)
+    records, more = clean(listing.records, tokenizer)
+    problems = [*listing.problems, *more]
+    if boxes:
+        problems += add_boxes(records, boxes)[1]
+    by_split: dict[str, list[Record]] = {"train": []}
+    for record in records:
+        by_split.setdefault(record.split, []).append(record)
+    if not by_split["train"]:
+        problems.append(
+            formats.no_training_image(listing) or "no training image with usable captions"
+        )
+    wording = split_words(by_split, tokenizer, min_count, max_size)
+    problems += _image_faults(records, workers, progress)
+    return Findings(problems, [*listing.notes, *wording.notes], listing.source, wording.left_out)
+
+
+def check(source: str | Path | Sequence[str | Path], **options: Any) -> list[str]:
+    """Find everything in a data set that :func:`prepare` would leave out; change nothing.
+
+    Parameters
+    ----------
+    source, **options
+        See :func:`survey`.
 
     Returns
     -------
@@ -356,13 +482,11 @@ def check(
     DataError
         If the source as a whole cannot be read.
     """
-    listing = formats.read(source, images=images, splits=splits, format=format)
-    records, more = clean(listing.records, tokenizer)
-    problems = [*listing.problems, *more]
-    if boxes:
-        problems += add_boxes(records, boxes)[1]
-    if not any(record.split == "train" for record in records):
-        problems.append("no training image with captions")
+    return survey(source, **options).problems
+
+
+def _image_faults(records: Sequence[Record], workers: int | None, progress: bool) -> list[str]:
+    """Decode every image; a line for each that cannot be."""
 
     def fault(record: Record) -> str | None:
         try:
@@ -374,5 +498,4 @@ def check(
     with ThreadPoolExecutor(workers or default_workers()) as pool:
         faults = pool.map(fault, records)
         bar = tqdm(faults, total=len(records), disable=not progress, unit="image", desc="images")
-        problems += [line for line in bar if line]
-    return problems
+        return [line for line in bar if line]

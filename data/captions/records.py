@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dlmie.data.captions.vocabulary import tokenize
+from dlmie.data.captions.texts import caption_fault, fault
+from dlmie.data.captions.tokenizers import tokenize
 from dlmie.errors import DataError
 
 
@@ -32,7 +33,7 @@ class Record:
         What is where in the image, if known: a list of ``{"name": "circle", "words": ["circle"],
         "box": [top, left, bottom, right]}`` with the box in fractions of the image.
     image_id
-        The number that the data set's own files give the image (COCO), if any.
+        What the data set's own files call the image (a number, in COCO), if anything.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Record:
     captions: list[str]
     split: str
     objects: list[dict[str, Any]] | None = None
-    image_id: int | None = None
+    image_id: str | int | None = None
 
 
 def clean(records: Iterable[Record], tokenizer: str = "words") -> tuple[list[Record], list[str]]:
@@ -63,15 +64,17 @@ def clean(records: Iterable[Record], tokenizer: str = "words") -> tuple[list[Rec
         if record.name in seen:
             raise DataError(f"two records are called {record.name!r}; names must differ")
         seen.add(record.name)
-        fault = _fault(record.name)
-        if fault or not record.split.replace("-", "_").isidentifier():
-            problems.append(f"{record.name!a}: {fault or f'not a split name: {record.split!r}'}")
+        wrong = fault(record.name)
+        if wrong or not record.split.replace("-", "_").isidentifier():
+            problems.append(f"{record.name!a}: {wrong or f'not a split name: {record.split!r}'}")
             continue
         captions = []
         for number, caption in enumerate(record.captions):
-            fault = _fault(caption) or (None if tokenize(caption, tokenizer) else "has no words")
-            if fault:
-                problems.append(f"{record.name}: caption {number + 1} {fault}")
+            wrong = caption_fault(caption)
+            if not wrong and not tokenize(caption, tokenizer):
+                wrong = "has no words"
+            if wrong:
+                problems.append(f"{record.name}: caption {number + 1} {wrong}")
             else:
                 captions.append(caption.strip())
         if captions:
@@ -79,15 +82,3 @@ def clean(records: Iterable[Record], tokenizer: str = "words") -> tuple[list[Rec
         else:
             problems.append(f"{record.name}: has no usable caption; left out")
     return kept, problems
-
-
-def _fault(text: Any) -> str | None:
-    if not isinstance(text, str):
-        return f"is not text but {type(text).__name__}"
-    if not text.strip():
-        return "is empty"
-    if "\0" in text:
-        return "holds a NUL character"
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return "is not valid UTF-8"
-    return None

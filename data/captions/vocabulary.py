@@ -1,16 +1,15 @@
-"""Text to word numbers and back: one tokeniser and one vocabulary for data, training and scores."""
+"""Words to numbers and back: one vocabulary for data, training and scores."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from dlmie.data.captions.tokenizers import CONTRACT, check_tokenizer, join_words, tokenize
 from dlmie.errors import DataError
 
 #: Numbers of the four special words; every vocabulary begins with them.
@@ -18,53 +17,6 @@ PAD, START, END, UNK = 0, 1, 2, 3
 
 #: The special words themselves, in the order of their numbers.
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-
-#: Names that :func:`tokenize` knows.
-TOKENIZERS = ("words", "whitespace")
-
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-
-
-def tokenize(text: str, tokenizer: str = "words") -> list[str]:
-    """Split a caption into words.
-
-    Parameters
-    ----------
-    text
-        One caption.
-    tokenizer
-        ``"words"``: Unicode NFC, lower case, then every match of ``[^\\W_]+(?:'[^\\W_]+)*``
-        (letters and digits, apostrophes inside a word kept; punctuation dropped).
-        ``"whitespace"``: split at white space, the words as they stand.
-
-    Returns
-    -------
-    list[str]
-        The words; empty if there is none.
-
-    Raises
-    ------
-    DataError
-        For another tokenizer's name.
-    TypeError
-        If ``text`` is not a string (a list of strings would silently be split into letters).
-
-    Examples
-    --------
-    >>> tokenize("A dog's ball -- it's RED .")
-    ['a', "dog's", 'ball', "it's", 'red']
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"tokenize takes one caption as a string, not {type(text).__name__}")
-    _check_tokenizer(tokenizer)
-    if tokenizer == "words":
-        return _WORD.findall(unicodedata.normalize("NFC", text).lower())
-    return text.split()
-
-
-def _check_tokenizer(name: str) -> None:
-    if name not in TOKENIZERS:
-        raise DataError(f"tokenizer {name!r} is not known; choose one of {', '.join(TOKENIZERS)}")
 
 
 class Vocabulary:
@@ -74,14 +26,16 @@ class Vocabulary:
     ----------
     words
         All words in the order of their numbers, the four of :data:`SPECIAL` first.
-    tokenizer
-        How the text was split that they come from: see :func:`tokenize`.
+    tokenizer, contract
+        How the text was split that they come from: see
+        :func:`~dlmie.data.captions.tokenizers.tokenize`.
 
     Attributes
     ----------
     words : tuple[str, ...]
         The words.
     tokenizer : str
+    contract : int
         What :meth:`tokenize` splits text by.
     hash : str
         SHA-256 (hex) of the words in order: equal hashes mean equal numbers for equal words.
@@ -100,11 +54,13 @@ class Vocabulary:
     ([4, 3], 'a dog')
     """
 
-    def __init__(self, words: Sequence[str], tokenizer: str = "words") -> None:
-        self.words, self.tokenizer = tuple(words), tokenizer
+    def __init__(
+        self, words: Sequence[str], tokenizer: str = "words", contract: int = CONTRACT
+    ) -> None:
+        self.words, self.tokenizer, self.contract = tuple(words), tokenizer, contract
         if self.words[:4] != SPECIAL:
             raise DataError(f"a vocabulary begins with {' '.join(SPECIAL)}, not {self.words[:4]}")
-        _check_tokenizer(tokenizer)
+        check_tokenizer(tokenizer, contract)
         for word in self.words:
             if not isinstance(word, str) or not word:
                 raise DataError(f"a word of a vocabulary is a string with letters, not {word!r}")
@@ -121,6 +77,7 @@ class Vocabulary:
         token_lists: Iterable[Iterable[str]],
         min_count: int = 5,
         max_size: int | None = None,
+        tokenizer: str = "words",
     ) -> Vocabulary:
         """Count words and keep the frequent ones: by falling count, equal counts by the word.
 
@@ -132,6 +89,8 @@ class Vocabulary:
             Words that occur less often are left out (they are read as ``<unk>``).
         max_size
             Keep at most this many words in all, the four special ones included.
+        tokenizer
+            What the captions were split by.
 
         Raises
         ------
@@ -143,17 +102,35 @@ class Vocabulary:
         if max_size is not None and max_size < len(SPECIAL):
             raise DataError(f"max_size counts the 4 special words too; {max_size} is too small")
         counts = Counter(word for tokens in token_lists for word in tokens)
-        for special in SPECIAL:  # text that was tokenised elsewhere may hold "<unk>"
+        for special in SPECIAL:  # text that was split elsewhere may hold "<unk>"
             counts.pop(special, None)
         kept = sorted(
             (word for word, count in counts.items() if count >= min_count),
             key=lambda word: (-counts[word], word),
         )
-        return cls((*SPECIAL, *kept)[:max_size])
+        return cls((*SPECIAL, *kept)[:max_size], tokenizer)
+
+    def left_out(self, token_lists: Iterable[Iterable[str]]) -> dict[str, int]:
+        """Count what is read as ``<unk>``.
+
+        Returns
+        -------
+        dict[str, int]
+            Different words (``types``) and words (``tokens``) that are not in the vocabulary, and
+            how many there are in all (``of_types``, ``of_tokens``).
+        """
+        counts = Counter(word for tokens in token_lists for word in tokens)
+        unknown = [count for word, count in counts.items() if self._index.get(word, UNK) <= UNK]
+        return {
+            "types": len(unknown),
+            "of_types": len(counts),
+            "tokens": sum(unknown),
+            "of_tokens": counts.total(),
+        }
 
     def tokenize(self, text: str) -> list[str]:
         """Split text as that was split which the vocabulary was built from."""
-        return tokenize(text, self.tokenizer)
+        return tokenize(text, self.tokenizer, self.contract)
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
         """Number the words; unknown ones become ``UNK``, and no start or end is added.
@@ -188,8 +165,8 @@ class Vocabulary:
         return words
 
     def text(self, ids: Iterable[int] | np.ndarray) -> str:
-        """Give :meth:`decode`'s words as one line, joined by blanks."""
-        return " ".join(self.decode(ids))
+        """Give :meth:`decode`'s words as one line; only characters are not joined by blanks."""
+        return join_words(self.decode(ids), self.tokenizer)
 
     def index(self, word: str) -> int:
         """Give the number of a word.
@@ -221,9 +198,11 @@ class Vocabulary:
         return list(self.words)
 
     @classmethod
-    def from_json(cls, value: Sequence[str], tokenizer: str = "words") -> Vocabulary:
+    def from_json(
+        cls, value: Sequence[str], tokenizer: str = "words", contract: int = CONTRACT
+    ) -> Vocabulary:
         """Make it again from :meth:`to_json`'s answer."""
-        return cls(value, tokenizer)
+        return cls(value, tokenizer, contract)
 
     def __len__(self) -> int:
         return len(self.words)

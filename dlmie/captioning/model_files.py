@@ -68,7 +68,12 @@ def load(
 def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
     header, arrays = storage.load(path)
     try:
-        vocabulary = Vocabulary.from_json(header["vocabulary"], header.get("tokenizer", "words"))
+        # Models of dlmie 0.1.0 do not name the contract of their tokenizer: it was the first.
+        vocabulary = Vocabulary.from_json(
+            header["vocabulary"],
+            header.get("tokenizer", "words"),
+            header.get("tokenizer_contract", 1),
+        )
         with init.nothing_drawn():
             make: Any = registry.model_class(header["kind"], "captioner")
             model = make(tuple(header["annotation_shape"]), vocabulary, **header["config"])
@@ -144,6 +149,7 @@ def save_model(
         "annotation_shape": list(model.annotation_shape),
         "vocabulary": model.vocabulary.to_json(),
         "tokenizer": model.vocabulary.tokenizer,
+        "tokenizer_contract": model.vocabulary.contract,
         "encoder": None if encoder is None else dict(encoder),
         "meta": dict(meta or {}),
     }

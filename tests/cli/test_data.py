@@ -12,6 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dlmie.data.captions.dataset import Captions
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
@@ -106,6 +108,96 @@ class TestPrepare:
         assert done.stderr.count("\n") == 1, done.stderr
         assert "cannot be written" in done.stderr
         assert not (tmp_path / "x.h5").exists()
+
+
+class TestTables:
+    """Which file became which split, columns, labels and rare words, as they are told."""
+
+    @pytest.fixture
+    def images(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "images"
+        folder.mkdir()
+        for number in range(10):
+            shade = np.full((8, 8, 3), 20 * number, np.uint8)
+            PIL.Image.fromarray(shade).save(folder / f"{number}.png")
+        return folder
+
+    def mapping(self, path: Path, numbers: range) -> Path:
+        path.write_text(json.dumps({f"{n}.png": [f"a dog {n}"] for n in numbers}))
+        return path
+
+    def test_the_table_of_files_and_the_words_that_are_lost(
+        self, images: Path, tmp_path: Path, invoke: Any
+    ) -> None:
+        train = self.mapping(tmp_path / "train.json", range(8))
+        valid = self.mapping(tmp_path / "captions_valid.json", range(8, 10))
+        to = ("--to", tmp_path / "x.h5", "--size", 8)
+        result = invoke("prepare", train, valid, "--images", images, *to, "--json")
+        assert result.exit_code == 0, result.output
+        document = json.loads(result.stdout)
+        assert [file["splits"] for file in document["files"]] == [{"train": 8}, {"dev": 2}]
+        assert document["unknown_words"] == {
+            "types": 8,
+            "of_types": 10,
+            "tokens": 8,
+            "of_tokens": 24,
+        }
+        lines = [line.split() for line in result.stderr.splitlines()]
+        assert ["train.json", "train", "8", "by", "its", "name"] in lines
+        assert ["captions_valid.json", "dev", "2", "by", "its", "name"] in lines
+        assert "8 of 10 different words" in result.stderr
+        assert "33.3 % of all their words" in result.stderr
+
+    def test_check_tells_the_same(self, images: Path, tmp_path: Path, invoke: Any) -> None:
+        source = self.mapping(tmp_path / "latest.json", range(10))
+        told = ("--split-of", "latest.json=Test", "--images", images, "--check", "--json")
+        result = invoke("prepare", source, *told)
+        assert result.exit_code == 1
+        document = json.loads(result.stdout)
+        assert document["files"][0]["by"] == "--split-of"
+        assert "no training image" in document["problems"][0]
+        shared = invoke("prepare", source, "--images", images, "--check", "--shares", "5/5")
+        assert shared.exit_code == 0, shared.output
+        assert "train 5, dev 5" in shared.stderr
+
+    @pytest.mark.parametrize("labels", [[10**20, 10**20 + 1], ["ab-0", "ab-1"], [-1, 2**63]])
+    def test_labels_that_check_passes_are_prepared(
+        self, images: Path, tmp_path: Path, invoke: Any, labels: list[Any]
+    ) -> None:
+        source = tmp_path / "train.json"
+        document = {
+            "images": [{"id": i, "file_name": f"{n}.png"} for n, i in enumerate(labels)],
+            "annotations": [{"image_id": i, "caption": "a dog"} for i in labels],
+        }
+        source.write_text(json.dumps(document))
+        options = ("--images", images, "--size", 8)
+        assert invoke("prepare", source, *options, "--check").exit_code == 0
+        result = invoke("prepare", source, *options, "--to", tmp_path / "x.h5")
+        assert result.exit_code == 0, result.output
+        assert Captions(tmp_path / "x.h5")["train"].image_ids == labels
+
+    def test_options_of_tables(self, images: Path, tmp_path: Path, invoke: Any) -> None:
+        source = tmp_path / "train.csv"
+        source.write_bytes("bild;satz\n1.png;ein Bär\n2.png;ein Reh\n".encode("cp1252"))
+        columns = ("--image-column", "bild", "--caption-column", "satz", "--encoding", "cp1252")
+        options = ("--images", images, "--size", 8, "--to", tmp_path / "x.h5")
+        result = invoke("prepare", source, *columns, *options)
+        assert result.exit_code == 0, result.output
+        assert Captions(tmp_path / "x.h5")["train"].references == [["ein Bär"], ["ein Reh"]]
+        scored = invoke("score", source, source, *columns, "--json")
+        assert json.loads(scored.stdout)["bleu_2"] == 1.0
+
+    def test_misuse(self, tmp_path: Path, fails: Any) -> None:
+        source = self.mapping(tmp_path / "x.json", range(3))
+        to = ("--to", tmp_path / "x.h5")
+        assert "FILE=SPLIT" in fails("prepare", source, *to, "--split-of", "dev", code=2)
+        assert "80/10/10" in fails("prepare", source, *to, "--shares", "0/1", code=2)
+        assert "80/10/10" in fails("prepare", source, *to, "--shares", "most", code=2)
+        twice = ("--split-of", "x.json=dev", "--split-of", "x.json=train")
+        assert "named twice" in fails("prepare", source, *to, *twice, code=2)
+        odd = tmp_path / "odd.csv"
+        odd.write_text("bild,satz\na.jpg,ein Reh\n")
+        assert "It has bild, satz" in fails("prepare", odd, "--check")
 
 
 class TestScore:

@@ -14,6 +14,7 @@ import pytest
 
 from dlmie.data.captions.dataset import Captions, Record, check, write_captions
 from dlmie.data.captions.vocabulary import END, SPECIAL, START, UNK
+from dlmie.data.captions.writing.slots import hash_json
 from dlmie.data.images import load_image, resize_image, save_image
 from dlmie.errors import DataError
 
@@ -52,7 +53,7 @@ class TestContent:
         assert data.names == ["0.png", "1.png", "2.png", "4.png"]
         assert [len(split) for split in data] == [2, 1, 1]
         assert "train" in data
-        assert "val" not in data
+        assert "night" not in data
         train = data["train"]
         assert train.references[1] == ["A dog number 1 .", "Two DOGS' ball", "été"]
         assert train.objects is None
@@ -96,8 +97,19 @@ class TestContent:
         header = data.header
         assert (header["format"], header["version"]) == ("dlmie.captions", 1)
         assert (header["size"], header["min_count"], header["max_size"]) == (8, 2, 6)
-        assert header["source"]["files"] == [{"file": "captions.json", "format": "mapping"}]
-        assert header["vocabulary"] == {"size": 6, "hash": data.vocabulary.hash}
+        assert header["source"]["files"] == [
+            {
+                "file": "captions.json",
+                "format": "mapping",
+                "splits": {"train": 3, "dev": 1, "test": 2},
+                "by": "lists of images",
+            }
+        ]
+        assert header["vocabulary"] == {
+            "size": 6,
+            "hash": data.vocabulary.hash,
+            "left_out": {"types": 7, "of_types": 9, "tokens": 12, "of_tokens": 16},
+        }
         assert header["splits"]["train"] == {
             "images": 2,
             "captions": 6,
@@ -224,6 +236,64 @@ class TestRecords:
         assert data.vocabulary.words[4:] == (".", "A", "dog")
         assert data.vocabulary.tokenize("A dog .") == ["A", "dog", "."]
 
+    def test_labels_of_any_kind(self, tmp_path: Path) -> None:
+        labels = [10**20, "ab-0", None, 7]
+        records = [
+            Record(f"{n}.jpg", lambda: picture(0), ["a dog"], "train", image_id=label)
+            for n, label in enumerate(labels)
+        ]
+        data = self.write(tmp_path / "x.h5", records)
+        assert data["train"].image_ids == [10**20, "ab-0", "2.jpg", 7]
+        numbers = self.write(tmp_path / "y.h5", records[3:])
+        assert numbers["train"].image_ids == [7]
+        assert "image_labels" not in h5py.File(tmp_path / "y.h5")["splits/train"]
+        assert self.write(tmp_path / "z.h5", records[2:3])["train"].image_ids == [0]
+
+    def test_rare_words_and_odd_text_are_told(self, tmp_path: Path) -> None:
+        texts = ["a dog", "a dog", "a cat", "狗", "猫"]
+        records = [
+            Record(str(n), lambda: picture(0), [text], "train") for n, text in enumerate(texts)
+        ]
+        header = self.write(tmp_path / "x.h5", records, min_count=2, notes=["seen"]).header
+        assert header["vocabulary"]["left_out"] == {
+            "types": 3,
+            "of_types": 5,
+            "tokens": 3,
+            "of_tokens": 8,
+        }
+        assert header["notes"] == ["seen"]
+        chinese = self.write(tmp_path / "y.h5", records[3:], min_count=1)
+        assert "2 of 2 captions are one word" in chinese.header["notes"][0]
+        characters = self.write(tmp_path / "z.h5", records[3:], min_count=1, tokenizer="characters")
+        assert characters.header["notes"] == []
+        assert characters.vocabulary.text([4, 5]) == "".join(characters.vocabulary.words[4:])
+
+
+class TestContracts:
+    def write(self, to: Path, text: str) -> Captions:
+        records = [Record("a", lambda: picture(0), [text], "train")]
+        return Captions(write_captions(records, to, size=8, min_count=1, progress=False))
+
+    def test_a_file_of_dlmie_0_1_0_splits_as_it_did(self, tmp_path: Path) -> None:
+        new = self.write(tmp_path / "x.h5", "A dog’s ball")
+        assert new.vocabulary.tokenize("dog’s") == ["dog's"]
+        header = {k: v for k, v in new.header.items() if k != "tokenizer_contract"}
+        new.close()
+        with h5py.File(tmp_path / "x.h5", "r+") as file:
+            del file["header"]
+            file.create_dataset("header", data=json.dumps(header), dtype=h5py.string_dtype())
+        old = Captions(tmp_path / "x.h5")
+        assert old.vocabulary.tokenize("dog’s") == ["dog", "s"]
+
+    @pytest.mark.parametrize(("text", "kept"), [("A dog's ball", True), ("A dog’s ball", False)])
+    def test_only_what_is_split_otherwise_has_another_hash(
+        self, tmp_path: Path, text: str, kept: bool
+    ) -> None:
+        captions = self.write(tmp_path / "x.h5", text)
+        splits = {"train": captions["train"].hash}
+        first = hash_json([8, "words", captions.vocabulary.hash, splits])  # as dlmie 0.1.0 made it
+        assert (captions.hash == first) is kept
+
 
 class TestRunningAgain:
     def test_a_complete_file_is_left_alone(self, folder: Path) -> None:
@@ -302,8 +372,8 @@ class TestOpening:
 
     def test_unknown_split_and_index(self, folder: Path) -> None:
         data = prepared(folder)
-        with pytest.raises(DataError, match="no split 'val'; it has train, dev, test"):
-            data["val"]
+        with pytest.raises(DataError, match="no split 'night'; it has train, dev, test"):
+            data["night"]
         for index in (2, -1):
             with pytest.raises(DataError, match=r"images 0\.\.1"):
                 data["train"].load_images([index])
@@ -312,6 +382,14 @@ class TestOpening:
         with prepared(folder) as data:
             assert len(data["train"]) == 2
         assert "Captions(data.h5: train 2" in repr(data)
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["dev", "val", "Validation", " VALID "])
+    def test_a_split_by_any_usual_name(self, folder: Path, name: str) -> None:
+        data = prepared(folder)
+        assert name in data
+        assert data[name] is data["dev"]
 
 
 class TestCheck:

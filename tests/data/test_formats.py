@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dlmie.data.captions import formats
-from dlmie.data.captions.dataset import Record, check
-from dlmie.data.captions.formats.source import Source
+from dlmie.data.captions.dataset import Captions, Record, check
+from dlmie.data.captions.formats.source import Reading, Source
 from dlmie.data.images import save_image
 from dlmie.errors import DataError
 
@@ -40,7 +40,16 @@ class TestFlickr:
         self.lists(tmp_path)
         listing = formats.read(source)
         records = by_name(listing.records)
-        assert listing.source == {"files": [{"file": "captions", "format": "flickr"}]}
+        assert listing.source == {
+            "files": [
+                {
+                    "file": "captions",
+                    "format": "flickr",
+                    "splits": {"train": 1, "dev": 1},
+                    "by": "lists of images",
+                }
+            ]
+        }
         assert records["a.jpg"].captions == ["A dog .", 'A "big" dog, running .']
         assert {name: record.split for name, record in records.items()} == {
             "a.jpg": "dev",
@@ -259,6 +268,387 @@ class TestTable:
         assert listing.problems == ["x.csv, line 3: a quotation mark is not closed"]
 
 
+class TestQuotes:
+    """Whether quotation marks enclose cells is decided by the file."""
+
+    def read(self, path: Path, text: str) -> tuple[dict[str, list[str]], list[str]]:
+        listing = formats.read(write(path / "x.csv", text))
+        return {r.name: r.captions for r in listing.records}, listing.problems
+
+    def test_a_file_that_does_not_quote(self, tmp_path: Path) -> None:
+        text = (
+            "image_name| comment_number| comment\n"
+            '0.jpg| 0| "Man in a red hat waves .\n'
+            "0.jpg| 1| A man waves .\n"
+            '1.jpg| 0| A sign says "stop" here .\n'
+            '2.jpg| 0| "Go away" says the shirt .\n'
+            "2.jpg| 1| A shirt .\n"
+        )
+        captions, problems = self.read(tmp_path, text)
+        assert captions == {
+            "0.jpg": ['"Man in a red hat waves .', "A man waves ."],
+            "1.jpg": ['A sign says "stop" here .'],
+            "2.jpg": ['"Go away" says the shirt .', "A shirt ."],
+        }
+        assert problems == []
+
+    def test_tabs_and_one_open_mark(self, tmp_path: Path) -> None:
+        rows = "".join(f"{number}.jpg\tfine\n" for number in range(5))
+        captions, problems = self.read(tmp_path, f'file\tcaption\na.jpg\t"open\n{rows}')
+        assert captions["a.jpg"] == ['"open']
+        assert len(captions) == 6
+        assert problems == []
+
+    def test_cells_of_several_lines(self, tmp_path: Path) -> None:
+        text = 'image,caption\na.jpg,"A dog\nruns, fast"\nb.jpg,"two ""big"" cats"\n'
+        captions, problems = self.read(tmp_path, text)
+        assert captions == {"a.jpg": ["A dog\nruns, fast"], "b.jpg": ['two "big" cats']}
+        assert problems == []
+
+    def test_an_open_mark_costs_its_own_row_alone(self, tmp_path: Path) -> None:
+        text = (
+            'image,caption\na.jpg,"one, two"\nb.jpg,"open, and\nc.jpg,"three, four"\nd.jpg,five\n'
+            'e.jpg,"six, seven"\n'
+        )
+        captions, problems = self.read(tmp_path, text)
+        assert captions == {
+            "a.jpg": ["one, two"],
+            "c.jpg": ["three, four"],
+            "d.jpg": ["five"],
+            "e.jpg": ["six, seven"],
+        }
+        assert problems == ["x.csv, line 3: a quotation mark is not closed"]
+
+    def test_every_cell_in_marks(self, tmp_path: Path) -> None:
+        captions, problems = self.read(tmp_path, '"image";"caption"\n"a.jpg";"A dog"\n')
+        assert captions == {"a.jpg": ["A dog"]}
+        assert problems == []
+
+    def test_separators_of_lines_inside_cells(self, tmp_path: Path) -> None:
+        captions, _ = self.read(tmp_path, 'image,caption\na.jpg,"A, \u2028dog"\nb.jpg,x\x0by\n')
+        assert captions == {"a.jpg": ["A, \u2028dog"], "b.jpg": ["x\x0by"]}
+
+
+class TestLayouts:
+    def read(self, path: Path, text: str, **options: Any) -> dict[str, list[str]]:
+        listing = formats.read(write(path, text), reading=Reading(**options))
+        assert listing.problems == []
+        return {r.name: r.captions for r in listing.records}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "sep=;\nimage;caption\na.jpg;A dog\nb.jpg;A cat\n",
+            "ID,Image Path,Caption\n1,a.jpg,A dog\n2,b.jpg,A cat\n",
+            "A dog\ta.jpg\nA cat\tb.jpg\n",
+            "a.jpg,A dog,train\nb.jpg,A cat,train\n",
+            ",image,text\n0,a.jpg,A dog\n1,b.jpg,A cat\n",
+        ],
+    )
+    def test_columns_are_found(self, tmp_path: Path, text: str) -> None:
+        assert self.read(tmp_path / "x.csv", text) == {"a.jpg": ["A dog"], "b.jpg": ["A cat"]}
+
+    def test_several_captions(self, tmp_path: Path) -> None:
+        wide = {"a.jpg": ["A dog", "Dog runs"], "b.jpg": ["A cat"]}
+        for text in (
+            "image,caption 1,caption 2\na.jpg,A dog,Dog runs\nb.jpg,A cat,\n",
+            "image,caption,caption\na.jpg,A dog,Dog runs\nb.jpg,A cat,\n",
+            "image,captions\na.jpg,\"['A dog', 'Dog runs']\"\nb.jpg,['A cat']\n",
+            'image\tcaptions\na.jpg\t["A dog", "Dog runs"]\nb.jpg\t["A cat"]\n',
+        ):
+            assert self.read(tmp_path / "x.csv", text) == wide
+
+    def test_images_that_only_have_ids(self, tmp_path: Path) -> None:
+        listing = formats.read(write(tmp_path / "x.csv", "ID,Caption\n7,A dog\n08,A cat\n"))
+        assert [(r.name, r.image_id) for r in listing.records] == [("7", "7"), ("08", "08")]
+
+    def test_chosen_columns(self, tmp_path: Path) -> None:
+        text = "bild;x;satz\na.jpg;1;A dog\nb.jpg;2;A cat\n"
+        source = tmp_path / "x.csv"
+        chosen = {"image_column": "bild", "caption_columns": ("Satz",)}
+        expected = {"a.jpg": ["A dog"], "b.jpg": ["A cat"]}
+        assert self.read(source, text, **chosen) == expected
+        numbers = {"image_column": "3", "caption_columns": ("1",)}
+        assert self.read(source, "A dog;x;a\nA cat;x;b\n", **numbers) == {
+            "a": ["A dog"],
+            "b": ["A cat"],
+        }
+        with pytest.raises(DataError, match=r"no column 'bilt'; it has bild, x, satz"):
+            self.read(source, text, image_column="bilt", caption_columns=("satz",))
+
+    def test_unknown_columns_are_listed(self, tmp_path: Path) -> None:
+        for name, text in (
+            ("x.csv", "bild,satz\na,A dog\n"),
+            ("x.txt", "bild\tsatz\na\tA dog\n"),
+            ("x.json", '[{"bild": "a", "satz": "A dog"}]'),
+            ("x.jsonl", '{"bild": "a", "satz": "A dog"}\n'),
+        ):
+            with pytest.raises(DataError, match="It has bild, satz; choose with --image-column"):
+                formats.read(write(tmp_path / name, text))
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_encodings_and_line_ends(self, tmp_path: Path, encoding: str, end: str) -> None:
+        text = "image\tcaption\n0.jpg\tUn café près de la mer\n1.jpg\tIt’s a dog\n"
+        source = write(tmp_path / "x.csv", text.replace("\n", end).encode(encoding))
+        assert [r.captions[0] for r in formats.read(source).records] == [
+            "Un café près de la mer",
+            "It’s a dog",
+        ]
+
+    def test_an_encoding_that_must_be_named(self, tmp_path: Path) -> None:
+        source = write(tmp_path / "x.csv", "image,caption\n0.jpg,Un café\n".encode("cp1252"))
+        (record,) = formats.read(source, reading=Reading("cp1252")).records
+        assert record.captions == ["Un café"]
+        assert any("name the encoding" in line for line in check(source, progress=False))
+        mapping = write(tmp_path / "x.json", '{"a.jpg": "Un café"}'.encode("cp1252"))
+        with pytest.raises(DataError, match="name its encoding, such as cp1252"):
+            formats.read(mapping)
+        assert formats.read(mapping, reading=Reading("cp1252")).records[0].captions == ["Un café"]
+
+
+class TestObjects:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            [{"image": "a.jpg", "caption": "A dog", "image_id": "coco_1"},
+             {"image": "a.jpg", "caption": "Dog", "image_id": "coco_1"},
+             {"image": "b.jpg", "caption": "A cat", "image_id": "coco_2"}],
+            [{"image": "a.jpg", "caption": ["A dog", "Dog"]},
+             {"image": "b.jpg", "caption": ["A cat"]}],
+            '{"file_name": "a.jpg", "text": "A dog"}\n{"file_name": "a.jpg", "text": "Dog"}\n\n'
+            '{"file_name": "b.jpg", "text": "A cat"}\n',
+            [{"image": "a.jpg", "caption": "A dog", "n_best": []},
+             {"image": "a.jpg", "caption": "Dog"}, {"image": "b.jpg", "caption": "A cat"}],
+        ],
+    )  # fmt: skip
+    def test_lists_and_lines(self, tmp_path: Path, content: Any) -> None:
+        listing = formats.read(write(tmp_path / "x.json", content))
+        assert {r.name: r.captions for r in listing.records} == {
+            "a.jpg": ["A dog", "Dog"],
+            "b.jpg": ["A cat"],
+        }
+        assert listing.source["files"][0]["format"] == "list"
+        assert not listing.problems
+
+    def test_one_line_is_json_lines_by_its_suffix(self, tmp_path: Path) -> None:
+        line = '{"file_name": "a.jpg", "text": "A dog"}\n'
+        listing = formats.read(write(tmp_path / "metadata.jsonl", line))
+        assert [(r.name, r.captions) for r in listing.records] == [("a.jpg", ["A dog"])]
+
+    def test_bad_rows(self, tmp_path: Path) -> None:
+        text = (
+            '{"image": "a.jpg", "caption": "A dog"}\n{"image": \n{"image": "b.jpg"}\n7\n'
+            '{"caption": "x"}\n' + "[" * 100_000 + "\n"
+        )
+        listing = formats.read(write(tmp_path / "x.jsonl", text))
+        assert [r.name for r in listing.records] == ["a.jpg"]
+        assert [line.split(":")[0] for line in listing.problems] == [
+            *("x.jsonl, line 2", "x.jsonl, line 6"),
+            *("x.jsonl, entry 3", "x.jsonl, entry 2", "x.jsonl, entry 4"),
+        ]
+
+    def test_folders_of_hugging_face(self, tmp_path: Path) -> None:
+        sources = []
+        for split in ("train", "validation"):
+            (tmp_path / split).mkdir()
+            line = json.dumps({"file_name": f"{split}.jpg", "text": "a dog"})
+            sources.append(write(tmp_path / split / "metadata.jsonl", line))
+        assert [r.split for r in formats.read(sources).records] == ["train", "dev"]
+        # alone, the folder that a file happens to lie in says nothing
+        assert formats.read(sources[1]).source["files"][0]["by"] == "shares"
+
+
+class TestLabels:
+    """What a data set calls its images is any text or number."""
+
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            [10**20, 10**20 + 1], ["ab-0", "ab-1"], ["000139", 139], [-5, 0], [2**63, 1],
+            [139.0, 285.0],
+        ],
+    )  # fmt: skip
+    def test_of_coco(self, tmp_path: Path, labels: list[Any]) -> None:
+        document = {
+            "images": [{"id": i, "file_name": f"{n}.jpg"} for n, i in enumerate(labels)],
+            "annotations": [
+                {"id": n, "image_id": i, "caption": f"dog {n}"} for n, i in enumerate(labels)
+            ],
+        }
+        listing = formats.read(write(tmp_path / "x.json", document))
+        assert listing.problems == []
+        assert [r.image_id for r in listing.records] == labels
+        assert [r.captions for r in listing.records] == [["dog 0"], ["dog 1"]]
+
+    @pytest.mark.parametrize("label", [None, True, [1], {}, "", 1.5, float("nan")])
+    def test_what_is_none(self, tmp_path: Path, label: Any) -> None:
+        document = {
+            "images": [{"id": 1, "file_name": "a.jpg"}, {"id": label, "file_name": "b.jpg"}],
+            "annotations": [{"image_id": 1, "caption": "x"}, {"image_id": label, "caption": "y"}],
+        }
+        listing = formats.read(write(tmp_path / "x.json", document))
+        assert [r.captions for r in listing.records] == [["x"]]
+        assert len(listing.problems) == 2
+
+    def test_zeros_before_a_number_are_hinted_at(self, tmp_path: Path) -> None:
+        document = {
+            "images": [{"id": 139, "file_name": "a.jpg"}],
+            "annotations": [
+                {"image_id": 139, "caption": "x"},
+                {"image_id": "000139", "caption": "y"},
+            ],
+        }
+        (problem,) = formats.read(write(tmp_path / "x.json", document)).problems
+        assert "unknown image 000139 (there is 139: ids must be written alike)" in problem
+
+
+class TestRejected:
+    def test_captions_that_vizwiz_rejected_are_left_out_and_counted(self, tmp_path: Path) -> None:
+        document = {
+            "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+            "annotations": [
+                {"image_id": 1, "caption": "A dog", "is_rejected": False, "is_precanned": False},
+                {"image_id": 1, "caption": "Quality issues", "is_rejected": True},
+                {"image_id": 2, "caption": "A cat", "is_rejected": False},
+            ],
+        }
+        table = "image,caption,is_rejected\na.jpg,A dog,False\na.jpg,Bad,True\nb.jpg,A cat,0\n"
+        for name, content in (("x.json", document), ("x.csv", table)):
+            listing = formats.read(write(tmp_path / name, content))
+            assert [r.captions for r in listing.records] == [["A dog"], ["A cat"]]
+            assert listing.problems == []
+            assert listing.notes == [f"{name}: 1 rejected captions were left out"]
+
+
+class TestSplitting:
+    def coco(self, path: Path, names: list[str]) -> Path:
+        return write(
+            path,
+            {
+                "images": [{"id": n, "file_name": name} for n, name in enumerate(names)],
+                "annotations": [{"image_id": n, "caption": "a dog"} for n in range(len(names))],
+            },
+        )
+
+    def splits(self, listing: formats.Listing) -> dict[str, str]:
+        return {record.name: record.split for record in listing.records}
+
+    def test_files_named_by_whole_words(self, tmp_path: Path) -> None:
+        train = self.coco(tmp_path / "captions_train.json", ["a", "b"])
+        valid = self.coco(tmp_path / "captions_valid.json", ["c"])
+        listing = formats.read([train, valid])
+        assert self.splits(listing) == {"a": "train", "b": "train", "c": "dev"}
+        assert listing.source["files"][1] == {
+            "file": "captions_valid.json",
+            "format": "coco",
+            "splits": {"dev": 1},
+            "by": "its name",
+        }
+
+    @pytest.mark.parametrize("name", ["latest.json", "contest_2024.json", "invalid.json"])
+    def test_pieces_of_words_name_nothing(self, tmp_path: Path, name: str) -> None:
+        listing = formats.read(self.coco(tmp_path / name, [str(n) for n in range(10)]))
+        assert sorted(set(self.splits(listing).values())) == ["dev", "test", "train"]
+        assert listing.source["files"][0]["by"] == "shares"
+
+    @pytest.mark.parametrize("name", ["val.csv", "validation.csv", "My-Valid.csv"])
+    def test_tables_are_named_like_other_files(self, tmp_path: Path, name: str) -> None:
+        train = write(tmp_path / "train.csv", "a.jpg,a dog\n")
+        listing = formats.read([train, write(tmp_path / name, "b.jpg,a dog\n")])
+        assert self.splits(listing) == {"a.jpg": "train", "b.jpg": "dev"}
+
+    def test_a_name_of_two_splits_names_none_and_is_said(self, tmp_path: Path) -> None:
+        listing = formats.read(self.coco(tmp_path / "train_val.json", ["a"]))
+        assert "mentions dev and train" in listing.notes[0]
+        assert "--split-of" in listing.notes[0]
+
+    @pytest.mark.parametrize(
+        ("cells", "expected"),
+        [
+            (["Train", " VAL", "TEST"], ["train", "dev", "test"]),
+            (["TRAINING", "validation", "Testing"], ["train", "dev", "test"]),
+            (["train", "valid", "night shots"], ["train", "dev", "night_shots"]),
+        ],
+    )
+    def test_columns_in_any_spelling(
+        self, tmp_path: Path, cells: list[str], expected: list[str]
+    ) -> None:
+        rows = "".join(f"{n}.jpg,a dog,{cell}\n" for n, cell in enumerate(cells))
+        listing = formats.read(write(tmp_path / "x.csv", f"image,caption,split\n{rows}"))
+        assert [record.split for record in listing.records] == expected
+        assert bool(listing.notes) == ("night_shots" in expected)
+
+    def test_named_and_divided_are_never_mixed(self, tmp_path: Path) -> None:
+        rows = "".join(f"{n}.jpg,a dog,{'test' if n > 15 else ''}\n" for n in range(20))
+        listing = formats.read(write(tmp_path / "x.csv", f"image,caption,split\n{rows}"))
+        found = list(self.splits(listing).values())
+        assert found == ["train"] * 16 + ["test"] * 4
+        assert listing.notes == [
+            "16 images name no split and are in train, because 4 others name theirs"
+        ]
+        more = write(tmp_path / "more.json", {f"m{n}.jpg": ["a dog"] for n in range(10)})
+        both = formats.read([tmp_path / "x.csv", more])
+        assert {self.splits(both)[f"m{n}.jpg"] for n in range(10)} == {"train"}
+
+    def test_a_file_told_its_split(self, tmp_path: Path) -> None:
+        one = self.coco(tmp_path / "captions_valid.json", ["a"])
+        two = write(tmp_path / "x.csv", "image,caption,split\nb,a dog,train\n")
+        told = {str(one): "Train", "x.csv": "validation"}
+        listing = formats.read([one, two], split_of=told)
+        assert self.splits(listing) == {"a": "train", "b": "dev"}
+        assert {file["by"] for file in listing.source["files"]} == {"--split-of"}
+        divided = formats.read(one, split_of={"captions_valid": "shares"})
+        assert self.splits(divided) == {"a": "train"}
+        with pytest.raises(DataError, match=r"'y\.csv' is not one of the captions files"):
+            formats.read(two, split_of={"y.csv": "train"})
+        with pytest.raises(DataError, match="is no name of a split"):
+            formats.read(two, split_of={"x.csv": ""})
+        with pytest.raises(DataError, match="or the split of each file"):
+            formats.read(two, split_of={"x.csv": "dev"}, splits={"train": ["b"]})
+
+    def test_nothing_to_train_on_says_why(self, tmp_path: Path) -> None:
+        source = self.coco(tmp_path / "captions_valid.json", ["a"])
+        with pytest.raises(
+            DataError, match=r"captions_valid.json is 'dev' by its name \(--split-of"
+        ):
+            Captions.prepare(source, to=tmp_path / "x.h5", progress=False)
+
+    def test_one_image_in_two_files(self, tmp_path: Path) -> None:
+        one = write(tmp_path / "captions.json", {"a.jpg": ["a dog"]})
+        two = write(tmp_path / "test.json", {"a.jpg": ["the dog"]})
+        three = write(tmp_path / "train.json", {"a.jpg": ["dog"]})
+        listing = formats.read([one, two, three])
+        assert self.splits(listing) == {"a.jpg": "test"}
+        assert any("is in 'test' and 'train'; the first counts" in p for p in listing.problems)
+
+    def test_shares_seed_and_groups(self, tmp_path: Path) -> None:
+        names = [f"v{n // 10}_{n}.jpg" for n in range(100)]
+        source = write(tmp_path / "x.json", {name: ["a dog"] for name in names})
+        halves = self.splits(formats.read(source, shares=(50, 50)))
+        assert sorted(map(list(halves.values()).count, ("dev", "train"))) == [50, 50]
+        assert self.splits(formats.read(source, seed=1)) != self.splits(formats.read(source))
+        found = self.splits(formats.read(source, groups=r"^(v\d)_"))
+        assert all(len({found[n] for n in names if n.startswith(f"v{k}_")}) == 1 for k in range(10))
+        with pytest.raises(DataError, match="no regular expression"):
+            formats.read(source, groups="(")
+
+    def test_a_column_of_groups(self, tmp_path: Path) -> None:
+        rows = "".join(f"{n}.jpg,a dog,{n // 5}\n" for n in range(50))
+        source = write(tmp_path / "x.csv", f"image,caption,video\n{rows}")
+        listing = formats.read(source, reading=Reading(group_column="Video"))
+        found = [record.split for record in listing.records]
+        assert all(len(set(found[n : n + 5])) == 1 for n in range(0, 50, 5))
+
+    def test_lists_may_hold_odd_names(self, tmp_path: Path) -> None:
+        source = write(tmp_path / "x.json", {"a\u2028b.jpg": ["a dog"], "c.jpg": ["a dog"]})
+        names = write(tmp_path / "names.txt", "a\u2028b.jpg\n".encode("utf-16"))
+        listing = formats.read(source, splits={"Training": names})
+        assert self.splits(listing) == {"a\u2028b.jpg": "train"}
+        assert listing.problems == []
+        assert listing.notes == ["x.json: 1 images that no list names were left out"]
+
+
 class TestRecognition:
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -295,7 +685,7 @@ class TestRecognition:
     def test_a_named_format(self, tmp_path: Path) -> None:
         source = write(tmp_path / "x", "a.jpg,b#0\tx\n")
         assert formats.read(source, format="flickr").records[0].name == "a.jpg,b"
-        with pytest.raises(DataError, match="flickr, coco, karpathy, mapping, csv"):
+        with pytest.raises(DataError, match="flickr, coco, karpathy, list, mapping, csv"):
             formats.read(source, format="voc")
         with pytest.raises(DataError, match="no row can be used"):
             formats.read(write(tmp_path / "y", "prose\n"), format="csv")

@@ -1,44 +1,49 @@
 """Readers of the files that captioned images come in, one module a format.
 
 A format is a module with ``NAME``, ``matches(source) -> bool``, which looks at the content, and
-``read(source, problems) -> Iterator[Entry]``, which appends one line to ``problems`` for each row
-it cannot use.  To add a format, write such a module and list it in :func:`_known`.
+``read(source) -> Iterator[Entry]``, which appends one line to ``source.problems`` for each row it
+cannot use.  To add a format, write such a module and list it in :func:`_known`.
+
+What prepares a data set (:func:`read`) and what scores captions
+(:mod:`dlmie.captioning.caption_files`) both read with :func:`read_entries`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from dlmie.data.captions.formats.source import Entry, ImageFolder, Source, names_in
+from dlmie.data.captions.formats.assignment import (
+    File,
+    Listing,
+    by_file,
+    describe,
+    fill_splits,
+    merge,
+    name_splits,
+    no_training_image,
+)
+from dlmie.data.captions.formats.source import Entry, ImageFolder, Reading, Source, names_in
 from dlmie.data.captions.records import Record
+from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 
-__all__ = ["Entry", "Listing", "Source", "read"]
+__all__ = [
+    "FORMATS",
+    "Entry",
+    "Listing",
+    "Reading",
+    "Source",
+    "no_training_image",
+    "read",
+    "read_entries",
+    "recognize",
+    "unknown_format",
+]
 
-#: Other names of splits, as files use them.
-_SAME_SPLIT = {
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "development": "dev",
-    "training": "train",
-    "testing": "test",
-    "restval": "train",  # Karpathy: the validation images that everybody trains on
-}
-
-
-@dataclass
-class Listing:
-    """What was read: the records, one line a problem, and where all of it came from (JSON)."""
-
-    records: list[Record] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    source: dict[str, Any] = field(default_factory=dict)
+#: Names of the formats.
+FORMATS = ("flickr", "coco", "karpathy", "list", "mapping", "csv")
 
 
 def read(
@@ -46,9 +51,21 @@ def read(
     *,
     images: str | Path | None = None,
     splits: Mapping[str, str | Path | Iterable[str]] | None = None,
+    split_of: Mapping[str, str] | None = None,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+    groups: str | None = None,
     format: str | None = None,
+    reading: Reading | None = None,
 ) -> Listing:
     """Read one captions file, or several, of any known format.
+
+    Parameters
+    ----------
+    source, images, splits, split_of, shares, seed, groups, format
+        See :func:`dlmie.data.captions.dataset.prepare`.
+    reading
+        What the files do not say themselves.
 
     Returns
     -------
@@ -59,97 +76,131 @@ def read(
     Raises
     ------
     DataError
-        If a file is missing, its format is not recognised or nothing in it can be used.
+        If a file is missing, its format is not recognized or nothing in it can be used.
     """
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(path) for path in source]
     if not paths:
         raise DataError("no captions file is named")
+    if splits and split_of:
+        raise DataError("give lists of images (splits) or the split of each file (split_of)")
     listing = Listing()
-    chosen = {name: _names(value) for name, value in (splits or {}).items()}
-    used: list[dict[str, str]] = []
+    reading = reading or Reading()
+    files = [_open(path, images, format, reading) for path in paths]
+    lists = {
+        resolve_split(name) or name: _names(value, reading.encoding)
+        for name, value in (splits or {}).items()
+    }
+    name_splits(files, lists, by_file(split_of or {}, paths), listing)
     entries: dict[str, Entry] = {}
-    folders: dict[str, ImageFolder] = {}
-    listed: dict[str, str] = {}  # image → split, of all lists
-    seen: set[str] = set()
-    for path in paths:
-        found = Source(path)
-        module = _recognise(found, format)
-        used.append({"file": path.name, "format": module.NAME})
-        folder = ImageFolder(path.parent, images)
-        lists = chosen or (module.find_splits(found) if hasattr(module, "find_splits") else {})
-        _enter(lists, listed, listing.problems)
-        count = 0
-        for entry in module.read(found, listing.problems):
-            count += 1
-            if lists:
-                key = entry.name if entry.name in listed else entry.name.rpartition(".")[0]
-                seen.add(key)
-                entry.split = listed.get(key)
-                if entry.split is None:
-                    continue  # in no list: not part of the data
+    home: dict[str, File] = {}
+    for file in files:
+        listing.notes.extend(file.source.notes)
+        for entry in _named(file, listing.problems):
+            assert entry.name is not None
             first = entries.setdefault(entry.name, entry)
             if first is not entry:
-                listing.problems.append(f"{path.name}: {entry.name} is listed more than once")
-                first.captions.extend(entry.captions)
-            folders.setdefault(entry.name, folder)
-        if not count:
-            detail = f" ({listing.problems[0]})" if listing.problems else ""
-            raise DataError(f"{path}: no row can be used{detail}")
-    for name, split in listed.items():
-        if name not in seen:
-            listing.problems.append(f"{name}: is in the list of {split!r} but has no captions")
-    for entry in entries.values():
-        split = entry.split or _split_by_hash(entry.name)
+                merge(first, entry, file.source.where, listing.problems)
+            home.setdefault(entry.name, file)
+    fill_splits(entries, files, listing, shares, seed, groups)
+    for name, entry in entries.items():
+        assert entry.split is not None
         listing.records.append(
             Record(
-                name=entry.name,
-                image=folders[entry.name].find(entry.folder, entry.name),
+                name=name,
+                image=home[name].folder.find(entry.folder, name),
                 captions=entry.captions,
-                split=_SAME_SPLIT.get(split.lower(), split),
+                split=entry.split,
                 image_id=entry.image_id,
             )
         )
-    listing.source = {"files": used}
+    listing.source["files"] = [describe(file, entries, home) for file in files]
     return listing
 
 
-def _known() -> tuple[ModuleType, ...]:
-    from dlmie.data.captions.formats import coco, flickr, karpathy, mapping, table
+def recognize(source: Source, format: str | None = None) -> ModuleType | None:
+    """Give the module of a file's format, by its name or else by the content; None if none fits.
 
-    return (flickr, coco, karpathy, mapping, table)  # the table accepts the most: last
-
-
-def _recognise(source: Source, name: str | None) -> ModuleType:
+    Raises
+    ------
+    DataError
+        If there is no format of that name, or a column that was chosen is not in the file.
+    """
     modules = _known()
-    if name is not None:
+    if format is not None:
         by_name = {module.NAME: module for module in modules}
-        if name not in by_name:
-            raise DataError(f"format {name!r} is not known; choose one of {', '.join(by_name)}")
-        return by_name[name]
-    for module in modules:
-        if module.matches(source):
-            return module
-    raise DataError(
+        if format not in by_name:
+            raise DataError(f"format {format!r} is not known; choose one of {', '.join(by_name)}")
+        return by_name[format]
+    return next((module for module in modules if module.matches(source)), None)
+
+
+def read_entries(source: Source, module: ModuleType) -> list[Entry]:
+    """Read all images of a file.
+
+    Raises
+    ------
+    DataError
+        If no row can be used.
+    """
+    entries = list(module.read(source))
+    if not entries:
+        detail = f" ({source.problems[0]})" if source.problems else ""
+        raise DataError(f"{source.path}: no row can be used{detail}")
+    return entries
+
+
+def unknown_format(source: Source) -> DataError:
+    """The error of a file that no format fits: with its columns, if it has any."""
+    from dlmie.data.captions.formats import objects, table
+
+    names = objects.column_names(source) if source.document else table.column_names(source)
+    if source.document is None and not table.looks_like_table(source):
+        names = []
+    if names:
+        return DataError(
+            f"{source.path}: which columns hold images and captions? It has "
+            f"{', '.join(name[:40] for name in names[:20])}; choose with --image-column and "
+            "--caption-column"
+        )
+    return DataError(
         f"{source.path}: is none of the known formats (Flickr .token.txt, COCO captions JSON, "
-        "Karpathy dataset JSON, CSV, {image: [captions]} JSON)"
+        "Karpathy dataset JSON, CSV, JSON lists or lines of objects, {image: [captions]} JSON)"
     )
 
 
-def _names(value: str | Path | Iterable[str]) -> list[str]:
+def _known() -> tuple[ModuleType, ...]:
+    from dlmie.data.captions.formats import coco, flickr, karpathy, mapping, objects, table
+
+    return (flickr, coco, karpathy, objects, mapping, table)  # the table accepts the most: last
+
+
+def _open(path: Path, images: str | Path | None, format: str | None, reading: Reading) -> File:
+    source = Source(path, reading)
+    if not source.text.strip():
+        raise DataError(f"{path}: the file is empty")
+    module = recognize(source, format)
+    if module is None:
+        raise unknown_format(source)
+    entries = read_entries(source, module)
+    return File(source, module, ImageFolder(path.parent, images), entries)
+
+
+def _names(value: str | Path | Iterable[str], encoding: str | None) -> list[str]:
     """Give the image names of a split: those of a list file, one a line, or as they are."""
-    return names_in(Path(value)) if isinstance(value, (str, Path)) else list(value)
+    return names_in(Path(value), encoding) if isinstance(value, (str, Path)) else list(value)
 
 
-def _enter(lists: Mapping[str, list[str]], listed: dict[str, str], problems: list[str]) -> None:
-    """Add the names of split lists; a name in two lists stays in the first."""
-    for split, names in lists.items():
-        for name in names:
-            if listed.setdefault(name, split) != split:
-                problems.append(f"{name}: is in the lists of {listed[name]!r} and {split!r}")
-
-
-def _split_by_hash(name: str) -> str:
-    """Choose a split that depends on nothing but the image's name: 80 / 10 / 10 percent."""
-    share = int.from_bytes(hashlib.sha256(name.encode("utf-8", "replace")).digest()[:8], "big")
-    tenth = share * 10 >> 64  # 0..9
-    return "train" if tenth < 8 else "dev" if tenth == 8 else "test"
+def _named(file: File, problems: list[str]) -> list[Entry]:
+    """The entries that name a file of an image; the others become problems."""
+    result = []
+    problems.extend(file.source.problems)
+    for entry in file.entries:
+        if entry.name is None:
+            if file.module.NAME == "coco" and file.source.document.get("images"):
+                problems.append(
+                    f"{file.source.where}: the image {entry.image_id} has no 'file_name'"
+                )
+                continue
+            entry.name = str(entry.image_id)
+        result.append(entry)
+    return result

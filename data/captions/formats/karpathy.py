@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dlmie.data.captions.formats.source import Entry, Source
+from dlmie.data.captions.formats.source import Entry, Source, label_of
+from dlmie.data.captions.texts import captions_in
 
 NAME = "karpathy"
 
 
 def matches(source: Source) -> bool:
-    """Recognise ``{"images": [{"sentences": […], …}, …]}``."""
+    """Recognize ``{"images": [{"sentences": […], …}, …]}``."""
     document = source.document
     images = document.get("images") if isinstance(document, dict) else None
     return isinstance(images, list) and any(
@@ -18,24 +19,24 @@ def matches(source: Source) -> bool:
     )
 
 
-def read(source: Source, problems: list[str]) -> Iterator[Entry]:
+def read(source: Source) -> Iterator[Entry]:
     """Give one entry an image; its captions are the raw sentences."""
-    where = source.path.name
     for place, image in enumerate(source.document["images"]):
+        where = f"{source.where}: images[{place}]"
         try:
             name, sentences = image["filename"], image["sentences"]
-            captions = [sentence["raw"] for sentence in sentences]
+            captions = [text for sentence in sentences for text in captions_in(sentence["raw"])]
         except (TypeError, KeyError):
-            problems.append(f"{where}: images[{place}] has no 'filename' and raw 'sentences'")
+            source.problems.append(f"{where} has no 'filename' and raw 'sentences'")
             continue
-        number, split, folder = image.get("cocoid"), image.get("split"), image.get("filepath")
         if not isinstance(name, str) or not name:
-            problems.append(f"{where}: images[{place}] has the file name {name!a}")
+            source.problems.append(f"{where} has the file name {name!a}")
             continue
+        split, folder = image.get("split"), image.get("filepath")
         yield Entry(
             name,
             captions,
             split if isinstance(split, str) else None,
             folder if isinstance(folder, str) else None,
-            number if isinstance(number, int) else None,
+            label_of(image.get("cocoid")),
         )

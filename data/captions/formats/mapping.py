@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dlmie.data.captions.formats.source import Entry, Source
+from dlmie.data.captions.texts import captions_in
 
 NAME = "mapping"
 
 
 def matches(source: Source) -> bool:
-    """Recognise an object most of whose values are texts or lists of texts."""
+    """Recognize an object most of whose values are texts or lists of texts."""
     document = source.document
     if not isinstance(document, dict) or not document:
         return False
@@ -19,18 +20,19 @@ def matches(source: Source) -> bool:
     return good * 2 > len(values)
 
 
-def read(source: Source, problems: list[str]) -> Iterator[Entry]:
+def read(source: Source) -> Iterator[Entry]:
     """Give one entry an image."""
-    where = source.path.name
+    document = source.document
     for name in dict.fromkeys(source.repeated):
-        problems.append(f"{where}: {name!a} is given more than once; only its last value counts")
-    for name, value in source.document.items():
-        captions = [value] if isinstance(value, str) else value
-        if not name or not isinstance(captions, list):
-            problems.append(f"{where}: {name!a} has no list of captions")
+        source.problems.append(
+            f"{source.where}: {name!a} is given more than once; only its last value counts"
+        )
+    for name, value in document.items():
+        if not name or not isinstance(value, (str, list, dict)):
+            source.problems.append(f"{source.where}: {name!a} has no list of captions")
             continue
-        yield Entry(name, list(captions))
+        yield Entry(name, captions_in(value))
 
 
 def _has_text(value: object) -> bool:
-    return isinstance(value, list) and any(isinstance(text, str) for text in value)
+    return isinstance(value, list) and (not value or any(isinstance(t, str) for t in value))

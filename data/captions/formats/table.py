@@ -1,8 +1,7 @@
 """CSV and its kin: one row a caption, or one row an image with several caption columns.
 
-The separator is a comma, tab, semicolon or bar.  With a header the columns are found by their names
-(see ``_IMAGE``, ``_CAPTION``, ``_SPLIT``); without one, the first column is the image and the last
-the caption.
+With a header the columns are found by their names; without one, the column whose cells are names of
+images is the image, and of the others those that hold sentences are the captions.
 """
 
 from __future__ import annotations
@@ -11,100 +10,156 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dlmie.data.captions.formats.columns import (
+    Columns,
+    find_columns,
+    is_caption_name,
+    read_rows,
+)
+from dlmie.data.captions.formats.dialect import SEPARATORS, Dialect, find_dialect, read_table
 from dlmie.data.captions.formats.source import Entry, Source, looks_like_image
+from dlmie.data.splits import SPLITS, resolve_split
+from dlmie.errors import DataError
 
 NAME = "csv"
-_SEPARATORS = ",\t;|"
-_IMAGE = (
-    *("image", "image_name", "image_path", "image_file", "file", "file_name", "filename"),
-    *("filepath", "path", "img", "name"),
-)
-_CAPTION = ("caption", "captions", "comment", "text", "description", "sentence")
-_SPLIT = ("split", "set", "subset", "partition")
+_SAMPLE = 50  # rows that are looked at to recognize a table
 
 
-@dataclass
-class _Columns:
+@dataclass(frozen=True)
+class _Layout:
     separator: str
-    count: int
-    image: int
-    captions: list[int]
-    split: int | None
-    header: bool
+    names: list[str]  # of all columns
+    columns: Columns
+    start: int  # the first line of the data, counted from 0
 
 
 def matches(source: Source) -> bool:
-    """Recognise a file whose first row names the columns or begins with an image's name."""
-    return source.document is None and _columns(source) is not None
+    """Recognize a file whose first row names the columns or holds an image's name."""
+    return bool(source.text.strip()) and source.document is None and _layout(source) is not None
 
 
-def read(source: Source, problems: list[str]) -> Iterator[Entry]:
+def read(source: Source) -> Iterator[Entry]:
     """Give one entry an image, captions in the order of the rows."""
-    columns = _columns(source)
-    if columns is None:
-        problems.append(f"{source.path.name}: has no columns of images and captions")
+    layout = _layout(source)
+    if layout is None:
+        source.problems.append(f"{source.where}: has no columns of images and captions")
         return
-    entries: dict[str, Entry] = {}
-    lines = (line + "\n" for _, line in source.lines())
-    rows = csv.reader(lines, delimiter=columns.separator, skipinitialspace=True)
-    start = 0
-    while True:
-        start = rows.line_num + 1
-        where = f"{source.path.name}, line {start}"
+    key = layout.names.index(layout.columns.image or layout.columns.label or layout.names[0])
+    dialect = find_dialect(source.lines[layout.start :], layout.separator, len(layout.names), key)
+    yield from read_rows(source, _rows(source, layout, dialect), layout.columns)
+
+
+def _rows(source: Source, layout: _Layout, dialect: Dialect) -> Iterator[tuple[str, dict]]:
+    for number, cells, fault in read_table(source.lines, layout.start, dialect):
+        where = f"{source.where}, line {number}"
+        if fault is not None:
+            source.problems.append(f"{where}: {fault}")
+        elif any(cells):
+            yield where, dict(zip(layout.names, cells, strict=True))
+
+
+def column_names(source: Source) -> list[str]:
+    """The cells of the first row, with the separator that makes the most of it."""
+    _, first = _first_line(source)
+    rows = [_split(first, separator) for separator in SEPARATORS]
+    best = max(rows, key=len)
+    return best if len(best) > 1 or source.path.suffix.lower() in (".csv", ".tsv") else []
+
+
+def looks_like_table(source: Source) -> bool:
+    """Whether lines that are no known table still are plainly one: to be refused as captions."""
+    lines = [line for line in source.lines[:_SAMPLE] if line.strip()]
+    if source.path.suffix.lower() in (".csv", ".tsv"):
+        return True
+    if not lines:
+        return False
+    if is_caption_name(lines[0]):  # a column of captions alone
+        return True
+    for separator in SEPARATORS:
+        counts = {line.count(separator) for line in lines}
+        # Commas are part of sentences: only where no first cell is one.
+        sentences = separator == "," and any(" " in line.split(",")[0].strip() for line in lines)
+        if len(lines) > 1 and len(counts) == 1 and 0 not in counts and not sentences:
+            return True
+    return False
+
+
+def _first_line(source: Source) -> tuple[int, str]:
+    """The first line with anything in it, and where; ``sep=;`` is Excel's word for itself."""
+    for place, line in enumerate(source.lines):
+        if line.strip() and not (line.startswith("sep=") and len(line) == 5):
+            return place, line
+    return 0, ""
+
+
+def _split(line: str, separator: str) -> list[str]:
+    try:
+        row = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:
+        return []
+    return [cell.strip() for cell in row]
+
+
+def _layout(source: Source) -> _Layout | None:
+    place, first = _first_line(source)
+    misfits: list[tuple[int, DataError]] = []
+    for separator in SEPARATORS:
+        names = _unique(_split(first, separator))
+        if len(names) < 2:
+            continue
         try:
-            row = next(rows, None)
-        except csv.Error as error:
-            problems.append(f"{where}: cannot be read ({error}); the rest is left out")
-            break
-        if row is None:
-            break
-        if not any(cell.strip() for cell in row) or (columns.header and start == 1):
+            columns = find_columns(names, source)
+        except DataError as error:  # a chosen column is not there, with this separator
+            misfits.append((len(names), error))
             continue
-        if rows.line_num - start > 10:
-            problems.append(f"{where}: a quotation mark is not closed")
-            continue
-        if len(row) != columns.count:
-            problems.append(
-                f"{where}: has {len(row)} columns, not {columns.count} (quote captions that hold "
-                f"{columns.separator!r})"
-            )
-            continue
-        name = row[columns.image].strip()
-        if not name:
-            problems.append(f"{where}: names no image")
-            continue
-        split = row[columns.split].strip() or None if columns.split is not None else None
-        entry = entries.setdefault(name, Entry(name, [], split))
-        if entry.split != split:
-            problems.append(
-                f"{where}: {name} is in {entry.split!r} and {split!r}; the first counts"
-            )
-        captions = [row[column].strip() for column in columns.captions]
-        if len(captions) > 1:  # an image may have fewer captions than there are columns
-            captions = [caption for caption in captions if caption]
-        entry.captions.extend(captions)
-    yield from entries.values()
+        if columns is not None:
+            return _Layout(separator, names, columns, place + 1)
+    layout = _without_header(source, place)
+    if layout is None and misfits:
+        raise max(misfits, key=lambda misfit: misfit[0])[1]
+    return layout
 
 
-def _columns(source: Source) -> _Columns | None:
-    first = next((line for line in source.head.splitlines() if line.strip()), "")
-    without_header = None
-    for separator in _SEPARATORS:
-        try:
-            row = next(csv.reader([first], delimiter=separator, skipinitialspace=True))
-        except csv.Error:
+def _unique(names: list[str]) -> list[str]:
+    """Number names that stand more than once: ``caption``, ``caption_2``."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(f"{name}_{seen[name]}" if seen[name] > 1 else name)
+    return result
+
+
+def _without_header(source: Source, place: int) -> _Layout | None:
+    """Columns of a table that begins with its data; they are called by their numbers, from 1."""
+    lines = [line for line in source.lines[place : place + _SAMPLE] if line.strip()]
+    chosen = [source.reading.image_column, *source.reading.caption_columns]
+    for separator in SEPARATORS:
+        rows = [_split(line, separator) for line in lines]
+        width = len(rows[0])
+        if width < 2:
             continue
-        names = [cell.strip().lower().replace(" ", "_") for cell in row]
-        image = next((names.index(name) for name in _IMAGE if name in names), None)
-        captions = [place for place, name in enumerate(names) if _is_caption(name)]
-        split = next((names.index(name) for name in _SPLIT if name in names), None)
-        if image is not None and captions:
-            return _Columns(separator, len(row), image, captions, split, True)
-        if without_header is None and len(row) > 1 and looks_like_image(row[0]):
-            without_header = _Columns(separator, len(row), 0, [len(row) - 1], None, False)
-    return without_header
+        names = [str(number + 1) for number in range(width)]
+        if any(chosen):
+            known = all(name in (None, *names) for name in chosen)
+            columns = find_columns(names, source) if known else None
+        else:
+            columns = _by_content([row for row in rows if len(row) == width], names)
+        if columns is not None:
+            return _Layout(separator, names, columns, place)
+    return None
 
 
-def _is_caption(name: str) -> bool:
-    stem, _, number = name.rpartition("_")
-    return name in _CAPTION or (stem in _CAPTION and number.isdigit())
+def _by_content(rows: list[list[str]], names: list[str]) -> Columns | None:
+    cells = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    image = next((name for name in names if looks_like_image(cells[name][0])), None)
+    if image is None:
+        return None
+    others = [name for name in names if name != image]
+    split = next((n for n in others if all(resolve_split(c) in SPLITS for c in cells[n])), None)
+    others = [name for name in others if name != split]
+    if not others:
+        return None
+    sentences = [n for n in others if sum(" " in cell for cell in cells[n]) * 2 > len(rows)]
+    longest = max(others, key=lambda name: sum(map(len, cells[name])))
+    return Columns(image, tuple(sentences or [longest]), split=split)

@@ -5,19 +5,77 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from dlmie.data.captions.vocabulary import END, START, Vocabulary, tokenize
+from dlmie.data.captions.records import Record
+from dlmie.data.captions.tokenizers import CONTRACT, one_word_note, tokenize
+from dlmie.data.captions.vocabulary import END, START, Vocabulary
 from dlmie.data.captions.writing.slots import Item, Plan, hash_json
 from dlmie.errors import DataError
 
 _TEXT = h5py.string_dtype("utf-8")
 _PIXELS = {"images", "digests", "done"}  # what is written before the text
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Captions as words.
+
+    Attributes
+    ----------
+    words : dict[str, list[list[str]]]
+        By split, one list a caption.
+    vocabulary : Vocabulary
+        Of the training captions.
+    mark : str or list
+        What stands for the tokenizer in the hash of the data.
+    left_out : dict[str, int]
+        Training words that are read as ``<unk>``, see :meth:`Vocabulary.left_out`.
+    notes : list[str]
+        What looks odd.
+    """
+
+    words: dict[str, list[list[str]]]
+    vocabulary: Vocabulary
+    mark: str | list[str | int]
+    left_out: dict[str, int]
+    notes: list[str]
+
+
+def split_words(
+    records: Mapping[str, Sequence[Record]],
+    tokenizer: str,
+    min_count: int,
+    max_size: int | None,
+) -> Wording:
+    """Split all captions into words and count the vocabulary; ``records`` come by split."""
+    texts = {
+        split: [text for record in each for text in record.captions]
+        for split, each in records.items()
+    }
+    words = {split: [tokenize(text, tokenizer) for text in each] for split, each in texts.items()}
+    vocabulary = Vocabulary.build(words["train"], min_count, max_size, tokenizer)
+    # Data that contract 1 splits alike keep the hash that dlmie 0.1.0 gave them, and so their
+    # features.
+    alike = tokenizer != "words" or all(
+        words[split][place] == tokenize(text, tokenizer, 1)
+        for split, each in texts.items()
+        for place, text in enumerate(each)
+    )
+    note = one_word_note([caption for each in words.values() for caption in each], tokenizer)
+    return Wording(
+        words,
+        vocabulary,
+        tokenizer if alike else [tokenizer, CONTRACT],
+        vocabulary.left_out(words["train"]),
+        [note] if note else [],
+    )
 
 
 def text_bytes(plan: Plan, header: Mapping[str, Any]) -> int:
@@ -26,7 +84,8 @@ def text_bytes(plan: Plan, header: Mapping[str, Any]) -> int:
     for item in plan.items():
         record = item.record
         objects = json.dumps(record.objects) if record.objects else ""
-        for text in (record.name, str(record.image), objects, *record.captions):
+        label = str(record.image_id)
+        for text in (record.name, str(record.image), objects, label, *record.captions):
             # the text itself, at most a word number for every second letter, and the references
             # and alignment of HDF5
             size += 4 * len(text.encode("utf-8", "surrogateescape")) + 150
@@ -56,13 +115,13 @@ def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
         kept[split] = [item for item in items if done[item.slot] == item.stamp]
     if not kept["train"]:
         raise DataError(f"no training image could be used: {header['skipped'][0]['reason']}")
-    words = {
-        split: [
-            tokenize(text, header["tokenizer"]) for item in items for text in item.record.captions
-        ]
-        for split, items in kept.items()
-    }
-    vocabulary = Vocabulary.build(words["train"], header["min_count"], header["max_size"])
+    wording = split_words(
+        {split: [item.record for item in items] for split, items in kept.items()},
+        header["tokenizer"],
+        header["min_count"],
+        header["max_size"],
+    )
+    words, vocabulary = wording.words, wording.vocabulary
     folder = _common_folder(plan) if plan.store == "paths" else None
     splits: dict[str, dict[str, Any]] = {}
     for split, items in kept.items():
@@ -83,8 +142,13 @@ def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
         **header,
         "folder": None if folder is None else str(folder),
         "splits": splits,
-        "vocabulary": {"size": len(vocabulary), "hash": vocabulary.hash},
-        "hash": hash_json([header["size"], header["tokenizer"], vocabulary.hash, hashes]),
+        "notes": [*header["notes"], *wording.notes],
+        "vocabulary": {
+            "size": len(vocabulary),
+            "hash": vocabulary.hash,
+            "left_out": wording.left_out,
+        },
+        "hash": hash_json([header["size"], wording.mark, vocabulary.hash, hashes]),
     }
     for name in ("vocabulary", "header"):
         if name in file:
@@ -102,7 +166,8 @@ def _write_split(
 ) -> None:
     records = [item.record for item in items]
     ids = [np.array([START, *vocabulary.encode(tokens), END], np.int32) for tokens in words]
-    numbers = [-1 if record.image_id is None else record.image_id for record in records]
+    labels = [record.image_id for record in records]
+    numbers = [label if _is_number(label) else -1 for label in labels]
     counts = [len(record.captions) for record in records]
     _strings(group, "names", [record.name for record in records])
     _strings(group, "references", [text for record in records for text in record.captions])
@@ -112,9 +177,16 @@ def _write_split(
         _strings(group, "objects", [json.dumps(record.objects) for record in records])
     group["rows"] = np.array([item.slot for item in items], np.int64)
     group["image_ids"] = np.array(numbers, np.int64)
+    if any(label is not None and not _is_number(label) for label in labels):
+        _strings(group, "image_labels", [json.dumps(label) for label in labels])
     group["tokens"] = np.concatenate(ids)
     group["token_offsets"] = np.cumsum([0, *map(len, ids)], dtype=np.int64)
     group["token_image"] = np.repeat(np.arange(len(items), dtype=np.int64), counts)
+
+
+def _is_number(label: str | int | None) -> bool:
+    """Whether a label fits where numbers are kept, which -1 means none."""
+    return isinstance(label, int) and 0 <= label < 2**63
 
 
 def _split_hash(group: h5py.Group, items: list[Item]) -> str:

@@ -9,6 +9,7 @@ The layout of a prepared file (HDF5, format version 1)::
     splits/NAME/rows          (images,) the slot of each image
     splits/NAME/names         (images,) text
     splits/NAME/image_ids     (images,) int64, -1 where the data set has none
+    splits/NAME/image_labels  (images,) JSON of each, only where one is no such number
     splits/NAME/objects       (images,) JSON, where known
     splits/NAME/references    (captions,) text as people wrote it
     splits/NAME/tokens        (words,) int32, all captions one after the other, with start and end
@@ -43,6 +44,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlmie.data.captions.records import Record, clean
+from dlmie.data.captions.tokenizers import CONTRACT
 from dlmie.data.captions.writing.slots import VERSION, Item, PartFile, Plan
 from dlmie.data.captions.writing.text import text_bytes, write_text
 from dlmie.data.images import ImageError, load_image, resize_image
@@ -67,6 +69,7 @@ def write_captions(
     overwrite: bool = False,
     source: Mapping[str, Any] | None = None,
     problems: Sequence[str] = (),
+    notes: Sequence[str] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -96,8 +99,9 @@ def write_captions(
         JSON values saved in the header: where the records came from.  For rendered images it must
         name what they depend on (a seed, the version of the renderer): an interrupted file is
         resumed only where it is the same.
-    problems
-        Lines about rows that could not even become records; saved in the header.
+    problems, notes
+        Lines about rows that could not even become records, and about what else is worth knowing;
+        saved in the header.
     workers
         Threads that decode; by default one a processor, at most 8.
     progress
@@ -131,6 +135,7 @@ def write_captions(
         "min_count": min_count,
         "max_size": max_size,
         "tokenizer": tokenizer,
+        "tokenizer_contract": CONTRACT,
         "store": store,
         "source": dict(source or {}),
     }
@@ -163,6 +168,7 @@ def write_captions(
             "resize": "to size × size, aspect ratio not kept, order 1, anti-aliasing, rounded",
             "skipped": sorted(skipped, key=lambda entry: entry["name"]),
             "problems": lines,
+            "notes": list(notes),
             "fingerprint": fingerprint,
         }
         with reported(to, part):

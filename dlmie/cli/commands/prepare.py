@@ -8,6 +8,9 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, given, options_of, output_option, section, verb, whole
+from dlmie.cli.tables import reading_options
+from dlmie.data.captions.tokenizers import TOKENIZERS
+from dlmie.data.splits import SHARES
 
 _SCENES_ONLY = ("train", "dev", "test")
 _SOURCE_ONLY = (
@@ -15,26 +18,52 @@ _SOURCE_ONLY = (
         "images",
         "boxes",
         "splits",
+        "split_of",
+        "shares",
+        "groups",
         "format",
-        "tokenizer",
-        "store",
-        "strict",
-        "overwrite",
-        "workers",
+        "encoding",
+        "image_column",
     ),
+    *("caption_column", "group_column", "tokenizer", "store", "strict", "overwrite", "workers"),
     *("min_count", "max_size", "check"),
 )
 
 
 def _split_lists(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
     """``train=FILE`` words → {split: file}."""
-    lists = {}
-    for word in value:
-        name, equals, path = word.partition("=")
-        if not equals or not path:
-            raise click.BadParameter(f"{word!r} should be SPLIT=FILE, such as dev=devImages.txt")
-        lists[name] = path
-    return lists or None
+    return _pairs(value, "SPLIT=FILE, such as dev=devImages.txt")
+
+
+def _split_of(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+    """``FILE=train`` words → {file: split}."""
+    return _pairs(value, "FILE=SPLIT, such as captions_a.json=train", last=True)
+
+
+def _pairs(words: tuple[str, ...], form: str, last: bool = False) -> dict[str, str] | None:
+    """``a=b`` words → {a: b}; with ``last`` the last sign counts, for names that hold one."""
+    pairs = {}
+    for word in words:
+        first, equals, second = word.rpartition("=") if last else word.partition("=")
+        if not equals or not first or not second:
+            raise click.BadParameter(f"{word!r} should be {form}")
+        if first in pairs:
+            raise click.BadParameter(f"{first!r} is named twice")
+        pairs[first] = second
+    return pairs or None
+
+
+def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """``80/10/10`` → (80.0, 10.0, 10.0)."""
+    if value is None:
+        return None
+    from dlmie.data.splits import parse_shares
+    from dlmie.errors import DataError
+
+    try:
+        return parse_shares([float(word) for word in value.replace(",", "/").split("/")])
+    except (ValueError, DataError):
+        raise click.BadParameter(f"{value!r} should be TRAIN/DEV/TEST, such as 80/10/10") from None
 
 
 @verb("prepare")
@@ -49,9 +78,9 @@ def _split_lists(ctx: click.Context, param: click.Parameter, value: tuple[str, .
     max_size=("Words in the vocabulary at most.", whole(5)),
     format=(
         "Of SOURCE, where it is not recognized.",
-        click.Choice(["flickr", "coco", "karpathy", "csv", "mapping"]),
+        click.Choice(["flickr", "coco", "karpathy", "csv", "list", "mapping"]),
     ),
-    tokenizer=("How captions are split into words.", click.Choice(["words", "whitespace"])),
+    tokenizer=("How captions are split into words.", click.Choice(TOKENIZERS)),
     store=("Keep pixels, or only where the images are.", click.Choice(["pixels", "paths"])),
     strict="Fail at the first image or caption that cannot be used.",
     overwrite="Replace a file that holds something else.",
@@ -63,13 +92,40 @@ def _split_lists(ctx: click.Context, param: click.Parameter, value: tuple[str, .
     type=click.Path(),
     help="Boxes of things in the images, as COCO's instances_*.json; again for each file.",
 )
-@click.option(
-    "--splits",
-    multiple=True,
-    metavar="SPLIT=FILE",
-    callback=_split_lists,
-    help="A list of the images of a split; again for each.",
+@section(
+    "Splits",
+    click.option(
+        "--splits",
+        multiple=True,
+        metavar="SPLIT=FILE",
+        callback=_split_lists,
+        help="A list of the images of a split; again for each.",
+    ),
+    click.option(
+        "--split-of",
+        multiple=True,
+        metavar="FILE=SPLIT",
+        callback=_split_of,
+        help="The split of all images of a SOURCE; again for each. FILE=shares: not by its name.",
+    ),
+    click.option(
+        "--shares",
+        metavar="TRAIN/DEV/TEST",
+        callback=_shares,
+        help="Where nothing names a split; --seed draws.  [default: 80/10/10]",
+    ),
+    click.option(
+        "--groups",
+        metavar="REGEX",
+        help="Images for whose names this finds the same text stay in one split.",
+    ),
+    click.option(
+        "--group-column",
+        metavar="NAME",
+        help="Column or key of a group: its images stay in one split.",
+    ),
 )
+@reading_options
 @section(
     "Scenes",
     options_of(
@@ -84,8 +140,12 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     """Read captioned images from SOURCE and write them as one file, ready for training.
 
     SOURCE is a Flickr8k or Flickr30k .token.txt, a COCO captions_*.json, a Karpathy
-    dataset_*.json, a CSV file or {image: [captions]} as JSON; several files are joined. The word
-    scenes stands for the embedded data set of drawn scenes.
+    dataset_*.json, a table (CSV, TSV), a JSON list or JSON lines of objects (BLIP, Hugging Face),
+    or {image: [captions]} as JSON; several files are joined. The word scenes stands for the
+    embedded data set of drawn scenes.
+
+    A split is what a column or list says, else what the name of the file says in whole words
+    (captions_val2017.json, train.csv); the table of files shows what became of each.
 
     An interrupted run goes on where it stopped. Images and captions that cannot be used are left
     out and listed.
@@ -96,6 +156,9 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
         return
     _refuse(chosen, _SCENES_ONLY, "is for scenes")
     options = {name: value for name, value in options.items() if name not in _SCENES_ONLY}
+    options["caption_columns"] = options.pop("caption_column")
+    options["shares"] = options["shares"] or SHARES
+    options["seed"] = console.seed
     to, check = options.pop("to"), options.pop("check")
     if check:
         _check(console, source, options)
@@ -127,23 +190,37 @@ def _refuse(chosen: dict[str, Any], names: tuple[str, ...], why: str) -> None:
 
 
 def _check(console: Console, source: tuple[str, ...], options: dict[str, Any]) -> None:
-    from dlmie.data.captions.dataset import check
+    from dlmie.data.captions.dataset import Reading, survey
 
-    wanted = {
-        name: options[name]
-        for name in ("images", "splits", "format", "boxes", "tokenizer", "workers")
-    }
-    problems = check([Path(path) for path in source], progress=console.progress, **wanted)
-    count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
-    console.result(
-        {"problems": problems}, "\n".join([*problems, count]) if problems else "no problems"
+    reading = Reading(
+        options["encoding"],
+        options["image_column"],
+        options["caption_columns"],
+        options["group_column"],
     )
+    names = (
+        *("images", "splits", "split_of", "shares", "seed", "groups", "format"),
+        *("boxes", "tokenizer", "min_count", "max_size", "workers"),
+    )
+    findings = survey(
+        [Path(path) for path in source],
+        reading=reading,
+        progress=console.progress,
+        **{name: options[name] for name in names},
+    )
+    _say(console, findings.source, findings.notes, findings.left_out, options["min_count"])
+    problems = findings.problems
+    count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
+    document = {"problems": problems, "notes": findings.notes, **findings.source}
+    console.result(document, "\n".join([*problems, count]) if problems else "no problems")
     if problems:
         click.get_current_context().exit(1)
 
 
 def _report(console: Console, data: Any) -> None:
     header = data.header
+    left_out = header["vocabulary"].get("left_out")
+    _say(console, header["source"], header.get("notes", []), left_out, header["min_count"])
     skipped = [entry["reason"] for entry in header["skipped"]]
     more = f"dlmie inspect --json {data.path} lists all"
     console.warn_all(f"images left out: {len(skipped):,}", skipped, more)
@@ -157,7 +234,40 @@ def _report(console: Console, data: Any) -> None:
             name: {"images": split["images"], "captions": split["captions"]}
             for name, split in header["splits"].items()
         },
+        "files": header["source"].get("files", []),
+        "unknown_words": left_out,
+        "notes": header.get("notes", []),
         "skipped": header["skipped"],
         "problems": header["problems"],
     }
     console.result(document, repr(data))
+
+
+def _say(
+    console: Console,
+    source: dict[str, Any],
+    notes: list[str],
+    left_out: dict[str, int] | None,
+    min_count: int,
+) -> None:
+    """What became of each file and of the rare words; notes are said even with ``--quiet``."""
+    from dlmie.text import format_table
+
+    if files := source.get("files"):
+        rows = [
+            (
+                file["file"],
+                ", ".join(f"{name} {count:,}" for name, count in file["splits"].items()) or "-",
+                f"by {file['by']}",
+            )
+            for file in files
+        ]
+        console.note(format_table(("file", "images by split", ""), rows))
+    for note in notes:
+        console.warn(note)
+    if left_out and left_out["types"]:
+        share = 100 * left_out["tokens"] / left_out["of_tokens"]
+        console.note(
+            f"--min-count {min_count}: {left_out['types']:,} of {left_out['of_types']:,} different "
+            f"words of the training captions are read as <unk>, {share:.1f} % of all their words"
+        )
