@@ -1,19 +1,28 @@
-"""Files of captions that anyone made, and of references, read into aligned lists; and written."""
+"""Captions that anyone made beside the references of the same images; and captions written.
+
+Files are read by :mod:`dlmie.data.captions.formats`, as those are that a data set is prepared from.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
+from dlmie.data.captions.formats import (
+    Entry,
+    Reading,
+    Source,
+    read_entries,
+    recognize,
+    unknown_format,
+)
+from dlmie.data.captions.formats.table import looks_like_table
+from dlmie.data.captions.texts import caption_fault
 from dlmie.errors import DataError
 from dlmie.files import containers as storage
-
-#: What a file holds: image name → its texts. Plain text knows no names: None, by line.
-_Named = dict[str, list[str]]
-_Lines = list[str]
 
 
 @dataclass(frozen=True)
@@ -28,37 +37,52 @@ class CaptionSet:
         One an image.
     references : list[list[str]]
         At least one an image.
+    notes : list[str]
+        Lines about what was left out on purpose.
     """
 
     names: list[str]
     hypotheses: list[str]
     references: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of captions: its images, or its lines where it is plain text."""
+
+    path: Path
+    images: list[Entry]
+    lines: list[str] | None
+    notes: list[str]
 
 
 def read_captions(
-    hypotheses: str | Path, references: Sequence[str | Path], *, subset: bool = False
+    hypotheses: str | Path,
+    references: Sequence[str | Path],
+    *,
+    subset: bool = False,
+    reading: Reading | None = None,
 ) -> CaptionSet:
     """Read captions and the references to score them against; formats are found by content.
 
-    ========================================  ==================================================
-    captions                                  references
-    ========================================  ==================================================
-    ``[{"image_id": 1, "caption": "…"}, …]``  ``{"annotations": [{"image_id", "caption"}, …]}``
-    ``{"image": "caption", …}``               ``{"image": ["reference", …], …}``
-    plain text, one caption a line            plain text files, one line an image each; an empty
-                                              line is an image without this reference
-    ========================================  ==================================================
-
-    The two JSON kinds mix freely. Several JSON files of references are joined.
+    Both may be of any format that data sets are prepared from (COCO annotations and results,
+    Karpathy, Flickr, tables, lists and lines of JSON objects, ``{image: captions}``), and what
+    ``dlmie caption`` and ``dlmie evaluate`` write; of ranked captions the first counts.  Images are
+    matched by their label (``image_id``) or by their name, where exactly one fits.  Or both are
+    plain text: one caption a line, and one file or more of references, line by line; an empty line
+    is an image without this reference.
 
     Parameters
     ----------
     hypotheses
         The file of captions.
     references
-        One or more files of references.
+        One or more files of references; those of one image are joined.
     subset
         Accept references of images that have no caption, and leave these images out.
+    reading
+        Encoding and columns, where the files do not say them.
 
     Raises
     ------
@@ -68,11 +92,12 @@ def read_captions(
     """
     if not references:
         raise DataError("give at least one file of references")
-    captions = _read(Path(hypotheses))
-    answers = [(Path(path), _read(Path(path))) for path in references]
-    if isinstance(captions, list):
-        return _align_lines(Path(hypotheses), captions, answers)
-    return _align_names(Path(hypotheses), captions, answers, subset)
+    reading = reading or Reading()
+    said = _read(Path(hypotheses), replace(reading, best_only=True))
+    answers = [_read(Path(path), reading) for path in references]
+    if said.lines is not None:
+        return _align_lines(said, said.lines, answers)
+    return _align_names(said, answers, subset)
 
 
 def write_coco_results(
@@ -106,101 +131,163 @@ def write_coco_results(
 def _image_id(name: str | int) -> str | int:
     number = str(name)
     # "007" stays text: as a number it would come back as another name
-    return int(number) if number.isdecimal() and str(int(number)) == number else name
+    whole = number.isdecimal() and number.isascii() and (number == "0" or number[0] != "0")
+    return int(number) if whole and len(number) < 1000 else name
 
 
-def _read(path: Path) -> _Named | _Lines:
-    """One file: texts by image name, or lines."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it first") from None
-    if not text:
-        raise DataError(f"{path}: the file is empty")
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            return _named(path, json.loads(text))
-        except json.JSONDecodeError as error:
-            if path.suffix == ".json":
-                raise DataError(f"{path}: broken JSON at line {error.lineno}") from None
-    # Not splitlines(), for which rare characters inside a caption end a line too.
-    return [line.strip() for line in text.removesuffix("\n").split("\n")]
+def _read(path: Path, reading: Reading) -> _File:
+    """Read one file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or any row of it cannot be used: scores are of all images or none.
+    """
+    source = Source(path, reading)
+    module = recognize(source)
+    if module is None:
+        if source.document is not None or looks_like_table(source):
+            raise unknown_format(source)
+        lines = source.strict_text.removesuffix("\n").split("\n")
+        return _File(path, [], [line.strip() for line in lines], [])
+    entries = read_entries(source, module)
+    if source.problems:
+        more = len(source.problems) - 1
+        rest = f" (and {more:,} more)" if more else ""
+        raise DataError(f"{source.problems[0]}{rest}; nothing of {path} was scored")
+    for entry in entries:
+        for caption in entry.captions:
+            # An empty caption is a bad one; an empty reference is left out when it is scored.
+            wrong = caption_fault(caption)
+            if wrong and caption != "" and not (isinstance(caption, str) and caption.isspace()):
+                raise DataError(f"{path}: image {_called(entry)}: a caption {wrong}")
+    return _File(path, entries, None, source.notes)
 
 
-def _named(path: Path, value: Any) -> _Named:
-    """Texts by image name from the parsed JSON of any kind."""
-    rows: Iterable[tuple[Any, Any]]
-    if isinstance(value, dict) and isinstance(value.get("annotations"), list):
-        value = value["annotations"]
-    if isinstance(value, list):
-        rows = (_row(path, number, row) for number, row in enumerate(value, 1))
-    else:
-        rows = value.items()
-    named: _Named = {}
-    for name, texts in rows:
-        listed = texts if isinstance(texts, list) else [texts]
-        if not all(isinstance(text, str) for text in listed):
-            raise DataError(f"{path}: image {name!r}: a caption must be text")
-        named.setdefault(str(name), []).extend(listed)
-    return named
+def _called(entry: Entry) -> str:
+    return str(entry.image_id) if entry.name is None else entry.name
 
 
-def _row(path: Path, number: int, row: Any) -> tuple[Any, Any]:
-    try:
-        return row["image_id"], row["caption"]
-    except (KeyError, TypeError):
-        raise DataError(
-            f'{path}: entry {number} must be {{"image_id": …, "caption": …}}, not {row!r:.60}'
-        ) from None
-
-
-def _align_lines(
-    path: Path, captions: _Lines, answers: list[tuple[Path, _Named | _Lines]]
-) -> CaptionSet:
+def _align_lines(said: _File, captions: list[str], answers: Sequence[_File]) -> CaptionSet:
     columns = []
-    for other, lines in answers:
-        if not isinstance(lines, list):
-            raise DataError(f"{path} is plain text but {other} is JSON: give both in one kind")
-        if len(lines) != len(captions):
+    for other in answers:
+        if other.lines is None:
             raise DataError(
-                f"{other} has {len(lines)} lines but {path} has {len(captions)}: "
+                f"{said.path} is plain text but {other.path} names its images: "
+                "give both in one kind"
+            )
+        if len(other.lines) != len(captions):
+            raise DataError(
+                f"{other.path} has {len(other.lines)} lines but {said.path} has {len(captions)}: "
                 "line by line, both must tell of the same images"
             )
-        columns.append(lines)
-    references = [[text for text in texts if text] for texts in zip(*columns, strict=True)]
+        columns.append(other.lines)
+    references = [list(texts) for texts in zip(*columns, strict=True)]
     names = [str(number) for number in range(1, len(captions) + 1)]
-    empty = [name for name, texts in zip(names, references, strict=True) if not texts]
+    empty = [name for name, texts in zip(names, references, strict=True) if not any(texts)]
     if empty:
         raise DataError(f"line {empty[0]} is empty in every file of references: {_some(empty)}")
     return CaptionSet(names, captions, references)
 
 
-def _align_names(
-    path: Path, captions: _Named, answers: list[tuple[Path, _Named | _Lines]], subset: bool
-) -> CaptionSet:
-    references: _Named = {}
-    for other, named in answers:
-        if isinstance(named, list):
-            raise DataError(f"{path} is JSON but {other} is plain text: give both in one kind")
-        for name, texts in named.items():
-            references.setdefault(name, []).extend(texts)
-    where = ", ".join(str(other) for other, _ in answers)
-    repeated = [name for name, texts in captions.items() if len(texts) != 1]
+class _References:
+    """References by every name of their image."""
+
+    def __init__(self, files: Iterable[_File]) -> None:
+        self.names: list[str] = []
+        self.texts: list[list[str]] = []
+        self._known: dict[str, int] = {}  # name or label → place
+        self._tails: dict[str, list[int]] = {}  # last part of a path → places
+        for file in files:
+            if file.lines is not None:
+                raise DataError(
+                    f"{file.path} is plain text but the captions name their images: "
+                    "give both in one kind"
+                )
+            for entry in file.images:
+                self._add(entry)
+
+    def _add(self, entry: Entry) -> None:
+        keys = _keys(entry)
+        place = next((self._known[key] for key in keys if key in self._known), len(self.names))
+        if place == len(self.names):
+            self.names.append(_called(entry))
+            self.texts.append([])
+            self._tails.setdefault(PurePosixPath(self.names[-1]).name, []).append(place)
+        for key in keys:
+            self._known.setdefault(key, place)
+        self.texts[place].extend(entry.captions)
+
+    def find(self, entry: Entry) -> int | None:
+        """The place of an image: by its label or name, else by the one path that ends alike."""
+        for key in _keys(entry):
+            if key in self._known:
+                return self._known[key]
+        parts = PurePosixPath(_called(entry)).parts
+        places = [
+            place
+            for place in self._tails.get(PurePosixPath(_called(entry)).name, [])
+            if _end_alike(parts, PurePosixPath(self.names[place]).parts)
+        ]
+        return places[0] if len(places) == 1 else None
+
+    def hint(self, name: str) -> str:
+        """What an unknown image may have meant: one that differs in zeros, case or suffix."""
+        close = _folded(name)
+        same = next((known for known in self._known if _folded(known) == close), None)
+        return f" (the references have {same}: names must be written alike)" if same else ""
+
+
+def _keys(entry: Entry) -> list[str]:
+    label = [] if entry.image_id is None else [str(entry.image_id)]
+    return [*label, *([] if entry.name is None else [entry.name])]
+
+
+def _end_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    """Whether the shorter of two paths is the end of the longer one."""
+    count = min(len(first), len(second))
+    return first[-count:] == second[-count:]
+
+
+def _folded(name: str) -> str:
+    return PurePosixPath(name).stem.casefold().lstrip("0")
+
+
+def _align_names(said: _File, answers: Sequence[_File], subset: bool) -> CaptionSet:
+    references = _References(answers)
+    where = ", ".join(str(other.path) for other in answers)
+    repeated = [_called(entry) for entry in said.images if len(entry.captions) != 1]
     if repeated:
-        raise DataError(f"{path}: exactly one caption an image is scored; not so {_some(repeated)}")
-    unknown = [name for name in captions if not references.get(name)]
+        raise DataError(
+            f"{said.path}: exactly one caption an image is scored; not so {_some(repeated)}"
+        )
+    places = [references.find(entry) for entry in said.images]
+    unknown = [
+        _called(entry)
+        for entry, place in zip(said.images, places, strict=True)
+        if place is None or not any(text.strip() for text in references.texts[place])
+    ]
     if unknown:
-        raise DataError(f"{path}: no reference in {where} for {_some(unknown)}")
-    missing = [name for name in references if name not in captions]
+        hint = references.hint(unknown[0])
+        raise DataError(f"{said.path}: no reference in {where} for {_some(unknown)}{hint}")
+    known = [place for place in places if place is not None]
+    twice = [references.names[place] for place, count in Counter(known).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{said.path}: exactly one caption an image is scored; not so {_some(twice)}"
+        )
+    missing = sorted(set(range(len(references.names))) - set(known))
     if missing and not subset:
         raise DataError(
-            f"{path}: no caption for {_some(missing)} of {where}; "
-            "ask for the subset to score only the others"
+            f"{said.path}: no caption for {_some([references.names[i] for i in missing])} of "
+            f"{where}; ask for the subset to score only the others"
         )
-    names = list(captions)
-    return CaptionSet(names, [captions[n][0] for n in names], [references[n] for n in names])
+    return CaptionSet(
+        [_called(entry) for entry in said.images],
+        [entry.captions[0] for entry in said.images],
+        [references.texts[place] for place in known],
+        [*said.notes, *(note for other in answers for note in other.notes)],
+    )
 
 
 def _some(names: Sequence[str]) -> str:

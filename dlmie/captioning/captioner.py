@@ -152,6 +152,7 @@ class ImageCaptioner:
         return captions
 
     def _finish(self, caption: Caption) -> None:
+        caption.tokens = self.vocabulary.decode(caption.words)
         caption.text = self.vocabulary.text(caption.words)
         alphas = caption.extras.get("alphas")
         if alphas is not None and alphas.ndim == 2:  # cells of a row-major grid

@@ -15,6 +15,7 @@ from dlmie.captioning.features import features_of, mean_of_flipped
 from dlmie.captioning.metrics import Scores, coverage, score
 from dlmie.captioning.metrics.pointing import pointing
 from dlmie.captioning.model_files import load
+from dlmie.data.captions.tokenizers import CONTRACT
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images.views import MIRRORED
 from dlmie.data.scenes import scenes_of, truth
@@ -114,6 +115,7 @@ def evaluate(
     *,
     features: Any = None,
     bootstrap: int = 0,
+    tokenizer: str | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Scores:
@@ -129,6 +131,8 @@ def evaluate(
         Cached annotations of the same encoder; without, the photographs are encoded.
     bootstrap : int
         Resamplings for confidence intervals; 0 for none.
+    tokenizer : str, optional
+        How captions and references are split; default: as the captioner's words were.
     **options
         Fields of :class:`~dlmie.captioning.decoding.Decoding`; others are as the model's file says.
 
@@ -143,7 +147,9 @@ def evaluate(
         captioner = load(captioner)
     decoding = captioner.decoding(**options)
     said = caption_split(captioner, split, decoding, features=features, progress=progress)
-    return score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
+    return score_captions(
+        captioner, split, said, decoding, bootstrap=bootstrap, tokenizer=tokenizer
+    )
 
 
 def score_captions(
@@ -153,19 +159,27 @@ def score_captions(
     decoding: Decoding,
     *,
     bootstrap: int = 0,
+    tokenizer: str | None = None,
 ) -> Scores:
-    """Score captions that were decoded for a split, with the protocol they came about by."""
+    """Score captions that were decoded for a split, with the protocol they came about by.
+
+    Unless another ``tokenizer`` is named, captions and references are split as the captioner's own
+    words were: by another one the same captions have another score.
+    """
+    vocabulary = captioner.vocabulary
     scores = score(
         [caption.text for caption in said],
         split.references,
+        vocabulary.tokenizer if tokenizer is None else tokenizer,
+        contract=vocabulary.contract if tokenizer is None else CONTRACT,
         bootstrap=bootstrap,
         split=split.name,
         decoding=decoding.describe(),
         unknown_words="as they stand" if decoding.allow_unknown else "never said",
     )
-    words = reference_words(split, captioner.vocabulary)
-    scores.protocol["vocabulary"] = len(captioner.vocabulary)
-    scores.protocol["vocabulary_coverage"] = coverage(words, captioner.vocabulary)
+    words = reference_words(split, vocabulary)
+    scores.protocol["vocabulary"] = len(vocabulary)
+    scores.protocol["vocabulary_coverage"] = coverage(words, vocabulary)
     scores.protocol["data_hash"] = split.hash
     scores.protocol["models"] = len(captioner.members)
     if any(member.average_flip for member in captioner.members):

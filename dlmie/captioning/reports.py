@@ -86,6 +86,7 @@ def report(
     decoding = captioner.decoding(**options)
     said = caption_split(captioner, split, decoding, features=features, progress=progress)
     scores = score_captions(captioner, split, said, decoding, bootstrap=bootstrap)
+    rank_by = RANK_BY if RANK_BY in scores.per_image else "rouge_l"
     model = " + ".join(member.source for member in captioner.members)
     html = build_page(
         title=f"{model} on {split.name}",
@@ -93,10 +94,10 @@ def report(
         scores=scores.to_json(),
         protocol_line=scores.protocol_line,
         examples=[
-            _example(split, scores, said[index], index)
-            for index in choose(scores.per_image[RANK_BY], gallery)
+            _example(split, scores, said[index], index, rank_by)
+            for index in choose(scores.per_image[rank_by], gallery)
         ],
-        rank_by=RANK_BY,
+        rank_by=rank_by,
         records=read_log(captioner.members[0].path.parent),
         facts={**(facts or {}), **_facts(captioner, split)},
         extremes=extremes,
@@ -113,13 +114,13 @@ def choose(ranks: np.ndarray, count: int | None) -> list[int]:
     return sorted(order[np.linspace(0, len(ranks) - 1, count).round().astype(int)].tolist())
 
 
-def _example(split: Any, scores: Scores, caption: Caption, index: int) -> Example:
+def _example(split: Any, scores: Scores, caption: Caption, index: int, rank_by: str) -> Example:
     numbers = {name: float(scores.per_image[name][index]) for name in scores.per_image}
-    first = {RANK_BY: numbers.pop(RANK_BY)}
+    first = {rank_by: numbers.pop(rank_by)}
     return Example(
         name=split.names[index],
         image=partial(_pixels, split, index),
-        words=caption.text.split(),
+        words=caption.labels,
         references=split.references[index],
         scores={**first, **numbers, "log_probability": caption.log_probability},
         alphas=caption.alphas,

@@ -241,7 +241,9 @@ class _Measure:
         more = {} if looked is None else {"pointing": looked}
         if scores.truth is not None:
             more |= scores.truth.to_json()
-        return {**losses, **{name: float(getattr(scores, name)) for name in names}, **more}
+        # A score that is not defined, as CIDEr-D of a single image, chooses no epoch.
+        values = {name: float(getattr(scores, name) or 0.0) for name in names}
+        return {**losses, **values, **more}
 
 
 def dev_loss(

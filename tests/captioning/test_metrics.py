@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
+from dataclasses import replace
 from math import exp, log, sqrt
 
 import numpy as np
@@ -200,6 +201,53 @@ def test_tokenizers():
     assert (words_of_text.bleu_1, as_it_stands.bleu_1) == (1.0, 0.0)
     with pytest.raises(DataError, match="tokenizer"):
         score(["a"], [["a"]], tokenizer="letters")
+
+
+def test_references_without_words_are_left_out_and_counted():
+    captions = ["dog", "a cat"]
+    full = [["a dog runs on the green grass"], ["a cat sits on the red mat today"]]
+    plain = score(captions, full)
+    for empty in ("", "  ", "...", "!?"):
+        scores = score(captions, [[empty, *full[0]], [*full[1], empty, empty]])
+        assert scores == replace(plain, protocol=scores.protocol)
+        assert scores.protocol["references_left_out"] == 3
+        assert scores.protocol["references_per_image"] == {"min": 1, "max": 1}
+        assert "3 references without words left out" in scores.protocol_line
+    assert plain.bleu_1 == pytest.approx(0.0183, abs=1e-4)
+    assert plain.protocol["references_left_out"] == 0
+    with pytest.raises(DataError, match="image 1 has no reference with words"):
+        score(captions, [full[0], ["...", ""]])
+
+
+@pytest.mark.parametrize(
+    ("captions", "references", "undefined"),
+    [
+        (["a dog runs here"], [["a dog runs fast"]], {"cider_d"}),  # one image
+        (["a dog runs here"] * 2, [["a dog runs fast"]] * 2, {"cider_d"}),  # all alike
+        (["a dog", "cat"], [["dog"], ["a cat"]], {"bleu_3", "bleu_4"}),
+        (["dog", ""], [["dog"], ["cat"]], {"bleu_2", "bleu_3", "bleu_4"}),
+        (["dog", ""], [["a dog runs fast"], ["cat"]], set()),  # missed, not undefined
+    ],
+)
+def test_a_score_that_is_not_defined_is_none_and_said(captions, references, undefined):
+    scores = score(captions, references, bootstrap=5)
+    assert {name for name in NAMES if getattr(scores, name) is None} == undefined
+    value = json.loads(json.dumps(scores.to_json()))
+    assert {name for name in NAMES if value[name] is None} == undefined
+    assert not {f"{name}_interval" for name in undefined} & set(value)
+    assert set(scores.per_image) & undefined == set()
+    text = str(scores)
+    for name in undefined:
+        assert any(note.startswith(f"{name} is not defined") for note in value["notes"])
+        assert f"{name:8s} -\n" in text
+
+
+def test_captions_of_one_word_are_worth_a_note():
+    chinese = score(["一只狗", "猫"], [["狗在跑"], ["一只猫"]])
+    assert any("characters" in note for note in chinese.notes)
+    characters = score(["一只狗", "猫"], [["一只狗在跑"], ["一只猫"]], tokenizer="characters")
+    assert characters.bleu_2 > 0
+    assert characters.notes == []
 
 
 @pytest.mark.parametrize("metric", [bleu, rouge_l, cider_d])

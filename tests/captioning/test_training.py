@@ -204,6 +204,38 @@ def test_a_model_splits_sentences_as_its_data_were_split(tmp_path: Path) -> None
     assert reference_words(references, captioner.vocabulary) == [[["A", "dog", "."], ["a", "dog"]]]
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "contract", "expected"),
+    [("words", 2, 1.0), ("words", 1, np.exp(-1 / 5) * 4 / 5), ("whitespace", 2, 2 / 5)],
+)
+def test_captions_are_scored_by_the_tokenizer_of_their_captioner(
+    tokenizer: str, contract: int, expected: float
+) -> None:
+    vocabulary = Vocabulary([*SPECIAL, "a"], tokenizer, contract)
+    captioner = SimpleNamespace(vocabulary=vocabulary, members=[])
+    split = SimpleNamespace(
+        name="dev", hash="x", objects=None, references=[["A dog’s ball"], ["Two dogs"]]
+    )
+    said = [SimpleNamespace(text="a dog's ball"), SimpleNamespace(text="two dogs")]
+    scores = hub.score_captions(captioner, split, said, Decoding())
+    assert scores.bleu_1 == pytest.approx(expected)
+    assert scores.protocol["tokenizer"] == tokenizer
+    assert scores.protocol["tokenizer_contract"] == contract
+    assert ("(contract 1)" in scores.protocol_line) == (contract == 1)
+    other = hub.score_captions(captioner, split, said, Decoding(), tokenizer="words")
+    assert other.bleu_1 == 1.0
+
+
+def test_models_of_dlmie_0_1_0_split_as_they_did(tmp_path: Path) -> None:
+    model = ShowTell((5,), Vocabulary([*SPECIAL, "a"]), words=2, hidden=2)
+    path = hub.save_model(model, tmp_path / "m.h5", encoder=None)
+    assert dlmie.load(path).vocabulary.contract == 2
+    header, arrays = storage.load(path)
+    del header["tokenizer_contract"]
+    storage.save(tmp_path / "old.h5", arrays, header)
+    assert dlmie.load(tmp_path / "old.h5").vocabulary.contract == 1
+
+
 def test_an_ensemble_averages_probabilities(run: Run, data: Captions, tmp_path: Path) -> None:
     picture = data["dev"].load_images([1])[0]
     one = dlmie.load(run.folder)

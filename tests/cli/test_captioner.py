@@ -242,6 +242,17 @@ class TestEvaluate:
         assert 0 < document["protocol"]["vocabulary_coverage"] <= 1
         assert "bleu_1_interval" in document
 
+    def test_the_tokenizer_is_the_captioner_s_unless_another_is_named(
+        self, run: Path, invoke: Any
+    ) -> None:
+        found = {}
+        for options in ((), ("--tokenizer", "words"), ("--tokenizer", "characters")):
+            document = json.loads(invoke("evaluate", run, "--json", "--beam", 1, *options).stdout)
+            found[options] = (document["protocol"]["tokenizer"], document["bleu_1"])
+        assert found[()] == found["--tokenizer", "words"]
+        assert found["--tokenizer", "characters"][0] == "characters"
+        assert found["--tokenizer", "characters"][1] > found[()][1]
+
     def test_features_and_images_agree(self, run: Path, scenes: Path, invoke: Any) -> None:
         # Once from the run's feature cache (float16), once from the images.
         cached = invoke("evaluate", run, "--json")
@@ -268,7 +279,7 @@ class TestEvaluate:
         assert "--export" in fails("evaluate", run, "--output", to, code=2)
 
     def test_what_is_missing_is_named(self, run: Path, fails: Any) -> None:
-        assert "no split 'val'" in fails("evaluate", run, "--split", "val")
+        assert "no split 'night'" in fails("evaluate", run, "--split", "night")
         assert "--data" in fails("evaluate", run / "best.h5", code=2)
         assert "no such file" in fails("evaluate", run, "--features", "none.h5")
 

@@ -94,7 +94,7 @@ def _words(captioner: Any, image: ImageSource, target: int | str | None) -> Subj
     if isinstance(target, str) and len(captioner.vocabulary.tokenize(target)) > 1:
         return _sentence(captioner, target)
     caption = captioner(load_pixels(image))[0]
-    words = caption.text.split()
+    words = caption.labels
     if target is None:
         return _sentence(captioner, caption.text)
     if isinstance(target, int) and not 0 <= target < len(words):

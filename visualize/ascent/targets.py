@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dlmie.data.captions.tokenizers import join_words
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
@@ -149,7 +150,8 @@ def _sentence_goal(captioner: Any, image: ImageSource, target: int | str | None)
         target = next((other.text for other in others if other.words), None)
     if not isinstance(target, str):
         raise DlmieError("a captioner is fooled with a sentence, such as 'a dog is running'")
-    sentence = " ".join(captioner.vocabulary.tokenize(target))
+    vocabulary = captioner.vocabulary
+    sentence = join_words(vocabulary.tokenize(target), vocabulary.tokenizer)
     if sentence == before.text:
         raise DlmieError(f"the captioner already says {sentence!r}: choose another sentence")
     return SentenceGoal(captioner, before, sentence)

@@ -211,7 +211,7 @@ def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def _maps_of(caption: Any) -> tuple[list[str], np.ndarray]:
-    words, alphas = caption.text.split(), caption.alphas
+    words, alphas = caption.labels, caption.alphas
     if alphas is None:
         raise DlmieError(
             "the caption has no attention: only captioners that attend have, such as "

@@ -46,6 +46,8 @@ class Caption:
         The step's named arrays at each word: (words, …).
     text : str
         The words as text, where somebody who has the vocabulary filled it in.
+    tokens : list[str]
+        The same words one by one.
     """
 
     words: list[int]
@@ -54,6 +56,12 @@ class Caption:
     finished: bool
     extras: Extras = field(default_factory=dict, repr=False)
     text: str = ""
+    tokens: list[str] = field(default_factory=list, repr=False)
+
+    @property
+    def labels(self) -> list[str]:
+        """The word beside each map: ``tokens``, or ``text`` split at its blanks."""
+        return self.tokens or self.text.split()
 
     @property
     def alphas(self) -> np.ndarray | None:

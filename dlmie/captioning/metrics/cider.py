@@ -49,6 +49,12 @@ class CiderD:
     DataError
         If there is no image, an image has no reference, or a reference is text.
 
+    Attributes
+    ----------
+    tells : bool
+        Whether any n-gram stands in the references of some images but not of others. Otherwise
+        every score is 0, whatever a caption says: CIDEr-D is not defined.
+
     Examples
     --------
     >>> cider = CiderD([[["a", "red", "dog"], ["a", "dog"]], [["two", "cats"]]])
@@ -66,6 +72,7 @@ class CiderD:
                 )
         self._references = references
         self._unseen = log(len(references))
+        self.tells = False
         self._idf = dict(chain.from_iterable(map(self._frequent, _ORDERS)))
         self._image = lru_cache(maxsize=keep)(self._index_image)
 
@@ -113,6 +120,7 @@ class CiderD:
         images: Counter[NGram] = Counter()
         for captions in self._references:
             images.update(set(chain.from_iterable(_ngrams(tokens, order) for tokens in captions)))
+        self.tells |= any(count < len(self._references) for count in images.values())
         return [(ngram, self._unseen - log(n)) for ngram, n in images.items() if n > 1]
 
     def _vectors(self, tokens: Sequence[str]) -> list[tuple[dict[NGram, float], float]]:

@@ -118,7 +118,7 @@ def pointing(
     entropies: list[float] = []
     naming = 0  # words that name a kind of thing, whether it is there or not
     for number, (caption, things) in enumerate(zip(captions, objects, strict=True)):
-        words, alphas = caption.text.split(), caption.alphas
+        words, alphas = caption.labels, caption.alphas
         if alphas is None or alphas.ndim != 3 or len(alphas) != len(words):
             raise DataError(f"caption {number} has no map (rows, columns) for each of its words")
         if things is None:

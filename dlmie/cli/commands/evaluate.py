@@ -17,6 +17,7 @@ from dlmie.cli.console import (
     whole,
 )
 from dlmie.cli.encoders import weights_option
+from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.errors import DlmieError
 from dlmie.text import format_table
 
@@ -36,6 +37,10 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 @options_of(
     "dlmie.captioning.evaluation:evaluate",
     bootstrap=("Resamplings for 95 % confidence intervals; 0: none.", whole(0)),
+    tokenizer=(
+        "How captions are split into words.  [default: as the model's were]",
+        click.Choice(TOKENIZERS),
+    ),
 )
 @click.option("--export", type=click.Choice(["coco"]), help="Write the captions, too.")
 @output_option("Where --export goes.  [default: captions_SPLIT_MODEL_results.json]", name="output")
@@ -49,6 +54,7 @@ def command(
     features: str | None,
     ensemble: bool,
     bootstrap: int,
+    tokenizer: str | None,
     export: str | None,
     output: str | None,
     encoder_weights: str | None,
@@ -81,7 +87,9 @@ def command(
         said = hub.caption_split(
             captioner, images, decoding, features=cache, progress=console.progress
         )
-        result = hub.score_captions(captioner, images, said, decoding, bootstrap=bootstrap)
+        result = hub.score_captions(
+            captioner, images, said, decoding, bootstrap=bootstrap, tokenizer=tokenizer
+        )
         scores.append(result)
         if export is not None:
             path = output or f"captions_{split}_{Path(name).stem}_results.json"
@@ -137,14 +145,17 @@ def _export(path: str, images: Any, captions: list[str]) -> None:
 
 
 def _side_by_side(names: list[str], scores: list[Any]) -> str:
+    from dlmie.captioning.metrics.scores import score_text
+
     rows = [
-        (name, *(f"{getattr(result, column):.4f}" for column in _COLUMNS))
+        (name, *(score_text(getattr(result, column)) for column in _COLUMNS))
         for name, result in zip(names, scores, strict=True)
     ]
     lines = [format_table(("", *_COLUMNS), rows)]
     for more in ("truth", "pointing"):
         found = [(name, getattr(s, more)) for name, s in zip(names, scores, strict=True)]
         lines += [f"{name}: {value}" for name, value in found if value]
+    lines += [f"{n}: {note}" for n, s in zip(names, scores, strict=True) for note in s.notes]
     protocols = {result.protocol_line for result in scores}
     if len(protocols) == 1:
         return "\n".join([*lines, protocols.pop()])
