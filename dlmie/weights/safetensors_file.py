@@ -8,8 +8,8 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.weights.limits import array_over, checked_shape, read_exactly
-from dlmie.weights.number_types import from_stored, stored_dtype
+from dlmie.files.arrays import array_over, checked_shape, read_exactly
+from dlmie.files.number_types import from_stored, stored_dtype
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 

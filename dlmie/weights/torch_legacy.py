@@ -11,10 +11,9 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.weights.containers import name_of
-from dlmie.weights.limits import read_exactly
-from dlmie.weights.number_types import ByteOrder
-from dlmie.weights.pickles import RestrictedUnpickler
+from dlmie.files.arrays import read_exactly
+from dlmie.files.number_types import ByteOrder
+from dlmie.files.pickles import RestrictedUnpickler, name_of
 from dlmie.weights.torch_tensors import TorchUnpickler, state_dict
 
 MAGIC = 0x1950A86A20F9469CFC6C

@@ -9,10 +9,10 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.weights.containers import Deferred, flatten, name_of
-from dlmie.weights.limits import checked_shape
-from dlmie.weights.number_types import ByteOrder, from_stored, stored_dtype
-from dlmie.weights.pickles import Named, RestrictedUnpickler
+from dlmie.files.arrays import checked_shape
+from dlmie.files.number_types import ByteOrder, from_stored, stored_dtype
+from dlmie.files.pickles import Deferred, Named, RestrictedUnpickler, name_of
+from dlmie.weights.containers import flatten
 
 # An expanded tensor (stride 0) may have more elements than its storage, but no end of them.
 MAX_EXPANDED = 2**24

@@ -9,8 +9,8 @@ from typing import IO
 import numpy as np
 
 from dlmie.errors import WeightsError
+from dlmie.files.number_types import ByteOrder
 from dlmie.weights.limits import check_declared
-from dlmie.weights.number_types import ByteOrder
 from dlmie.weights.torch_tensors import TorchUnpickler, state_dict
 
 # PyTorch writes 3 and reads up to 10.

@@ -303,7 +303,7 @@ def npy(descr: Any, shape: Any, data: bytes = b"") -> bytes:
         (npy("<f4", (2,), bytes(12)), "needs 8 bytes, 12 are there"),
         (npy("<f4", (-1,)), "sizes are no whole numbers"),
         (npy("<U4", (1,), bytes(16)), "holds elements of type '<U4'"),
-        (npy([("a", "<f4")], (1,), bytes(4)), "only numbers are weights"),
+        (npy([("a", "<f4")], (1,), bytes(4)), "only numbers are read"),
         (b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31), "a .npy header of 2,147,483,648 bytes"),
         (b"\x93NUMPY\x01\x00\x10\x00__import__('os') ", "damaged or truncated"),
     ],

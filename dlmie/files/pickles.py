@@ -21,9 +21,25 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.weights.containers import Deferred, name_of
-from dlmie.weights.limits import Bounded, array_over, checked_shape, numeric_dtype
-from dlmie.weights.number_types import native
+from dlmie.files.arrays import Bounded, array_over, checked_shape, numeric_dtype
+from dlmie.files.number_types import native
+
+MAX_NAME = 1_000  # letters
+
+
+class Deferred:
+    """Something in a container that turns into an array, or a list, once all has been read."""
+
+    def value(self) -> Any:
+        raise NotImplementedError
+
+
+def name_of(key: Any) -> str:
+    """A dictionary's key as text; Python 2 wrote bytes."""
+    name = key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else str(key)
+    if len(name) > MAX_NAME:
+        raise WeightsError(f"has a name of {len(name):,} letters; refused")
+    return name
 
 
 class Named:
@@ -42,7 +58,7 @@ class PickledDtype:
     def set_state(self, state: Any) -> None:
         _version, order, *described = state
         if any(part is not None for part in described[:3]):
-            raise WeightsError("holds arrays of records; only numbers are weights")
+            raise WeightsError("holds arrays of records; only numbers are read")
         if order not in ("<", ">", "=", "|", b"<", b">", b"=", b"|"):
             raise WeightsError("is damaged: an element type without a byte order")
         self.code = name_of(order) + self.code.lstrip("<>=|")
@@ -215,7 +231,7 @@ def _no_bytes() -> bytes:
 
 def _dtype(code: Any, *_align_and_copy: Any) -> PickledDtype:
     if not isinstance(code, str | bytes) or len(code) > 8:
-        raise WeightsError("holds an array without a plain element type; only numbers are weights")
+        raise WeightsError("holds an array without a plain element type; only numbers are read")
     return PickledDtype(name_of(code))
 
 
