@@ -1,7 +1,8 @@
-"""Work ahead in a background thread."""
+"""Work in background threads."""
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Generator, Iterable
@@ -10,6 +11,12 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 _END = object()
+
+
+def default_workers() -> int:
+    """The number of threads that decode images: one a processor, at most 8."""
+    available = getattr(os, "sched_getaffinity", None)
+    return min(8, len(available(0)) if available else os.cpu_count() or 1)
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:

@@ -24,9 +24,10 @@ from dlmie.data.captions.boxes import add_boxes
 from dlmie.data.captions.formats import Reading
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.vocabulary import Vocabulary
-from dlmie.data.captions.writing import KIND, default_workers, write_captions
+from dlmie.data.captions.writing import KIND, write_captions
 from dlmie.data.captions.writing.text import split_words
 from dlmie.data.images import ImageError, load_image, resize_image
+from dlmie.data.prefetch import default_workers
 from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 from dlmie.files.datasets import reading

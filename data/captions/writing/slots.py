@@ -12,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,9 @@ import h5py
 import numpy as np
 
 from dlmie.data.captions.records import Record
+from dlmie.data.splits import in_order
 from dlmie.errors import DataError
+from dlmie.files.checksums import hash_json
 
 VERSION = 1  # of the file format
 
@@ -58,11 +59,7 @@ class Plan:
     """
 
     def __init__(self, records: Sequence[Record], settings: Mapping[str, Any]) -> None:
-        order = ("train", "dev", "test")
-        names = sorted(
-            {record.split for record in records},
-            key=lambda name: (order.index(name) if name in order else 3, name),
-        )
+        names = in_order({record.split for record in records})
         self.settings = settings
         self.size: int = settings["size"]
         self.store: str = settings["store"]
@@ -255,9 +252,3 @@ def _allocate(
         properties.set_fill_time(h5py.h5d.FILL_TIME_ALLOC)
     kind, space = h5py.h5t.py_create(dtype), h5py.h5s.create_simple(shape)
     h5py.h5d.create(group.id, name.encode(), kind, space, properties)
-
-
-def hash_json(value: Any) -> str:
-    """Give the SHA-256 (hex) of JSON values, the same on every machine."""
-    text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -16,8 +16,9 @@ import numpy as np
 from dlmie.data.captions.records import Record
 from dlmie.data.captions.tokenizers import CONTRACT, one_word_note, tokenize
 from dlmie.data.captions.vocabulary import END, START, Vocabulary
-from dlmie.data.captions.writing.slots import Item, Plan, hash_json
+from dlmie.data.captions.writing.slots import Item, Plan
 from dlmie.errors import DataError
+from dlmie.files.checksums import hash_json
 
 _TEXT = h5py.string_dtype("utf-8")
 _PIXELS = {"images", "digests", "done"}  # what is written before the text

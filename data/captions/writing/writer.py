@@ -48,6 +48,7 @@ from dlmie.data.captions.tokenizers import CONTRACT
 from dlmie.data.captions.writing.slots import VERSION, Item, PartFile, Plan
 from dlmie.data.captions.writing.text import text_bytes, write_text
 from dlmie.data.images import ImageError, load_image, resize_image
+from dlmie.data.prefetch import default_workers
 from dlmie.errors import DataError
 from dlmie.files.datasets import Kind, reported
 from dlmie.text import bytes_text
@@ -193,12 +194,6 @@ def _present(records: Sequence[Record], store: str) -> tuple[list[Record], list[
             continue
         present.append(record)
     return present, skipped
-
-
-def default_workers() -> int:
-    """Give the number of threads that decode images: one a processor, at most 8."""
-    available = getattr(os, "sched_getaffinity", None)
-    return min(8, len(available(0)) if available else os.cpu_count() or 1)
 
 
 def load_pixels(record: Record, size: int) -> np.ndarray:
