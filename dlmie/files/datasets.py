@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 
 from dlmie.errors import DataError
+from dlmie.files.hdf5 import read_text
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def reading(path: Path, kind: Kind) -> Iterator[tuple[h5py.File, dict[str, Any]]
     """
     file = _open(path, kind)
     try:
-        header: dict[str, Any] = json.loads(file["header"][()])
+        header: dict[str, Any] = json.loads(read_text(file["header"]))
         found, version = header["format"], header["version"]
         if found != kind.format:
             raise DataError(f"{path}: is a {found} file, not {kind.name}")
