@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from dlmie.data.captions.vocabulary import PAD
+from dlmie.data.epochs import ResumableBatches, at_least
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.images.views import FIRST_CROP, MIRRORED
-from dlmie.data.prefetch import prefetch as work_ahead
 from dlmie.errors import DataError
 
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -101,7 +100,7 @@ class Batch:
         return array
 
 
-class Batches:
+class Batches(ResumableBatches[Batch]):
     """The batches of one epoch after the other.
 
     Captions of equal length come together, so that hardly a step is spent on padding (Xu et al.
@@ -178,31 +177,18 @@ class Batches:
         block: int | None = None,
         window: int = 16,
     ) -> None:
-        least = {"batch": 1, "seed": 0, "epoch": 0, "position": 0, "prefetch": 0, "window": 1}
-        least |= {"captions_per_image": 1, "block": 1, "crops": 0}
-        given = {
-            "batch": batch, "seed": seed, "epoch": epoch, "position": position,
-            "prefetch": prefetch, "window": window,
-            "captions_per_image": captions_per_image, "block": block, "crops": crops,
-        }  # fmt: skip
-        for name, value in given.items():
-            if value is not None and value < least[name]:
-                raise DataError(f"{name} is {value}; it must be at least {least[name]}")
+        super().__init__(batch=batch, seed=seed, prefetch=prefetch)
+        at_least({"crops": crops}, 0)
+        at_least({"window": window, "captions_per_image": captions_per_image, "block": block}, 1)
         if len(split.tokens) == 0:
             raise DataError("there are no captions to make batches of; choose a split with some")
-        self.batch, self.seed, self.by_length = batch, seed, by_length
-        self.captions_per_image, self.flip, self.crops = captions_per_image, flip, crops
-        self.prefetch, self.block, self.window = prefetch, block, window
+        self.by_length, self.captions_per_image = by_length, captions_per_image
+        self.flip, self.crops, self.block, self.window = flip, crops, block, window
         self._tokens, self._read = split.tokens, read
         self._image = np.asarray(split.token_image)  # (captions,)
         self._lengths = np.fromiter((len(t) for t in split.tokens), np.int64, len(split.tokens))
         self._images = len(split)
-        self.epoch, self.position = epoch, position
-        if position > len(self):
-            raise DataError(
-                f"position {position} is beyond the {len(self)} batches of an epoch: the data or "
-                "the batch size is another than when it was saved"
-            )
+        self.seek(epoch, position)
 
     def __len__(self) -> int:
         """Batches in an epoch; the same for every epoch."""
@@ -213,14 +199,6 @@ class Batches:
         """Captions in an epoch."""
         counts = np.bincount(self._image, minlength=self._images)
         return int(np.minimum(counts, self.captions_per_image or counts.max()).sum())
-
-    def __iter__(self) -> Iterator[Batch]:
-        made = self._make(self.epoch, self.position)
-        with closing(work_ahead(made, self.prefetch)) as ready:
-            for batch in ready:
-                self.position += 1
-                yield batch
-        self.epoch, self.position = self.epoch + 1, 0
 
     # -- the order --------------------------------------------------------------------------------
 
@@ -292,7 +270,8 @@ class Batches:
 
     # -- the batches ------------------------------------------------------------------------------
 
-    def _make(self, epoch: int, position: int) -> Iterator[Batch]:
+    def make(self, epoch: int, position: int) -> Iterator[Batch]:
+        """The batches of an epoch from number ``position`` on."""
         views = self.views(epoch)
         for batches in self.order(epoch):
             todo, position = batches[position:], max(0, position - len(batches))
