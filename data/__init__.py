@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dlmie.data.images import Preprocessing as Preprocessing
     from dlmie.data.images import load_image as load_image
     from dlmie.data.images import preprocess as preprocess
+    from dlmie.data.labelled.dataset import LabelledImages as LabelledImages
     from dlmie.data.labelled.tiny_imagenet import TinyImageNet as TinyImageNet
     from dlmie.data.scenes import prepare_scenes as prepare_scenes
 
@@ -32,6 +33,7 @@ _PUBLIC = {
     "Captions": "captions.dataset",
     "CocoCaptioning": "captions.cs231n",
     "Features": "captions.feature_cache",
+    "LabelledImages": "labelled.dataset",
     "Preprocessing": "images",
     "Record": "captions.dataset",
     "TinyImageNet": "labelled.tiny_imagenet",

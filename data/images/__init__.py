@@ -7,7 +7,7 @@ reason why a captioner that trained well says the same sentence about every phot
 Pixels between these functions are always ``uint8`` of shape ``(height, width, 3)``, RGB, 0..255.
 """
 
-from dlmie.data.images.decoding import MAX_PIXELS, ImageSource, load_image
+from dlmie.data.images.decoding import MAX_PIXELS, ImageSource, image_size, load_image
 from dlmie.data.images.files import SUFFIXES, find_images, save_image
 from dlmie.data.images.pixels import ImageError
 from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess
@@ -22,6 +22,7 @@ __all__ = [
     "Preprocessing",
     "deprocess",
     "find_images",
+    "image_size",
     "load_image",
     "preprocess",
     "resize_image",

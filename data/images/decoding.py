@@ -85,6 +85,19 @@ def load_image(source: ImageSource) -> np.ndarray:
         raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
+def image_size(path: str | Path) -> tuple[int, int] | None:
+    """Rows and columns of an image file by its header; None where it cannot be read."""
+    import PIL.Image
+
+    try:
+        with _quiet(), PIL.Image.open(path) as image:
+            width, height = image.size
+            turned = _orientation_of(image) >= 5
+    except Exception:  # a damaged header can upset a decoder in any way
+        return None
+    return (width, height) if turned else (height, width)
+
+
 def _decode(file: Any, name: str) -> np.ndarray:
     import PIL.Image
 
@@ -137,9 +150,13 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def _orientation(image: PIL.Image.Image) -> int:
+    with _quiet():
+        return _orientation_of(image)
+
+
+def _orientation_of(image: PIL.Image.Image) -> int:
     try:
-        with _quiet():
-            value = image.getexif().get(0x0112, 1)
+        value = image.getexif().get(0x0112, 1)
     except Exception:  # metadata that cannot be parsed says nothing; the pixels are fine
         return 1
     return value if isinstance(value, int) and value in _TURNS else 1
