@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from dlmie.data.images import Preprocessing as Preprocessing
     from dlmie.data.images import load_image as load_image
     from dlmie.data.images import preprocess as preprocess
+    from dlmie.data.labelled.batches import LabelledBatches as LabelledBatches
     from dlmie.data.labelled.dataset import LabelledImages as LabelledImages
+    from dlmie.data.labelled.normalization import Normalization as Normalization
     from dlmie.data.labelled.tiny_imagenet import TinyImageNet as TinyImageNet
     from dlmie.data.scenes import prepare_scenes as prepare_scenes
 
@@ -33,7 +35,9 @@ _PUBLIC = {
     "Captions": "captions.dataset",
     "CocoCaptioning": "captions.cs231n",
     "Features": "captions.feature_cache",
+    "LabelledBatches": "labelled.batches",
     "LabelledImages": "labelled.dataset",
+    "Normalization": "labelled.normalization",
     "Preprocessing": "images",
     "Record": "captions.dataset",
     "TinyImageNet": "labelled.tiny_imagenet",

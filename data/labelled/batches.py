@@ -1,0 +1,189 @@
+"""Batches of labelled images, in a seeded order that can resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlmie.data.epochs import ResumableBatches, at_least
+from dlmie.data.labelled.dataset import LabelledSplit
+from dlmie.data.labelled.normalization import Normalization
+from dlmie.data.prefetch import prefetch as work_ahead
+from dlmie.errors import DataError
+
+# Each use of chance has its own stream, so that one more draw in one does not shift another.
+_ORDER, _VIEWS = 0, 1
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Named arrays of some images; its length is the number of images.
+
+    Attributes
+    ----------
+    images : (batch, channels, rows, columns)
+        Normalized.
+    labels : (batch,) int64
+    index : (batch,) int64
+        Where in the split the images stand.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in ("images", "labels", "index"):
+            raise KeyError(name)
+        array: np.ndarray = getattr(self, name)
+        return array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class LabelledBatches(ResumableBatches[LabelledBatch]):
+    """The batches of one epoch after the other; see `ResumableBatches`.
+
+    The order, and how each image is seen, are functions of ``(seed, epoch)`` only.
+
+    Parameters
+    ----------
+    split
+        ``data["train"]``.
+    normalization
+        From pixels to what the model sees.
+    batch
+        Images in a batch; the last of an epoch may have fewer.
+    seed
+        Of the order and the views.
+    epoch, position
+        Where to begin.
+    flip
+        Mirror a random half of the images, another half each epoch.
+    shift
+        Move each image by up to so many pixels up or down and left or right, at random; what comes
+        in from outside is the mean (He et al. 2016, section 4.2: 4 pixels).
+    prefetch
+        How many batches a background thread may work ahead; 0 works without a thread.
+    dtype
+        Of the images.
+
+    Raises
+    ------
+    DataError
+        No images, an option out of its range, or a normalization for other images.
+
+    Examples
+    --------
+    ::
+
+        data = LabelledImages("cifar10.h5")
+        for batch in LabelledBatches(data["train"], Normalization.of(data), batch=200):
+            batch["images"], batch["labels"]
+    """
+
+    def __init__(
+        self,
+        split: LabelledSplit,
+        normalization: Normalization,
+        *,
+        batch: int = 128,
+        seed: int = 0,
+        epoch: int = 0,
+        position: int = 0,
+        flip: bool = False,
+        shift: int = 0,
+        prefetch: int = 2,
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(batch=batch, seed=seed, prefetch=prefetch)
+        at_least({"shift": shift}, 0)
+        if not len(split):
+            raise DataError(f"the split {split.name} has no images")
+        if split.shape != normalization.shape:
+            raise DataError(f"images of {split.shape} do not fit a model of {normalization.shape}")
+        self._split, self._normalization = split, normalization
+        self.flip, self.shift, self.dtype = flip, shift, dtype
+        self.seek(epoch, position)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self._split) // self.batch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Which image comes when in an epoch: (images,) int64."""
+        return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(len(self._split))
+
+    def make(self, epoch: int, position: int) -> Iterator[LabelledBatch]:
+        """The batches of an epoch from number ``position`` on."""
+        order, views = self.order(epoch), self._views(epoch)
+        for start in range(position * self.batch, len(order), self.batch):
+            index = order[start : start + self.batch]
+            yield self._see(load(self._split, self._normalization, index, self.dtype), views)
+
+    def _views(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """How each image is seen: whether mirrored (images,), and moved by what (images, 2)."""
+        rng = np.random.default_rng([self.seed, epoch, _VIEWS])
+        count = len(self._split)
+        mirrored = rng.random(count) < 0.5
+        return mirrored & self.flip, rng.integers(0, 2 * self.shift + 1, (count, 2))
+
+    def _see(self, batch: LabelledBatch, views: tuple[np.ndarray, np.ndarray]) -> LabelledBatch:
+        images, (mirrored, moved) = batch.images, views
+        if self.flip:
+            some = mirrored[batch.index]
+            images[some] = images[some][..., ::-1]
+        if self.shift:
+            images = shifted(images, moved[batch.index], self.shift)
+        return LabelledBatch(images, batch.labels, batch.index)
+
+
+def shifted(images: np.ndarray, corners: np.ndarray, most: int) -> np.ndarray:
+    """Windows of images with a margin of zeros of ``most`` pixels.
+
+    Parameters
+    ----------
+    images : (n, channels, rows, columns)
+    corners : (n, 2) int
+        Of each window, in 0..2 most; ``most`` leaves an image where it is.
+    most : int
+
+    Returns
+    -------
+    (n, channels, rows, columns)
+    """
+    count, _, rows, columns = images.shape
+    margins = ((0, 0), (0, 0), (most, most), (most, most))
+    padded = np.pad(images, margins)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (rows, columns), axis=(2, 3))
+    top, left = corners.T
+    return np.ascontiguousarray(windows[np.arange(count), :, top, left])
+
+
+def load(
+    split: LabelledSplit, normalization: Normalization, index: np.ndarray, dtype: str = "float32"
+) -> LabelledBatch:
+    """A batch of the images that stand at some places of a split."""
+    return LabelledBatch(
+        normalization(split.load_images(index), dtype), split.labels[index], np.asarray(index)
+    )
+
+
+def batches_in_order(
+    split: LabelledSplit,
+    normalization: Normalization,
+    *,
+    batch: int = 500,
+    dtype: str = "float32",
+    prefetch: int = 2,
+) -> Iterator[LabelledBatch]:
+    """Every image of a split once, as it is and in order: to evaluate."""
+    starts = range(0, len(split), batch)
+    made = (
+        load(split, normalization, np.arange(start, min(start + batch, len(split))), dtype)
+        for start in starts
+    )
+    return work_ahead(made, prefetch)
