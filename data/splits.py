@@ -78,6 +78,11 @@ def splits_in_name(name: str) -> set[str]:
     return {split for split in map(_usual, words) if split}
 
 
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Splits in the order in which people expect them: train, dev, test, then others by name."""
+    return sorted(splits, key=lambda s: (SPLITS.index(s) if s in SPLITS else len(SPLITS), s))
+
+
 def parse_shares(shares: Sequence[float]) -> tuple[float, ...]:
     """Check shares of train, dev and test; they need not sum to one.
 
@@ -136,7 +141,7 @@ def divide(
         # A group may be called like an image of another one.
         group = f"group {groups[name]}" if groups and name in groups else f"image {name}"
         members.setdefault(group, []).append(name)
-    order = sorted(members, key=lambda group: _draw(group.partition(" ")[2], seed))
+    order = sorted(members, key=lambda group: draw(group.partition(" ")[2], seed))
     counts = _exact_counts(sum(map(len, members.values())), parse_shares(shares))
     ends = [sum(counts[: place + 1]) for place in range(len(counts))]
     result: dict[str, str] = {}
@@ -163,7 +168,7 @@ def _exact_counts(images: int, shares: Sequence[float]) -> list[int]:
     return counts
 
 
-def _draw(name: str, seed: int) -> bytes:
+def draw(name: str, seed: int = 0) -> bytes:
     """A number below 2⁶⁴ that depends on nothing but the name and the seed, as bytes."""
     text = f"{seed}|{name}" if seed else name
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8]

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 
 from dlmie.data.labelled.sources import UNDIVIDED, Part
-from dlmie.data.splits import in_order, split_by_hash
+from dlmie.data.splits import divide, in_order
 from dlmie.errors import DataError
 
 # What learning rates and the like are chosen by, where a source says nothing of it.
@@ -77,7 +77,8 @@ def _divided(part: Part, counts: Mapping[str, int]) -> np.ndarray:
     total = len(part)
     if not counts:
         names = part.names if part.names is not None else list(map(str, range(total)))
-        return np.array([split_by_hash(name) for name in names], object)
+        found = divide(names)
+        return np.array([found[name] for name in names], object)
     wanted: Sequence[str] = in_order({*counts})
     rest = total - sum(counts.values())
     if rest < 0:

@@ -51,6 +51,13 @@ class Console:
         """Say something that is always said."""
         click.echo(text, err=True)
 
+    def problems(self, lines: list[str]) -> None:
+        """Print what a check found and end the command: with 1 if that is anything."""
+        count = f"{len(lines):,} problem{'s' if len(lines) != 1 else ''}"
+        self.result({"problems": lines}, "\n".join([*lines, count]) if lines else "no problems")
+        if lines:
+            click.get_current_context().exit(1)
+
     def warn_all(self, title: str, lines: Iterable[str], more: str, limit: int = 20) -> None:
         """List problems under a title; past the limit say how many more and where they are."""
         every = list(lines)

@@ -7,7 +7,7 @@ from pathlib import Path
 from dlmie.data.images import SUFFIXES, find_images
 from dlmie.data.labelled.sources.image_files import ImageFiles
 from dlmie.data.labelled.sources.source import UNDIVIDED
-from dlmie.data.splits import in_order, name_share, split_name
+from dlmie.data.splits import draw, in_order, resolve_split
 from dlmie.errors import DataError
 
 _SPLITS = ("train", "dev", "test")
@@ -51,7 +51,7 @@ class ImageFolder(ImageFiles):
                 self.errors.append(f"{place}: holds no images; fill or remove this class")
             label = self.classes.index(place.name)
             found += [(path, label) for path in files]
-        found.sort(key=lambda one: name_share(one[0].relative_to(self.folder).as_posix()))
+        found.sort(key=lambda one: draw(one[0].relative_to(self.folder).as_posix()))
         self.add(part, [path for path, _ in found], [label for _, label in found])
 
     def _note_what_is_left_out(self, splits: set[Path], folder: Path) -> None:
@@ -74,7 +74,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     """The folder of each split, or the folder itself where there is none of ``train``."""
     named: dict[str, Path] = {}
     for place in _folders(folder):
-        name = split_name(place.name)
+        name = resolve_split(place.name)
         if name in _SPLITS and _folders(place):
             if name in named:
                 raise DataError(f"{place}: and {named[name].name} are both the split {name}")

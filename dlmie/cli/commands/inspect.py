@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, fields, verb
+from dlmie.cli.labelled import describe_labelled
 from dlmie.errors import DataError
 from dlmie.text import bytes_text, format_table
 
@@ -37,7 +38,12 @@ def describe(name: str) -> tuple[dict[str, Any], str]:
     if not path.exists() and name in ENCODERS:
         return _network(name)
     kind = _kind(path)
-    readers = {"dlmie.captions": _captions, "dlmie.features": _features, "dlmie-model": _model}
+    readers = {
+        "dlmie.captions": _captions,
+        "dlmie.labelled": describe_labelled,
+        "dlmie.features": _features,
+        "dlmie-model": _model,
+    }
     return readers.get(kind, _weights)(path)
 
 

@@ -1,13 +1,15 @@
-"""``dlmie prepare``: a data set of captioned images → one file."""
+"""``dlmie prepare``: a data set of captioned or labelled images → one file."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from dlmie.cli.console import Console, given, options_of, output_option, section, verb, whole
+from dlmie.cli.labelled import is_labelled, prepare_labelled
 from dlmie.cli.tables import reading_options
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.data.splits import SHARES
@@ -30,9 +32,23 @@ _SOURCE_ONLY = (
 )
 
 
-def _split_lists(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
-    """``train=FILE`` words → {split: file}."""
-    return _pairs(value, "SPLIT=FILE, such as dev=devImages.txt")
+def _split_lists(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str | int] | None:
+    """``train=FILE`` words → {split: file}; ``train=49000,dev=1000`` → {split: number}."""
+    lists: dict[str, str | int] = {}
+    for word in value:
+        if re.fullmatch(r"[\w-]+=\d+(,[\w-]+=\d+)*", word):
+            pairs = (pair.split("=") for pair in word.split(","))
+            lists |= {name: int(count) for name, count in pairs}
+            continue
+        name, equals, path = word.partition("=")
+        if not equals or not path:
+            raise click.BadParameter(
+                f"{word!r} should be SPLIT=FILE, such as dev=devImages.txt, or SPLIT=N"
+            )
+        lists[name] = path
+    return lists or None
 
 
 def _split_of(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
@@ -99,7 +115,8 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
         multiple=True,
         metavar="SPLIT=FILE",
         callback=_split_lists,
-        help="A list of the images of a split; again for each.",
+        help="A list of the images of a split; again for each. Of labelled images a number: "
+        "train=49000,dev=1000,test=1000.",
     ),
     click.option(
         "--split-of",
@@ -134,10 +151,15 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
         dev=("How many to choose by.", whole(0)),
         test=("How many to test with.", whole(0)),
     ),
+    click.option(
+        "--labels",
+        type=click.Choice(["shape", "color", "count"]),
+        help="Write labelled images of 32 pixels instead of captions; say what to tell apart.",
+    ),
 )
 @click.pass_context
 def command(ctx: click.Context, console: Console, source: tuple[str, ...], **options: Any) -> None:
-    """Read captioned images from SOURCE and write them as one file, ready for training.
+    """Read captioned or labelled images from SOURCE and write them as one file for training.
 
     SOURCE is a Flickr8k or Flickr30k .token.txt, a COCO captions_*.json, a Karpathy
     dataset_*.json, a table (CSV, TSV), a JSON list or JSON lines of objects (BLIP, Hugging Face),
@@ -147,18 +169,27 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     A split is what a column or list says, else what the name of the file says in whole words
     (captions_val2017.json, train.csv); the table of files shows what became of each.
 
+    Labelled images come as CIFAR-10 (its folder, or its .tar.gz), as the folder of MNIST or of
+    Tiny-ImageNet, or in a folder for each class: train/cat/1.png, or cat/1.png without splits.
+
     An interrupted run goes on where it stopped. Images and captions that cannot be used are left
     out and listed.
     """
     chosen = given(ctx)
+    if is_labelled(source, chosen):
+        prepare_labelled(console, source, chosen)
+        return
     if source == ("scenes",):
         _prepare_scenes(console, chosen)
         return
     _refuse(chosen, _SCENES_ONLY, "is for scenes")
-    options = {name: value for name, value in options.items() if name not in _SCENES_ONLY}
+    options = {n: value for n, value in options.items() if n not in (*_SCENES_ONLY, "labels")}
     options["caption_columns"] = options.pop("caption_column")
     options["shares"] = options["shares"] or SHARES
     options["seed"] = console.seed
+    for split, listed in (options["splits"] or {}).items():
+        if isinstance(listed, int):
+            raise click.UsageError(f"--splits {split}={listed}: of captions it is a list's file")
     to, check = options.pop("to"), options.pop("check")
     if check:
         _check(console, source, options)

@@ -1,0 +1,131 @@
+"""What ``dlmie prepare`` and ``dlmie inspect`` do with labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dlmie.cli.console import Console, fields
+from dlmie.text import bytes_text, format_table
+
+if TYPE_CHECKING:
+    from dlmie.data.labelled.dataset import LabelledImages
+
+_OPTIONS = ("size", "splits", "strict", "overwrite", "workers")  # of `prepare`
+_SCENE_OPTIONS = ("labels", "size", "train", "dev", "test")
+_OWN = ("source", "to", "check")
+
+
+def is_labelled(source: tuple[str, ...], chosen: Mapping[str, object]) -> bool:
+    """Whether a command line asks for labelled images: a folder, an archive, or labels."""
+    from dlmie.data.labelled.sources import holds_labels
+
+    return "labels" in chosen or any(holds_labels(Path(path)) for path in source)
+
+
+def prepare_labelled(
+    console: Console, source: tuple[str, ...], chosen: Mapping[str, object]
+) -> None:
+    """Write labelled images as one file, or with ``--check`` list their problems.
+
+    Parameters
+    ----------
+    chosen
+        The options that stand on the command line.
+    """
+    scenes = source == ("scenes",)
+    known = _SCENE_OPTIONS if scenes else _OPTIONS
+    for name in chosen:
+        if name not in (*known, *_OWN):
+            what = "labelled scenes" if scenes else "labelled images"
+            raise click.UsageError(f"--{name.replace('_', '-')} does not apply to {what}")
+    if len(source) != 1:
+        raise click.UsageError("labelled images come from one folder or archive")
+    options = {name: chosen[name] for name in known if name in chosen}
+    for split, count in dict(options.get("splits") or {}).items():  # type: ignore[call-overload]
+        if not isinstance(count, int):
+            raise click.UsageError(
+                f"--splits {split}={count}: of labelled images it is a number, such as {split}=1000"
+            )
+    to = chosen.get("to")
+    if chosen.get("check"):
+        _check(console, source[0], options)
+    elif to is None:
+        raise click.UsageError("say where to write it: --to FILE, or --check to write nothing")
+    else:
+        _report(console, _prepared(console, source[0], str(to), options, scenes=scenes))
+
+
+def _prepared(
+    console: Console, source: str, to: str, options: dict[str, object], *, scenes: bool
+) -> LabelledImages:
+    from dlmie.data.labelled import dataset
+
+    if scenes:
+        return dataset.prepare_labelled_scenes(
+            to,
+            seed=console.seed,
+            progress=console.progress,
+            **options,  # type: ignore[arg-type]
+        )
+    return dataset.prepare(source, to=to, progress=console.progress, **options)  # type: ignore[arg-type]
+
+
+def _check(console: Console, source: str, options: dict[str, object]) -> None:
+    from dlmie.data.labelled.dataset import check
+
+    wanted = {name: options[name] for name in ("size", "splits", "workers") if name in options}
+    problems = check(source, progress=console.progress, **wanted)  # type: ignore[arg-type]
+    console.problems(problems)
+
+
+def _report(console: Console, data: LabelledImages) -> None:
+    header = data.header
+    more = f"dlmie inspect --json {data.path} lists all"
+    console.warn_all(f"images left out: {len(header['skipped']):,}", header["skipped"], more)
+    console.warn_all(f"problems: {len(header['problems']):,}", header["problems"], more)
+    document = {
+        "path": data.path,
+        "hash": data.hash,
+        "shape": data.shape,
+        "classes": data.classes,
+        "splits": {name: {"images": n["images"]} for name, n in header["splits"].items()},
+        "skipped": header["skipped"],
+        "problems": header["problems"],
+    }
+    console.result(document, repr(data))
+
+
+def describe_labelled(path: Path) -> tuple[dict[str, object], str]:
+    """What a file of labelled images holds, as JSON and as text."""
+    from dlmie.data.labelled.dataset import LabelledImages
+
+    with LabelledImages(path) as data:
+        header = data.header
+        means = data.channel_mean.tolist(), data.channel_std.tolist()
+    splits: dict[str, dict[str, list[int]]] = header["splits"]
+    document = {"type": "labelled", **header, "channel_mean": means[0], "channel_std": means[1]}
+    rows, columns, channels = header["shape"]
+    pairs = [
+        ("labelled images", path),
+        *((f"split {name}", f"{split['images']:,} images") for name, split in splits.items()),
+        ("images", f"{rows} × {columns} pixels, {channels} channel{'s' if channels > 1 else ''}"),
+        ("mean of train", " ".join(f"{value:.2f}" for value in means[0])),
+        ("deviation", " ".join(f"{value:.2f}" for value in means[1])),
+        ("source", ", ".join(f"{name} {value}" for name, value in header["source"].items())),
+        ("images left out", f"{len(header['skipped']):,}" if header["skipped"] else None),
+        ("problems", f"{len(header['problems']):,}" if header["problems"] else None),
+        ("hash", header["hash"]),
+        ("size", bytes_text(path.stat().st_size)),
+    ]
+    table = format_table(
+        ("class", *splits),
+        (
+            (name, *(f"{split['per_class'][label]:,}" for split in splits.values()))
+            for label, name in enumerate(header["classes"])
+        ),
+    )
+    return document, f"{fields(pairs)}\n\n{table}"
