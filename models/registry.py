@@ -73,6 +73,8 @@ MODELS: dict[str, Entry] = {
     "show-tell": Entry("captioner", f"{_CAPTIONERS}.show_tell:ShowTell"),
     "show-attend-tell": Entry("captioner", f"{_CAPTIONERS}.show_attend_tell:ShowAttendTell"),
     "caption-rnn": Entry("captioner", f"{_CAPTIONERS}.caption_rnn:CaptionRNN"),
+    "softmax": Entry("classifier", "dlmie.models.classifiers.linear:Softmax"),
+    "linear-svm": Entry("classifier", "dlmie.models.classifiers.linear:LinearSVM"),
 }
 #: The task by which a role is trained.
 TASKS: dict[Role, str] = {"captioner": "captioning"}
