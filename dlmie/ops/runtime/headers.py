@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy
 import pytensor
 
 from dlmie.ops.runtime.cache import compile_lock
@@ -84,9 +85,12 @@ def _header(folder: str, users: str) -> Path | None:
 
 def _precompiled(folder: Path) -> Path | None:
     command = _command()
-    version = _run([command[0], "--version"]).stdout
-    identity = [*command, version, HEADERS, _PROBE, sys.version, pytensor.__version__]
-    digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
+    compiler = _run([command[0], "--version"]).stdout
+    versions = [compiler, sys.version, numpy.__version__, pytensor.__version__]
+    # Without the folders of headers: PyTensor shares modules between environments, and this name
+    # becomes part of what it knows them by.
+    options = [part for part in command if not part.startswith("-I")]
+    digest = hashlib.sha256("\0".join([*options, *versions, HEADERS, _PROBE]).encode()).hexdigest()
     header = folder / f"dlmie_headers_{digest[:16]}" / "modules.h"
     if not _current(header):
         with compile_lock():
