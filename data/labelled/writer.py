@@ -105,7 +105,11 @@ def write_labelled(
     space = _space(source, sizes)
     _check_room(to, space)
     reading = Reading(workers or default_workers())
-    with atomic.replacing(to) as handle, h5py.File(handle, "w") as file:
+    with (
+        atomic.explained(to),
+        atomic.replacing(to) as handle,
+        h5py.File(handle, "w") as file,
+    ):
         file.flush()
         _reserve(handle.fileno(), space)
         writers = {name: _SplitWriter(file, name, size, source) for name, size in sizes.items()}

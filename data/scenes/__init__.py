@@ -10,6 +10,7 @@ The captions speak of left and right, so mirrored pictures would make them false
 flips.
 """
 
+from dlmie.data.scenes.claims import Claim, Truth, check_caption, truth
 from dlmie.data.scenes.pictures import render_scene, thing_box
 from dlmie.data.scenes.plans import Group, Scene, Thing, plan_scene
 from dlmie.data.scenes.records import (
@@ -20,7 +21,6 @@ from dlmie.data.scenes.records import (
     scenes_of,
 )
 from dlmie.data.scenes.sentences import write_sentences
-from dlmie.data.scenes.truth import Claim, Truth, check_caption, truth
 
 __all__ = [
     "VERSION",

@@ -214,7 +214,12 @@ def test_captions_are_scored_by_the_tokenizer_of_their_captioner(
     vocabulary = Vocabulary([*SPECIAL, "a"], tokenizer, contract)
     captioner = SimpleNamespace(vocabulary=vocabulary, members=[])
     split = SimpleNamespace(
-        name="dev", hash="x", objects=None, references=[["A dog’s ball"], ["Two dogs"]]
+        name="dev",
+        hash="x",
+        names=["a", "b"],
+        source={},
+        objects=None,
+        references=[["A dog’s ball"], ["Two dogs"]],
     )
     said = [SimpleNamespace(text="a dog's ball"), SimpleNamespace(text="two dogs")]
     scores = hub.score_captions(captioner, split, said, Decoding())

@@ -251,7 +251,7 @@ class TestEvaluate:
             found[options] = (document["protocol"]["tokenizer"], document["bleu_1"])
         assert found[()] == found["--tokenizer", "words"]
         assert found["--tokenizer", "characters"][0] == "characters"
-        assert found["--tokenizer", "characters"][1] > found[()][1]
+        assert found["--tokenizer", "characters"][1] != found[()][1]
 
     def test_features_and_images_agree(self, run: Path, scenes: Path, invoke: Any) -> None:
         # Once from the run's feature cache (float16), once from the images.
@@ -266,7 +266,7 @@ class TestEvaluate:
         assert "bleu_4" in lines[0]
         assert lines[1] == lines[2]
         assert lines[1].startswith(str(run))
-        assert "split dev" in lines[3]
+        assert "split dev" in lines[-1]
         documents = json.loads(invoke("evaluate", run, run, "--json").stdout)
         assert [document["model"] for document in documents] == [str(run)] * 2
 

@@ -17,7 +17,7 @@ from dlmie.data.scenes import (
     truth,
     write_sentences,
 )
-from dlmie.data.scenes.truth import parse_caption
+from dlmie.data.scenes.claims import parse_caption
 from dlmie.errors import DataError
 
 STAR = Group("star", "red", "small", "striped")

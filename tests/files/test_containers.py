@@ -78,7 +78,7 @@ def test_a_disk_that_is_really_full_is_one_line_to_the_end_of_the_process(tmp_pa
     # nobody can catch it, when the process ends.
     script = """
 import resource, signal, sys, numpy as np
-from dlmie import storage
+from dlmie.files import containers as storage
 from dlmie.errors import DlmieError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))

@@ -14,7 +14,7 @@ from dlmie.captioning.metrics.nltk_bleu import ORDERS, bleu, bleu_counts, combin
 from dlmie.captioning.metrics.pointing import Pointing
 from dlmie.captioning.metrics.rouge import image_rouge_l
 from dlmie.data.captions.tokenizers import CONTRACT, one_word_note, tokenize, tokenizer_label
-from dlmie.data.scenes.truth import Truth
+from dlmie.data.scenes.claims import Truth
 from dlmie.errors import DataError
 
 #: Names of the scores, in the order in which they are shown.
