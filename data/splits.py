@@ -53,6 +53,11 @@ def resolve_split(value: object) -> str | None:
     return _usual(re.sub(r"[\W_]+|\d+$", "", text)) or re.sub(r"\s+", "_", text)
 
 
+def names_of(split: str) -> tuple[str, ...]:
+    """All usual names of a split, in lower case; of another one its own."""
+    return _NAMES.get(split, (split,))
+
+
 def _usual(word: str) -> str | None:
     return _SPLIT_OF.get(word) or _SPLIT_OF.get(_ENDS.sub("", word))
 

@@ -24,9 +24,9 @@ from dlmie.data.captions.boxes import add_boxes
 from dlmie.data.captions.formats import Reading
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.vocabulary import Vocabulary
-from dlmie.data.captions.writing import KIND, write_captions
+from dlmie.data.captions.writing import KIND, absent, write_captions
 from dlmie.data.captions.writing.text import split_words
-from dlmie.data.images import ImageError, load_image, resize_image
+from dlmie.data.images import ImageError, ImageFolder, load_image
 from dlmie.data.prefetch import default_workers
 from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
@@ -58,11 +58,14 @@ class Split:
         That of the whole data set.
     source : dict
         Where the data came from, as the file says: ``{"format": "flickr"}``.
+    size : int
+        Height and width of the images in pixels.
     """
 
     def __init__(self, captions: Captions, name: str) -> None:
         self.name = name
         self.data_hash: str = captions.hash
+        self.size: int = captions.size
         self.hash: str = captions.header["splits"][name]["hash"]
         self.source: dict[str, Any] = dict(captions.header.get("source") or {})
         self._captions = captions
@@ -148,11 +151,11 @@ class Split:
             raise DataError(
                 f"{self.name} has images 0..{len(self) - 1}, not {indices.min()}..{indices.max()}"
             )
-        size = self._captions.size
+        size = self.size
         result = np.empty((len(indices), size, size, 3), np.uint8)
         if "images" not in self._group:
             for place, index in enumerate(indices):
-                result[place] = resize_image(load_image(self.paths[index]), size)
+                result[place] = load_image(self.paths[index], size)
             return result
         images = self._group["images"]
         for place, row in enumerate(self._rows[indices]):
@@ -164,7 +167,11 @@ class Split:
         """The file of each image; only in files prepared with ``store="paths"``."""
         if "paths" not in self._group:
             raise DataError(f"{self._captions.path}: holds pixels, not paths of images")
-        return [self._captions.folder / path for path in self._strings("paths")]
+        folder, paths = self._captions.folder, self._strings("paths")
+        if not folder.is_dir():  # reading one of them says so
+            return [folder / path for path in paths]
+        files = ImageFolder(folder, folder)  # copying may have changed the form of names
+        return [files.find(path).path for path in paths]
 
     @cached_property
     def _group(self) -> h5py.Group:
@@ -177,7 +184,7 @@ class Split:
         return self._group["rows"][()]
 
     def _strings(self, name: str) -> list[str]:
-        return self._group[name].asstr()[()].tolist()
+        return self._group[name].asstr(errors="surrogateescape")[()].tolist()
 
 
 def prepare(
@@ -490,6 +497,9 @@ def _image_faults(records: Sequence[Record], workers: int | None, progress: bool
     """Decode every image; a line for each that cannot be."""
 
     def fault(record: Record) -> str | None:
+        missing = absent(record)
+        if missing is not None:
+            return missing
         try:
             load_image(record.image if isinstance(record.image, Path) else record.image())
         except ImageError as error:

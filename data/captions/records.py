@@ -34,6 +34,8 @@ class Record:
         "box": [top, left, bottom, right]}`` with the box in fractions of the image.
     image_id
         What the data set's own files call the image (a number, in COCO), if anything.
+    missing
+        Why the image has no file, if it has none: one line for the list of what is left out.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Record:
     split: str
     objects: list[dict[str, Any]] | None = None
     image_id: str | int | None = None
+    missing: str | None = None
 
 
 def clean(records: Iterable[Record], tokenizer: str = "words") -> tuple[list[Record], list[str]]:

@@ -7,25 +7,45 @@ reason why a captioner that trained well says the same sentence about every phot
 Pixels between these functions are always ``uint8`` of shape ``(height, width, 3)``, RGB, 0..255.
 """
 
-from dlmie.data.images.decoding import MAX_PIXELS, ImageSource, image_size, load_image
-from dlmie.data.images.files import SUFFIXES, find_images, save_image
-from dlmie.data.images.pixels import ImageError
-from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess
+from dlmie.data.images.decoding import (
+    MAX_BYTES,
+    MAX_PIXELS,
+    ImageBytes,
+    ImageSource,
+    image_size,
+    load_alpha,
+    load_image,
+)
+from dlmie.data.images.files import save_image
+from dlmie.data.images.finding import ImageFolder
+from dlmie.data.images.folders import existing_path, find_images
+from dlmie.data.images.formats import is_image_name
+from dlmie.data.images.names import form_of
+from dlmie.data.images.pixels import ImageError, ImageWarning
+from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess, resize_through
 from dlmie.data.images.resizing import resize_image
 from dlmie.data.images.views import view_image
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_PIXELS",
-    "SUFFIXES",
+    "ImageBytes",
     "ImageError",
+    "ImageFolder",
     "ImageSource",
+    "ImageWarning",
     "Preprocessing",
     "deprocess",
+    "existing_path",
     "find_images",
+    "form_of",
     "image_size",
+    "is_image_name",
+    "load_alpha",
     "load_image",
     "preprocess",
     "resize_image",
+    "resize_through",
     "save_image",
     "view_image",
 ]

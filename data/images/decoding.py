@@ -4,43 +4,78 @@ from __future__ import annotations
 
 import contextlib
 import io
+import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from dlmie.data.images.pixels import ImageError
+from dlmie.data.images.arrays import rgb_from_array
+from dlmie.data.images.decoded import Decoded
+from dlmie.data.images.formats import add_heif, advice, readable_formats
+from dlmie.data.images.pixels import ImageError, ImageWarning
+from dlmie.data.images.resizing import as_shape, resize_image, resize_strips
+from dlmie.text import bytes_text
 
 if TYPE_CHECKING:  # PIL is imported by the functions that need it
     import PIL.Image
 
-ImageSource: TypeAlias = "str | Path | bytes | np.ndarray | PIL.Image.Image"
-
-#: Images with more pixels than this are refused: most are mistakes or attacks, and decoding one
-#: takes more than half a gigabyte.  It is the limit at which PIL, too, refuses.
+#: Images with more pixels than this are refused: most are mistakes or attacks.  It is the limit at
+#: which PIL, too, refuses.
 MAX_PIXELS = 178_956_970
+
+#: Nor are strips read that are longer than this.
+MAX_SIDE = 1_000_000
+
+#: Images are refused whose decoding takes more memory than this, whatever is made of them.
+MAX_BYTES = 760_000_000
+
+# Bytes that PIL keeps of a pixel, by mode; and those that its decoders take for a while, measured.
+_KEPT = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+_DECODING = {"WEBP": 12, "AVIF": 6, "JPEG2000": 16, "TIFF": 7, "HEIF": 8}
+_PROGRESSIVE = 6  # of a JPEG
 
 # PIL announces large images and damaged metadata as warnings.  We refuse the first ourselves and
 # do not care for the second, but Python's filters belong to the whole process: change them briefly,
-# one thread at a time.
+# one thread at a time, and let no other thread warn meanwhile.
 _FILTERS = threading.Lock()
 
 
-def load_image(source: ImageSource) -> np.ndarray:
+@dataclass(frozen=True)
+class ImageBytes:
+    """An image file that lies nowhere, with a name for messages: standard input, a download."""
+
+    content: bytes
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageSource: TypeAlias = "str | Path | bytes | ImageBytes | np.ndarray | PIL.Image.Image"
+
+
+def load_image(source: ImageSource, size: int | tuple[int, int] | None = None) -> np.ndarray:
     """Read an image of any kind as RGB bytes.
 
-    Grey and palette images become RGB; transparent ones are laid over white; CMYK is converted;
-    16-bit is reduced to 8; the EXIF orientation is applied; of an animation the first frame counts.
+    Gray and palette images become RGB; transparent ones are laid over white; CMYK and LAB are
+    converted; colors of a profile become sRGB; 16-bit is reduced to 8; the EXIF orientation is
+    applied; of an animation the first frame counts.
 
     Parameters
     ----------
     source
-        A path, the bytes of an image file, a PIL image, or an array: ``uint8`` or ``bool``,
-        ``uint16`` (0..65535), other integers within 0..255, or floats within **0..1**, of shape
-        (H, W), (H, W, 1), (H, W, 2) grey + alpha, (H, W, 3) or (H, W, 4) RGB + alpha.
+        A path, the bytes of an image file (:class:`ImageBytes` gives them a name), a PIL image, or
+        an array: ``uint8`` or ``bool``, ``uint16`` (0..65535), other integers within 0..255, or
+        floats within **0..1**, of shape (H, W), (H, W, 1), (H, W, 2) gray + alpha, (H, W, 3) or
+        (H, W, 4) RGB + alpha.
+    size
+        Resize it, as :func:`~dlmie.data.images.resize_image` does: the same pixels, but a large
+        photograph is never held as a whole.
 
     Returns
     -------
@@ -52,69 +87,167 @@ def load_image(source: ImageSource) -> np.ndarray:
     ImageError
         One line that names the file and what is wrong with it.
 
+    Warns
+    -----
+    ImageWarning
+        A color profile that cannot be used; 16-bit pixels that are all nearly black.
+
     Examples
     --------
     >>> load_image(np.full((2, 3), 0.5)).shape
     (2, 3, 3)
     """
+    if isinstance(source, np.ndarray):
+        pixels = _checked_array(source)
+        return pixels if size is None else resize_image(pixels, size)
+    with _opened(source) as (image, name):
+        shape = None if size is None else as_shape(size)
+        picture = _decoded(image, name, shape)
+        with _one_line(image, name):
+            if shape is not None and shape != picture.shape:
+                pixels = resize_strips(picture.columns, picture.shape, shape)
+            else:
+                pixels = picture.pixels()
+    for note in picture.notes:
+        warn(f"{name}: {note}")
+    return pixels
+
+
+def load_alpha(source: ImageSource) -> np.ndarray | None:
+    """The opacity of an image, upright: (H, W) ``uint8``, or None where nothing is transparent.
+
+    Raises
+    ------
+    ImageError
+        See :func:`load_image`.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] not in (2, 4):
+            return None
+        alpha = rgb_from_array(source[:, :, -1])[:, :, 0]
+    else:
+        with _opened(source) as (image, name):
+            picture = _decoded(image, name, None)
+            with _one_line(image, name):
+                if not picture.transparent:
+                    return None
+                alpha = picture.alpha()
+    return None if (alpha == 255).all() else alpha
+
+
+def warn(text: str) -> None:
+    """Give a line to Python's warnings, while no thread has silenced them."""
+    with _FILTERS:
+        warnings.warn(text, ImageWarning, stacklevel=3)
+
+
+def _checked_array(values: np.ndarray) -> np.ndarray:
+    if values.ndim in (2, 3) and values.shape[0] * values.shape[1] > MAX_PIXELS:
+        raise ImageError(f"{values.shape[1]}×{values.shape[0]} is more than {MAX_PIXELS} pixels")
+    return rgb_from_array(values)
+
+
+@contextlib.contextmanager
+def _opened(source: ImageSource) -> Iterator[tuple[PIL.Image.Image, str]]:
+    """An image whose header was read, and its name for messages."""
     import PIL.Image
 
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
     if isinstance(source, PIL.Image.Image):
-        return _from_pil(source, "the image")
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        if not len(source):
-            raise ImageError("the image is empty (0 bytes)")
-        return _decode(io.BytesIO(source), "the image")
-    if not isinstance(source, (str, Path)):
+        yield source, "the image"
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        with _identified(io.BytesIO(_not_empty(source, "the image")), "the image") as image:
+            yield image, "the image"
+    elif isinstance(source, ImageBytes):
+        with _identified(io.BytesIO(_not_empty(source.content, source.name)), source.name) as image:
+            yield image, source.name
+    elif isinstance(source, (str, Path)):
+        with _open_file(source) as file, _identified(file, str(source)) as image:
+            yield image, str(source)
+    else:
         raise ImageError(
             f"an image is a path, bytes, an array or a PIL image, not {type(source).__name__}"
         )
-    path = Path(source)
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder, not an image")
+
+
+def _not_empty(content: bytes | bytearray | memoryview, name: str) -> bytes:
+    if not len(content):
+        raise ImageError(f"{name}: is empty (0 bytes)")
+    return bytes(content)
+
+
+@contextlib.contextmanager
+def _open_file(path: str | Path) -> Iterator[IO[bytes]]:
+    if isinstance(path, str) and "://" in path:
+        raise ImageError(
+            f"{path}: is an address, and dlmie downloads nothing: save the image, and name its file"
+        )
     try:
-        if path.stat().st_size == 0:
+        status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{path}: is a folder, not an image")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe may wait for ever
+            raise ImageError(f"{path}: is not a regular file; to read a pipe, name -")
+        if status.st_size == 0:
             raise ImageError(f"{path}: the file is empty (0 bytes)")
         with open(path, "rb") as file:
-            return _decode(file, str(path))
+            yield file
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, ImageError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: cannot be read ({reason})") from None
 
 
 def image_size(path: str | Path) -> tuple[int, int] | None:
-    """Rows and columns of an image file by its header; None where it cannot be read."""
-    import PIL.Image
-
+    """Rows and columns of an image file by its header, upright; None where it cannot be read."""
     try:
-        with _quiet(), PIL.Image.open(path) as image:
+        with _opened(path) as (image, _):
             width, height = image.size
-            turned = _orientation_of(image) >= 5
-    except Exception:  # a damaged header can upset a decoder in any way
+            turned = _orientation(image) >= 5
+    except ImageError:
         return None
     return (width, height) if turned else (height, width)
 
 
-def _decode(file: Any, name: str) -> np.ndarray:
+@contextlib.contextmanager
+def _identified(file: IO[bytes], name: str) -> Iterator[PIL.Image.Image]:
     import PIL.Image
 
+    start = file.read(16)
+    file.seek(0)
     try:
-        with _quiet():
-            image = PIL.Image.open(file)
+        image = _identify(file, start)
     except PIL.UnidentifiedImageError:
-        raise ImageError(f"{name}: is not an image that can be read") from None
+        fix = advice(name, start)
+        raise ImageError(
+            f"{name}: is not an image that can be read" if fix is None else
+            f"{name}: cannot be read by Pillow alone: {fix}"
+        ) from None  # fmt: skip
     except PIL.Image.DecompressionBombError:
         raise ImageError(f"{name}: has more than {MAX_PIXELS / 1e6:.0f} million pixels") from None
     except Exception as error:  # a damaged header can upset a decoder in any way
         raise ImageError(f"{name}: cannot be read as an image ({_line(error)})") from None
     with image:
-        return _from_pil(image, name)
+        yield image
 
 
-def _from_pil(image: PIL.Image.Image, name: str) -> np.ndarray:
+def _identify(file: IO[bytes], start: bytes) -> PIL.Image.Image:
+    import PIL.Image
+
+    with _quiet():
+        try:
+            return PIL.Image.open(file, formats=readable_formats())
+        except PIL.UnidentifiedImageError:
+            if not add_heif(start):
+                raise
+            file.seek(0)
+            return PIL.Image.open(file, formats=readable_formats())
+
+
+def _decoded(image: PIL.Image.Image, name: str, shape: tuple[int, int] | None) -> Decoded:
+    """Decode an image that is not too large."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{name}: has no pixels ({width}×{height})")
@@ -123,30 +256,48 @@ def _from_pil(image: PIL.Image.Image, name: str) -> np.ndarray:
             f"{name}: {width}×{height} is more than {MAX_PIXELS / 1e6:.0f} million pixels; "
             "make it smaller first"
         )
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(f"{name}: {width}×{height} has a side of more than {MAX_SIDE:,} pixels")
+    needed = _memory(image, shape)
+    if needed > MAX_BYTES:
+        raise ImageError(
+            f"{name}: {width}×{height} of this kind take {bytes_text(needed)} to decode, more than "
+            f"{bytes_text(MAX_BYTES)}; make it smaller first"
+        )
+    with _one_line(image, name):
+        picture = Decoded(image)
+    picture.orientation = _orientation(image)  # looked up late, for it may load the image
+    return picture
+
+
+def _memory(image: PIL.Image.Image, shape: tuple[int, int] | None) -> int:
+    """Bytes that decoding an image and resizing it to ``shape`` take at most."""
+    width, height = image.size
+    pixels = width * height
+    kind = image.format or ""
+    decoding = _DECODING.get(kind, _PROGRESSIVE if image.info.get("progressive") else 0)
+    if shape is None:
+        working = 3 * pixels
+    else:  # rows of doubles before the columns are resized, and the weights of the longer side
+        working = 24 * shape[0] * max(width, height) + 200 * max(width, height)
+    kept = _KEPT.get(image.mode, 4)
+    if isinstance(image.info.get("transparency"), tuple):  # decoded twice where it has 16 bits
+        kept += 4
+    return kept * pixels + max(decoding * pixels, working)
+
+
+@contextlib.contextmanager
+def _one_line(image: PIL.Image.Image, name: str) -> Iterator[None]:
+    """Turn what a decoder may raise into one line that names the image."""
     try:
-        image.load()
-        orientation = _orientation(image)
-        pixels = _pil_to_rgb(image)
+        yield
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from None
     except MemoryError:
+        width, height = image.size
         raise ImageError(f"{name}: {width}×{height} needs more memory than there is") from None
     except Exception as error:  # truncated or damaged data can upset a decoder in any way
         raise ImageError(f"{name}: is damaged or truncated ({_line(error)})") from None
-    return np.ascontiguousarray(_TURNS[orientation](pixels))
-
-
-# EXIF orientation 1..8 → the array operation that puts the picture upright.
-_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda pixels: pixels,
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: np.rot90(pixels, 1),
-}
 
 
 def _orientation(image: PIL.Image.Image) -> int:
@@ -159,70 +310,7 @@ def _orientation_of(image: PIL.Image.Image) -> int:
         value = image.getexif().get(0x0112, 1)
     except Exception:  # metadata that cannot be parsed says nothing; the pixels are fine
         return 1
-    return value if isinstance(value, int) and value in _TURNS else 1
-
-
-def _pil_to_rgb(image: PIL.Image.Image) -> np.ndarray:
-    mode = image.mode
-    if mode.startswith("I") or mode == "F":  # 16-bit and 32-bit grey: PIL would clip, not scale
-        values = np.asarray(image)
-        return _from_array(values.astype(np.float64) if mode == "F" else _as_uint16(values))
-    if "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        return _over_white(np.asarray(image.convert("RGBA")))
-    return np.asarray(image if mode == "RGB" else image.convert("RGB"))
-
-
-def _as_uint16(values: np.ndarray) -> np.ndarray:
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"grey values {values.min()}..{values.max()} are outside 0..65535")
-    return values.astype(np.uint16)
-
-
-def _from_array(values: np.ndarray) -> np.ndarray:
-    """Turn an array of pixels of any supported type and shape into (H, W, 3) uint8."""
-    if values.ndim == 2:
-        values = values[:, :, None]
-    if values.ndim != 3 or values.shape[2] not in (1, 2, 3, 4) or 0 in values.shape:
-        raise ImageError(
-            f"an image array has shape (H, W) or (H, W, 1, 2, 3 or 4 channels), not {values.shape}"
-        )
-    if values.shape[0] * values.shape[1] > MAX_PIXELS:
-        raise ImageError(f"{values.shape[1]}×{values.shape[0]} is more than {MAX_PIXELS} pixels")
-    values = _to_bytes(values)
-    channels = values.shape[2]
-    if channels in (1, 2):  # grey, with or without alpha
-        alpha = values[:, :, 1:]
-        values = np.concatenate([np.repeat(values[:, :, :1], 3, axis=2), alpha], axis=2)
-    return _over_white(values) if channels in (2, 4) else np.ascontiguousarray(values)
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint8:
-        return values.copy()
-    if values.dtype == bool:
-        return values.astype(np.uint8) * np.uint8(255)
-    if values.dtype == np.uint16:
-        return np.rint(values / 257.0).astype(np.uint8)  # 65535 / 257 == 255
-    if np.issubdtype(values.dtype, np.integer):
-        if values.min() < 0 or values.max() > 255:
-            raise ImageError(f"pixels {values.min()}..{values.max()} are outside 0..255")
-        return values.astype(np.uint8)
-    if np.issubdtype(values.dtype, np.floating):
-        low, high = float(values.min()), float(values.max())
-        if not (low >= 0.0 and high <= 1.0):  # also catches not-a-number
-            raise ImageError(
-                f"float pixels must lie in 0..1, these are {low:g}..{high:g}; "
-                "for 0..255 convert to uint8 first"
-            )
-        return np.rint(values.astype(np.float64) * 255.0).astype(np.uint8)
-    raise ImageError(f"an image array is uint8 or float in 0..1, not {values.dtype}")
-
-
-def _over_white(rgba: np.ndarray) -> np.ndarray:
-    """Lay (H, W, 4) uint8 over a white page: (H, W, 3) uint8."""
-    alpha = rgba[:, :, 3:].astype(np.float32) / np.float32(255)
-    colour = rgba[:, :, :3].astype(np.float32)
-    return np.rint(colour * alpha + np.float32(255) * (1 - alpha)).astype(np.uint8)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 @contextlib.contextmanager

@@ -1,57 +1,20 @@
-"""Image files found in folders, and written."""
+"""Image files written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dlmie.data.images.pixels import ImageError
-from dlmie.errors import DataError
-
-#: Files of a folder that :func:`find_images` takes for images (compared in lower case).
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
-    | {".ppm", ".pgm", ".pbm", ".jp2", ".tga", ".ico"}
-)
 
 
-def find_images(paths: Iterable[str | Path], recursive: bool = True) -> list[Path]:
-    """List the images that files and folders stand for, each once.
-
-    A file that is named is taken whatever its name; of a folder, the files with an image's suffix
-    (:data:`SUFFIXES`), sorted, hidden ones left out, and those of its sub-folders if ``recursive``.
-
-    Raises
-    ------
-    DataError
-        If a path does not exist or a folder holds no image.
-
-    Examples
-    --------
-    >>> find_images([])
-    []
-    """
-    found: dict[Path, None] = {}  # a dict keeps the order and drops repetitions
-    for path in map(Path, [paths] if isinstance(paths, (str, Path)) else paths):
-        if path.is_dir():
-            inside = sorted(_walk(path, recursive))
-            if not inside:
-                raise DataError(f"{path}: no image in this folder ({', '.join(sorted(SUFFIXES))})")
-            found.update(dict.fromkeys(inside))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise DataError(f"{path}: no such file or folder")
-    return list(found)
-
-
-def save_image(path: str | Path, image: np.ndarray) -> Path:
+def save_image(path: str | Path, image: np.ndarray, alpha: np.ndarray | None = None) -> Path:
     """Write pixels as PNG or JPEG, by the suffix; the file appears complete or not at all.
 
     Parameters
@@ -60,6 +23,8 @@ def save_image(path: str | Path, image: np.ndarray) -> Path:
         Ends in ``.png``, ``.jpg`` or ``.jpeg``.  Missing folders are made.
     image
         (H, W, 3) or (H, W) ``uint8``.
+    alpha
+        (H, W) ``uint8``: the opacity, which PNG keeps; JPEG has none.
 
     Returns
     -------
@@ -76,9 +41,17 @@ def save_image(path: str | Path, image: np.ndarray) -> Path:
         raise ImageError(
             f"{path}: needs uint8 pixels (H, W, 3), not {image.dtype} of shape {image.shape}"
         )
+    picture = PIL.Image.fromarray(image)
+    if alpha is not None and kind == "PNG":
+        if alpha.dtype != np.uint8 or alpha.shape != image.shape[:2]:
+            raise ImageError(
+                f"{path}: needs opacity of uint8 {image.shape[:2]}, not {alpha.dtype} of shape "
+                f"{alpha.shape}"
+            )
+        picture.putalpha(PIL.Image.fromarray(alpha))
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with _replacing(path) as file:
-        PIL.Image.fromarray(image).save(file, format=kind, **options)
+        picture.save(file, format=kind, **options)
     return path
 
 
@@ -101,11 +74,3 @@ def _replacing(path: Path) -> Iterator[Any]:
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-
-
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(parent, name)

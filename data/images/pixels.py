@@ -11,6 +11,10 @@ class ImageError(DataError):
     """An image cannot be used: missing, empty, truncated, unreadable, too large or out of range."""
 
 
+class ImageWarning(UserWarning):
+    """An image was read, but perhaps not as it was meant: a line that names it and says why."""
+
+
 def check_pixels(image: np.ndarray) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from dlmie.data.images.pixels import ImageError, check_pixels
 # A strip of this many values is resized at a time: it stays in the processor's cache, and the
 # memory for huge images is bounded.
 _STRIP = 500_000
+
+_READ = 2_000_000  # pixels read, and held as doubles, at a time
 
 
 def resize_image(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
@@ -40,27 +43,64 @@ def resize_image(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
     check_pixels(image)
     if image.ndim != 3:
         raise ImageError(f"resize_image takes one image (H, W, 3), not shape {image.shape}")
+    shape = as_shape(size)
+    if image.shape[:2] == shape:
+        return image
+    return resize_strips(lambda start, stop: image[:, start:stop], image.shape[:2], shape)
+
+
+def as_shape(size: int | tuple[int, int]) -> tuple[int, int]:
+    """``224`` → ``(224, 224)``; height and width stay as they are."""
     height, width = (size, size) if isinstance(size, (int, np.integer)) else size
     if height < 1 or width < 1:
         raise ImageError(f"an image cannot be resized to {height}×{width} pixels")
-    if image.shape[:2] == (height, width):
-        return image
-    before = image.shape[1]
-    rows = _resize_rows(image.reshape(image.shape[0], before * 3), height)
-    columns = rows.reshape(height, before, 3).transpose(1, 0, 2).reshape(before, height * 3)
-    result = _resize_rows(columns, width).reshape(width, height, 3).transpose(1, 0, 2)
-    return np.clip(np.rint(result), 0, 255).astype(np.uint8)
+    return int(height), int(width)
 
 
-def _resize_rows(values: np.ndarray, height: int) -> np.ndarray:
-    """Resize along the first axis only: (H, n) → (height, n) float64."""
-    before, count = values.shape
-    if before == height:
+def resize_strips(
+    read: Callable[[int, int], np.ndarray], before: tuple[int, int], after: tuple[int, int]
+) -> np.ndarray:
+    """:func:`resize_image` of an image that is read column by column, and never held as a whole.
+
+    Parameters
+    ----------
+    read
+        From a first column to one after the last: (height, columns, 3) ``uint8``.
+    before, after
+        Height and width of the image, and those wanted.
+
+    Returns
+    -------
+    np.ndarray
+        (height, width, 3) ``uint8``.
+    """
+    (height, width), (rows, columns) = before, after
+    upright = np.empty((rows, width, 3))
+    vertical = _resize_weights(height, rows)
+    step = max(1, _READ // height)
+    for start in range(0, width, step):
+        stop = min(start + step, width)
+        strip = read(start, stop).reshape(height, (stop - start) * 3)
+        upright[:, start:stop] = _weighted(vertical, strip).reshape(rows, stop - start, 3)
+    result = np.empty((rows, columns, 3), np.uint8)
+    horizontal = _resize_weights(width, columns)
+    step = max(1, _READ // width)
+    for start in range(0, rows, step):
+        some = upright[start : start + step]
+        lying = some.transpose(1, 0, 2).reshape(width, len(some) * 3)
+        resized = _weighted(horizontal, lying).reshape(columns, len(some), 3)
+        result[start : start + step] = np.clip(np.rint(resized), 0, 255).transpose(1, 0, 2)
+    return result
+
+
+def _weighted(weights: Any, values: np.ndarray) -> np.ndarray:
+    """Resize along the first axis only: (before, n) → (after, n) float64."""
+    after, before = weights.shape
+    if before == after:
         return values.astype(np.float64)
-    weights = _resize_weights(before, height)
     strip = max(1, _STRIP // before)
-    result = np.empty((height, count))
-    for start in range(0, count, strip):
+    result = np.empty((after, values.shape[1]))
+    for start in range(0, values.shape[1], strip):
         part = values[:, start : start + strip].astype(np.float64, order="C")
         result[:, start : start + strip] = weights @ part
     return result

@@ -284,7 +284,10 @@ class TestResize:
         values = np.random.default_rng(before).random((before, 3))
         expected = resize(values, (after, 3), order=1, anti_aliasing=True)
         np.testing.assert_allclose(
-            resizing._resize_rows(values, after), expected, rtol=0, atol=1e-12
+            resizing._weighted(resizing._resize_weights(before, after), values),
+            expected,
+            rtol=0,
+            atol=1e-12,
         )
 
     def test_a_very_long_strip_needs_no_more_than_its_own_memory(self) -> None:

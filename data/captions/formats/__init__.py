@@ -20,12 +20,13 @@ from dlmie.data.captions.formats.assignment import (
     by_file,
     describe,
     fill_splits,
-    merge,
     name_splits,
     no_training_image,
 )
-from dlmie.data.captions.formats.source import Entry, ImageFolder, Reading, Source, names_in
+from dlmie.data.captions.formats.identity import identify
+from dlmie.data.captions.formats.source import Entry, Reading, Source, names_in
 from dlmie.data.captions.records import Record
+from dlmie.data.images import ImageFolder
 from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 
@@ -71,7 +72,7 @@ def read(
     -------
     Listing
         One record an image, in the order of the files, and a line for every row that cannot be
-        used.  Whether the images exist is not checked here.
+        used.  A record whose image was not found says why.
 
     Raises
     ------
@@ -91,26 +92,24 @@ def read(
         for name, value in (splits or {}).items()
     }
     name_splits(files, lists, by_file(split_of or {}, paths), listing)
-    entries: dict[str, Entry] = {}
-    home: dict[str, File] = {}
+    named = []
     for file in files:
         listing.notes.extend(file.source.notes)
-        for entry in _named(file, listing.problems):
-            assert entry.name is not None
-            first = entries.setdefault(entry.name, entry)
-            if first is not entry:
-                merge(first, entry, file.source.where, listing.problems)
-            home.setdefault(entry.name, file)
+        named += [(file, entry) for entry in _named(file, listing.problems)]
+    found = identify(named, listing.problems)
+    entries = {name: image.entry for name, image in found.items()}
+    home = {name: image.file for name, image in found.items()}
     fill_splits(entries, files, listing, shares, seed, groups)
-    for name, entry in entries.items():
-        assert entry.split is not None
+    for name, image in found.items():
+        assert image.entry.split is not None
         listing.records.append(
             Record(
                 name=name,
-                image=home[name].folder.find(entry.folder, name),
-                captions=entry.captions,
-                split=entry.split,
-                image_id=entry.image_id,
+                image=image.path,
+                captions=image.entry.captions,
+                split=image.entry.split,
+                image_id=image.entry.image_id,
+                missing=image.problem,
             )
         )
     listing.source["files"] = [describe(file, entries, home) for file in files]

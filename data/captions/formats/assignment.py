@@ -9,8 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dlmie.data.captions.formats.source import Entry, ImageFolder, Source
+from dlmie.data.captions.formats.source import Entry, Source
 from dlmie.data.captions.records import Record
+from dlmie.data.images import ImageFolder, form_of
 from dlmie.data.splits import SPLITS, divide, resolve_split, splits_in_name
 from dlmie.errors import DataError
 
@@ -137,13 +138,37 @@ def _enter(lists: Mapping[str, list[str]], listed: dict[str, str], problems: lis
                 problems.append(f"{name}: is in the lists of {listed[name]!r} and {split!r}")
 
 
+class NameList:
+    """Names that lists give to splits, met also where only their form differs.
+
+    Parameters
+    ----------
+    splits
+        Split by name, as listed.
+    """
+
+    def __init__(self, splits: Mapping[str, str]) -> None:
+        self._splits = splits
+        forms: dict[str, list[str]] = {}
+        for name in splits:
+            forms.setdefault(form_of(name), []).append(name)
+        self._forms = {form: names[0] for form, names in forms.items() if len(names) == 1}
+
+    def find(self, name: str) -> str | None:
+        """The name as the lists have it, which may lack the suffix; None if it is in none."""
+        stem = name.rpartition(".")[0]
+        for listed in (name, stem):
+            if listed in self._splits:
+                return listed
+        return self._forms.get(form_of(name)) or self._forms.get(form_of(stem))
+
+
 def _apply_lists(file: File, listed: Mapping[str, str], seen: set[str], notes: list[str]) -> None:
     """Keep what is in a list: no other image is part of the data."""
-    kept = []
+    kept, names = [], NameList(listed)
     for entry in file.entries:
-        name = entry.name or ""
-        key = name if name in listed else name.rpartition(".")[0]
-        if key in listed:
+        key = names.find(entry.name or "")
+        if key is not None:
             seen.add(key)
             entry.split = listed[key]
             kept.append(entry)
@@ -171,7 +196,8 @@ def _apply_file_name(file: File, files: int, notes: list[str]) -> None:
 
 def merge(first: Entry, second: Entry, where: str, problems: list[str]) -> None:
     """Add what a second entry says of the same image; of two splits the first counts."""
-    problems.append(f"{where}: {second.name} is listed more than once")
+    also = "" if first.name == second.name else f", as {first.name},"
+    problems.append(f"{where}: {second.name}{also} is listed more than once")
     first.captions.extend(second.captions)
     if None not in (first.split, second.split) and first.split != second.split:
         problems.append(

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dlmie.data.captions.formats.source import looks_like_image
+from dlmie.data.images import is_image_name
 
 SEPARATORS = ",\t;|"
 _LONGEST = 10  # lines that one cell may span
@@ -138,6 +138,6 @@ def _begins_row(line: str, before: list[str], dialect: Dialect) -> bool:
     if len(cells) < dialect.width or len(before) <= dialect.key:
         return False
     own, other = cells[dialect.key], before[dialect.key]
-    if looks_like_image(other):
-        return looks_like_image(own)
+    if is_image_name(other):
+        return is_image_name(own)
     return own.isdecimal() and other.isdecimal()

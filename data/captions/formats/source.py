@@ -1,4 +1,4 @@
-"""What every reader of captions starts from: the file, and the folder of its images."""
+"""What every reader of captions starts from: the file, and the images it names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dlmie.data.images import SUFFIXES, find_images
 from dlmie.errors import DataError
 from dlmie.files.documents import decode, find_encoding, parse_json, read_text
 
@@ -193,44 +192,6 @@ def label_of(value: object) -> Label | None:
 def is_rejected(row: Mapping[str, object]) -> bool:
     """Whether a caption was rejected by those who checked it, as VizWiz marks them."""
     return str(row.get("is_rejected")).strip().casefold() in ("true", "1", "1.0", "yes")
-
-
-class ImageFolder:
-    """Find image files by the names that captions files use."""
-
-    #: Folders that usually hold the images beside a captions file.
-    USUAL = ("", "images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images")
-
-    def __init__(self, beside: Path, images: str | Path | None) -> None:
-        if images is not None and not Path(images).is_dir():
-            raise DataError(f"{images}: no such folder of images")
-        self.given = images is not None
-        roots = [Path(images)] if images is not None else [beside / name for name in self.USUAL]
-        self.roots = [root for root in roots if root.is_dir()]
-
-    def find(self, folder: str | None, name: str) -> Path:
-        """Give the file of an image; where there is none, the place where it was expected."""
-        tried = [root / part / name for root in self.roots for part in (folder or "", "")]
-        for path in tried:
-            if path.is_file():
-                return path
-        return self._index.get(Path(name).name, tried[0])
-
-    @cached_property
-    def _index(self) -> dict[str, Path]:
-        """All images below the given folder by their name; the first of equal ones counts."""
-        if not self.given:  # do not walk through all that lies beside a captions file
-            return {}
-        try:
-            found = find_images(self.roots)
-        except DataError:
-            return {}
-        return {path.name: path for path in reversed(found)}
-
-
-def looks_like_image(name: str) -> bool:
-    """Tell whether a text is the name of an image file."""
-    return Path(name.strip()).suffix.lower() in SUFFIXES
 
 
 def names_in(path: Path, encoding: str | None = None) -> list[str]:

@@ -17,7 +17,8 @@ from dlmie.data.captions.formats.columns import (
     read_rows,
 )
 from dlmie.data.captions.formats.dialect import SEPARATORS, Dialect, find_dialect, read_table
-from dlmie.data.captions.formats.source import Entry, Source, looks_like_image
+from dlmie.data.captions.formats.source import Entry, Source
+from dlmie.data.images import is_image_name
 from dlmie.data.splits import SPLITS, resolve_split
 from dlmie.errors import DataError
 
@@ -152,7 +153,7 @@ def _without_header(source: Source, place: int) -> _Layout | None:
 
 def _by_content(rows: list[list[str]], names: list[str]) -> Columns | None:
     cells = {name: [row[place] for row in rows] for place, name in enumerate(names)}
-    image = next((name for name in names if looks_like_image(cells[name][0])), None)
+    image = next((name for name in names if is_image_name(cells[name][0])), None)
     if image is None:
         return None
     others = [name for name in names if name != image]

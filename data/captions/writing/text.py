@@ -155,7 +155,9 @@ def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
         if name in file:
             del file[name]
     _strings(file, "vocabulary", list(vocabulary.words))
-    file.create_dataset("header", data=json.dumps(complete, ensure_ascii=False), dtype=_TEXT)
+    # What is not UTF-8 of a folder's name becomes an escape of JSON, which gives it back.
+    text = json.dumps(complete, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    file.create_dataset("header", data=text, dtype=_TEXT)
 
 
 def _write_split(
@@ -200,7 +202,8 @@ def _split_hash(group: h5py.Group, items: list[Item]) -> str:
 
 
 def _strings(group: h5py.Group, name: str, values: list[str]) -> None:
-    group.create_dataset(name, data=np.array(values, dtype=object), dtype=_TEXT)
+    data = [value.encode("utf-8", "surrogateescape") for value in values]  # a path may be any bytes
+    group.create_dataset(name, data=np.array(data, dtype=object), dtype=_TEXT)
 
 
 def _path(item: Item) -> Path:

@@ -47,7 +47,7 @@ from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.tokenizers import CONTRACT
 from dlmie.data.captions.writing.slots import VERSION, Item, PartFile, Plan
 from dlmie.data.captions.writing.text import text_bytes, write_text
-from dlmie.data.images import ImageError, load_image, resize_image
+from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import default_workers
 from dlmie.errors import DataError
 from dlmie.files.datasets import Kind, reported
@@ -185,21 +185,27 @@ def _present(records: Sequence[Record], store: str) -> tuple[list[Record], list[
     """Separate the records whose image file exists from those to skip."""
     present, skipped = [], []
     for record in records:
-        if not isinstance(record.image, Path):
-            if store == "paths":
-                raise DataError(f"{record.name}: a rendered image has no path to store")
-        elif not record.image.is_file():
-            reason = f"{record.image}: no such file"
+        if not isinstance(record.image, Path) and store == "paths":
+            raise DataError(f"{record.name}: a rendered image has no path to store")
+        reason = absent(record)
+        if reason is None:
+            present.append(record)
+        else:
             skipped.append({"name": record.name, "split": record.split, "reason": reason})
-            continue
-        present.append(record)
     return present, skipped
+
+
+def absent(record: Record) -> str | None:
+    """Why there is no file of a record's image, in one line; None if there is one."""
+    if record.missing is not None or not isinstance(record.image, Path):
+        return record.missing
+    return None if record.image.is_file() else f"{record.image}: no such file"
 
 
 def load_pixels(record: Record, size: int) -> np.ndarray:
     """Read or render a record's image at its final size: (size, size, 3) uint8."""
     image = record.image
-    return resize_image(load_image(image if isinstance(image, Path) else image()), size)
+    return load_image(image if isinstance(image, Path) else image(), size)
 
 
 def _check_room(to: Path, part: Path, plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlmie.data.images import SUFFIXES, find_images
+from dlmie.data.images import find_images, is_image_name
 from dlmie.data.labelled.sources.image_files import ImageFiles
 from dlmie.data.labelled.sources.source import UNDIVIDED
 from dlmie.data.splits import draw, in_order, resolve_split
@@ -57,7 +57,7 @@ class ImageFolder(ImageFiles):
     def _note_what_is_left_out(self, splits: set[Path], folder: Path) -> None:
         places = splits if folder in splits else {*splits, folder}
         for place in sorted(places):
-            loose = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES]
+            loose = [path for path in place.iterdir() if is_image_name(path.name)]
             if loose:
                 self.problems.append(f"{place}: {len(loose):,} images are in no class; left out")
         if folder not in splits:
