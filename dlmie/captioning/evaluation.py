@@ -57,7 +57,7 @@ def split_reader(
     if features is None:
         return lambda index: captioner.features(list(split.load_images(index)))
     for member in captioner.members:
-        check_features(features, member, split.data_hash)
+        check_features(features, member, split)
     average = [member.average_flip for member in captioner.members]
 
     def read(index: np.ndarray) -> list[np.ndarray]:
@@ -70,15 +70,15 @@ def split_reader(
     return read
 
 
-def check_features(features: Any, member: Member, data_hash: str) -> None:
-    """Raise a DataError unless a cache holds what the model's encoder makes of the data."""
+def check_features(features: Any, member: Member, split: Any) -> None:
+    """Raise a DataError unless a cache holds what the model's encoder makes of a split's data."""
     encoder = member.encoder_header
     if member.finetuned:
         raise DataError(
             f"{member.path} was trained together with its encoder: features that were kept before "
             "do not fit; leave them out"
         )
-    features.check_matches(features_of(encoder, data_hash))
+    features.check_matches(features_of(encoder, split.data_hash, split.size))
     if member.average_flip and not features.header["flip"]:
         raise DataError(
             f"{features.path} holds no features of mirrored images, which {member.path} averages: "

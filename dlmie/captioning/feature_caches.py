@@ -84,7 +84,7 @@ def reopened_features(
 def _check(
     cache: Features, data: Captions, header: Mapping[str, Any], options: CaptioningOptions
 ) -> None:
-    cache.check_matches(features_of(header, data.hash))
+    cache.check_matches(features_of(header, data.hash, data.size))
     if options.flip and not cache.header["flip"]:
         raise DataError(
             f"{cache.path} holds no features of mirrored images: make them with dlmie features "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pytensor.graph.replace import clone_replace
 from dlmie import models
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features, extract_features
-from dlmie.data.images import Preprocessing, load_image, preprocess, resize_image
+from dlmie.data.images import Preprocessing, load_image, preprocess
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers as storage
 from dlmie.graph.network import Network, View
@@ -35,9 +36,20 @@ def encoder_header(network: Network, layer: str) -> dict[str, Any]:
     }
 
 
-def features_of(header: Mapping[str, Any], data_hash: str) -> dict[str, Any]:
-    """What the header of a feature cache must say; the encoder's weight file may lie elsewhere."""
-    wanted = {key: header[key] for key in ("name", "layer", "size", "preprocessing")}
+def learned_from(header: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """The header of an encoder for a captioner that learned from images of ``size`` pixels."""
+    seen = Preprocessing.from_json(header["preprocessing"]).learned_from(size)
+    return {**header, "preprocessing": seen.to_json()}
+
+
+def features_of(header: Mapping[str, Any], data_hash: str, size: int) -> dict[str, Any]:
+    """What the header of a feature cache must say of data whose images have ``size`` pixels.
+
+    The encoder's weight file may lie elsewhere.
+    """
+    wanted = {key: header[key] for key in ("name", "layer", "size")}
+    left = Preprocessing.from_json(header["preprocessing"]).prepared(size)
+    wanted["preprocessing"] = left.to_json()
     weights = header["weights"]
     wanted["weights"] = None if weights is None else {"sha256": weights["sha256"]}
     wanted["options"] = header.get("options")  # None: made with none
@@ -82,6 +94,8 @@ def encoder_from_header(
             bare.preprocessing = Preprocessing.from_json(header["preprocessing"])
             return bare
     network = _with_own_weights(header)
+    seen = Preprocessing.from_json(header["preprocessing"])
+    network.preprocessing = replace(network.preprocessing, via=seen.via)
     changed = [p for p in network.parameters if str(p.name) in stored]
     storage.assign(changed, stored, source)
     return network
@@ -156,10 +170,10 @@ class Encoder:
 
     def photographs(self, images: Iterable[Any], batch: int = 16) -> np.ndarray:
         """Anything ``load_image`` reads → annotations, with bounded memory."""
-        size = self.preprocessing.size
+        first = self.preprocessing.sizes[0]
         parts, pending = [], []
         for image in images:
-            pending.append(resize_image(load_image(image), size))
+            pending.append(load_image(image, first))
             if len(pending) == batch:
                 parts.append(self.pixels(np.stack(pending)))
                 pending = []
@@ -199,6 +213,7 @@ def make_features(
 
     The options are those of :func:`~dlmie.data.captions.extraction.extract_features`.
     """
-    header = {"encoder": encoder_header(network, layer)}
+    left = network.preprocessing.prepared(data.size)
+    header = {"encoder": {**encoder_header(network, layer), "preprocessing": left.to_json()}}
     encoder = Encoder(network, layer)
-    return extract_features(data, encoder, network.preprocessing, to=to, header=header, **options)
+    return extract_features(data, encoder, left, to=to, header=header, **options)

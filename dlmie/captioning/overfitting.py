@@ -146,7 +146,7 @@ class _Inputs:
         header = of_layer(encoder_of(step, features), step.annotations.from_layer)
         if features is not None:
             cache = features if isinstance(features, Features) else Features(features)
-            cache.check_matches(features_of(header, data.hash))
+            cache.check_matches(features_of(header, data.hash, data.size))
             rows = cache.read("train", np.arange(images))
         else:
             encoder = Encoder(step.annotations.encoder, header["layer"])

@@ -15,7 +15,7 @@ import numpy as np
 from dlmie.captioning.captioner import ImageCaptioner
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.captioning.features import Encoder
-from dlmie.data.images import ImageError, load_image, resize_image
+from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import prefetch
 from dlmie.graph.network import Network
 
@@ -61,7 +61,7 @@ def caption_images(
     ...     print(path, captions)                                       # doctest: +SKIP
     """
     decoding = captioner.decoding() if decoding is None else decoding
-    sizes = {member.encoder.preprocessing.size for member in captioner.members}
+    sizes = {member.encoder.preprocessing.sizes[0] for member in captioner.members}
     seen = 0
     for items in _read(images, sizes.pop() if len(sizes) == 1 else None, batch):
         usable = [i for i, (_, pixels) in enumerate(items) if isinstance(pixels, np.ndarray)]
@@ -95,7 +95,7 @@ def classify_images(
         The image as it was given, with its guesses or the error; in order.
     """
     encoder = Encoder(network, "probabilities")
-    for items in _read(images, encoder.preprocessing.size, batch):
+    for items in _read(images, encoder.preprocessing.sizes[0], batch):
         pixels = [x for _, x in items if isinstance(x, np.ndarray)]
         rows = iter(encoder.photographs(pixels) if pixels else ())
         for image, x in items:
@@ -111,17 +111,15 @@ def _guesses(probabilities: np.ndarray, network: Network, top: int) -> list[Gues
 def _read(images: Iterable[Any], size: int | None, batch: int) -> Iterator[list[tuple[Any, Any]]]:
     """Batches of (image as given, its pixels or the error), read ahead in a thread.
 
-    They are resized at once where all encoders see the same ``size``: a photograph of a phone
-    takes 36 MB, what an encoder sees of it 0.15.
+    They are resized at once where all encoders see the same ``size`` first: a photograph of a
+    phone takes 36 MB, what an encoder sees of it 0.15.
     """
 
     def load() -> Iterator[list[tuple[Any, Any]]]:
         pending: list[tuple[Any, Any]] = []
         for image in images:
             try:
-                pixels: Any = load_image(image)
-                if size is not None:
-                    pixels = resize_image(pixels, size)
+                pixels: Any = load_image(image, size)
             except ImageError as error:
                 pixels = error
             pending.append((image, pixels))

@@ -15,7 +15,7 @@ from dlmie.captioning.captioner import ImageCaptioner, Member
 from dlmie.captioning.decoding import Decoding
 from dlmie.captioning.evaluation import decode_in_batches, loss_per_word, score_captions
 from dlmie.captioning.feature_caches import encoder_of, reopened_features, training_features
-from dlmie.captioning.features import encoder_from_header
+from dlmie.captioning.features import encoder_from_header, learned_from
 from dlmie.captioning.model_files import save_model, versions
 from dlmie.captioning.options import CaptioningOptions
 from dlmie.captioning.step import CaptioningStep, compile, make_step
@@ -89,7 +89,7 @@ class Captioning(Task[Captions]):
         self.check(chosen, data)
         models.check_registered(step.model, "captioner")
         step.model.vocabulary.check_matches(data.vocabulary, str(data.path))
-        header = encoder_of(step, features)
+        header = learned_from(encoder_of(step, features), data.size)
         if chosen.embed_encoder and step.model.encoder is None:
             raise DlmieError("to embed the encoder, make the model from its layer: net[...]")
         cache = training_features(step, data, features, header, chosen, progress=progress)

@@ -47,7 +47,7 @@ def test_an_encoder_without_options_has_the_header_of_before(coarse: Classifier)
 def test_features_of_another_stride_are_told_apart(fine: Classifier, coarse: Classifier) -> None:
     made, plain = (encoder_header(network, "block15") for network in (fine, coarse))
     for header, other in ((made, plain), (plain, made)):
-        wanted = features_of(header, "data")["encoder"]
+        wanted = features_of(header, "data", 64)["encoder"]
         assert not differences(header, wanted)
         (line,) = differences(other, wanted)
         assert "options" in line

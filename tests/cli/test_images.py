@@ -17,11 +17,11 @@ from dlmie.data.images import ImageError
 def test_reading_stays_a_few_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[str] = []
 
-    def load(source: str) -> np.ndarray:
+    def load(source: str, size: int) -> np.ndarray:
         loaded.append(source)
         if source == "photo7":
             raise ImageError("photo7: broken")
-        return np.zeros((300, 400, 3), np.uint8)
+        return np.zeros((size, size, 3), np.uint8)
 
     monkeypatch.setattr("dlmie.captioning.photographs.load_image", load)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import ImageSource
+from dlmie.data.images import ImageSource, resize_through
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.text import suggest
@@ -50,7 +50,8 @@ def image_size(network: Network) -> tuple[int, int]:
 def read_image(network: Network, image: ImageSource) -> tuple[np.ndarray, np.ndarray]:
     """An image as pixels (H, W, 3) at the size it has, and as the network reads it (1, 3, h, w)."""
     pixels = load_pixels(image)
-    return pixels, to_network(load_pixels(pixels, image_size(network)), network)[None]
+    seen = resize_through(pixels, network.preprocessing.via)
+    return pixels, to_network(load_pixels(seen, image_size(network)), network)[None]
 
 
 def class_name(network: Network, index: int) -> str:

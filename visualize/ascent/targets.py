@@ -16,12 +16,10 @@ from dlmie.visualize.ascent.inputs import (
     choose,
     class_index,
     class_name,
-    image_size,
-    network_of,
     read_image,
 )
 from dlmie.visualize.ascent.objectives import Objective, says, unit
-from dlmie.visualize.ascent.pixels import load_pixels, to_network
+from dlmie.visualize.ascent.pixels import to_network
 
 
 class Goal(Protocol):
@@ -145,7 +143,7 @@ def find_goal(
 
 
 def _sentence_goal(captioner: Any, image: ImageSource, target: int | str | None) -> SentenceGoal:
-    before, *others = captioner(load_pixels(image, image_size(network_of(captioner))), n_best=3)
+    before, *others = captioner(image, n_best=3)
     if target is None:
         target = next((other.text for other in others if other.words), None)
     if not isinstance(target, str):

@@ -130,7 +130,7 @@ def open_features(captioner: Any, source: Any, images: Any, named: str | None) -
     try:
         cache = Features(path)
         for member in captioner.members:
-            check_features(cache, member, images.data_hash)
+            check_features(cache, member, images)
     except DlmieError:  # other data, or another encoder in the ensemble: encode the images
         return None
     return cache if images.name in cache.splits else None
