@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlmie.data.images import ImageSource, Preprocessing, load_image, resize_image
+from dlmie.data.images import ImageSource, Preprocessing, load_alpha, load_image, resize_image
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 
@@ -48,14 +48,23 @@ def load_pixels(
     image: ImageSource, size: Size | None = None, *, longer: int | None = None
 ) -> np.ndarray:
     """Read an image as pixels (H, W, 3): squashed to ``size``, or no side above ``longer``."""
-    pixels = load_image(image)
     if size is not None:
-        return resize_image(pixels, as_pair(size))
+        return load_image(image, as_pair(size))
+    pixels = load_image(image)
     if longer is not None and max(pixels.shape[:2]) > longer:
         factor = longer / max(pixels.shape[:2])
         rows, columns = (max(1, round(side * factor)) for side in pixels.shape[:2])
         return resize_image(pixels, (rows, columns))
     return pixels
+
+
+def load_opacity(image: ImageSource, size: tuple[int, int]) -> np.ndarray | None:
+    """The opacity of an image at another size, (H, W) uint8; None where it is opaque."""
+    alpha = load_alpha(image)
+    if alpha is None:
+        return None
+    resized = resize_planes(alpha.astype(np.float64), size)
+    return np.clip(np.rint(resized), 0, 255).astype(np.uint8)
 
 
 def resize_planes(planes: np.ndarray, size: Size) -> np.ndarray:

@@ -97,6 +97,8 @@ class Figure:
         Width of a panel in inches.
     seconds : float
         For which a frame of the animation is shown.
+    alpha : (H, W) uint8 or None
+        The opacity of ``image``, kept where it is saved as PNG.
     """
 
     image: np.ndarray | None
@@ -110,6 +112,7 @@ class Figure:
     scale: Scale | None = None
     side: float = 3.0
     seconds: float = 0.08
+    alpha: np.ndarray | None = None
 
     def figure(self) -> Figure:
         """The labelled figure of all panels, to be shown or saved."""
@@ -125,7 +128,7 @@ class Figure:
     def strip(self) -> Figure:
         """All panels with images side by side, without words."""
         images = [p.image for p in self.panels if p.image.ndim == 3]
-        return replace(self, image=beside(images))
+        return replace(self, image=beside(images), alpha=None)
 
     def save(self, path: str | Path, *, dpi: int = 150) -> Path:
         """Write the picture, and its manifest beside it (``dream.png``, ``dream.json``).
@@ -152,7 +155,8 @@ class Figure:
             temporary.write_bytes(self._draw(kind[1:], dpi))
             temporary.replace(path)
         else:
-            save_image(path, self.pixels(dpi))
+            alpha = None if self.image is None else self.alpha
+            save_image(path, self.pixels(dpi), alpha)
         if self.manifest:
             write_manifest(path, self.manifest)
         return path

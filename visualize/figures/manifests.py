@@ -170,7 +170,8 @@ def write_manifest(picture: Path, manifest: Mapping[str, Any]) -> Path:
             )
     text = json.dumps({**manifest, "file": picture.name}, indent=2, ensure_ascii=False)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text + "\n", encoding="utf-8")
+    # What is not UTF-8 of a file name becomes an escape of JSON, which gives it back.
+    temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
     return path
 

@@ -19,6 +19,7 @@ from dlmie.visualize.ascent.objectives import Objective, energy, resemblance
 from dlmie.visualize.ascent.optimizers import Gradient
 from dlmie.visualize.ascent.pixels import (
     check_size,
+    load_opacity,
     load_pixels,
     pixel_size,
     resize_planes,
@@ -129,7 +130,7 @@ def dream(
     Returns
     -------
     Figure
-        Of the photograph's size (at most ``longer``).
+        Of the photograph's size (at most ``longer``), as transparent as it.
 
     Examples
     --------
@@ -181,6 +182,7 @@ def dream(
         arrays={"values": np.array(values)},
         frames=frames,
         photo=pixels,
+        alpha=load_opacity(image, first.shape[:2]),
     )
 
 

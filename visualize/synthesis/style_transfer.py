@@ -20,6 +20,7 @@ from dlmie.visualize.ascent.optimizers import LBFGS, Adam, Rule, schedule
 from dlmie.visualize.ascent.pixels import (
     as_pair,
     check_size,
+    load_opacity,
     load_pixels,
     pixel_size,
     resize_planes,
@@ -153,8 +154,9 @@ def stylize(
     Returns
     -------
     Figure
-        ``manifest["results"]``: the ``first_loss`` (of the smallest size), the ``last_loss``, and
-        of what the latter consists: ``content``, ``style`` and ``variation``, as weighted.
+        As transparent as the content.  ``manifest["results"]``: the ``first_loss`` (of the smallest
+        size), the ``last_loss``, and of what the latter consists: ``content``, ``style`` and
+        ``variation``, as weighted.
 
     Examples
     --------
@@ -257,6 +259,7 @@ def stylize(
         arrays={"values": np.concatenate(values)},
         frames=kept,
         photo=photo,
+        alpha=None if content is None else load_opacity(content, picture.shape[:2]),
     )
 
 
