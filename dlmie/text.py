@@ -9,9 +9,21 @@ from collections.abc import Iterable
 def suggest(name: str, known: Iterable[str]) -> str:
     """``; did you mean ...?`` for an error about an unknown name, with the list of known ones."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint} (known: {', '.join(known)})"
+    return f"{nearest(name, known)} (known: {', '.join(known)})"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?`` for an error about an unknown name, or nothing if none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    """Text that can be written anywhere: bytes of file names that are not UTF-8 as ``\\xe9``."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which no file name gives
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def format_table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

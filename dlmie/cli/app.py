@@ -8,12 +8,14 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
 from dlmie.cli.console import DEBUG, Console
+from dlmie.text import printable
 
 # Each verb is the module of the same name in this folder, which defines `command`.
 VERBS = {
@@ -50,7 +52,7 @@ class OneLine(click.ClickException):
         self.path = path
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"{self.path}: {self.message}", file=file, err=file is None)
+        click.echo(printable(f"{self.path}: {self.message}"), file=file, err=file is None)
 
 
 class Misuse(OneLine):
@@ -89,7 +91,7 @@ class Verbs(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line_errors(ctx):
+        with _one_line_errors(ctx), _one_line_warnings():
             return super().invoke(ctx)
 
 
@@ -132,6 +134,24 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
         else:
             raise
         raise OneLine(message, path) from error
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Say dlmie's own warnings, of whatever thread, as users read them: without code."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if category.__module__.partition(".")[0] == "dlmie":
+            click.echo(printable(str(message)), err=True)
+        else:
+            before(message, category, *place, **options)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _path(ctx: click.Context | None) -> str:

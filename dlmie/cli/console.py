@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from dlmie.cli.signatures import COMPUTED, REQUIRED, parameters
+from dlmie.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,16 +41,16 @@ class Console:
         if self.json:
             click.echo(to_json(value))
         elif text:
-            click.echo(text)
+            click.echo(printable(text))
 
     def note(self, text: str) -> None:
         """Say something that ``--quiet`` silences."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def warn(self, text: str) -> None:
         """Say something that is always said."""
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
     def problems(self, lines: list[str]) -> None:
         """Print what a check found and end the command: with 1 if that is anything."""
@@ -71,8 +72,12 @@ class Console:
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
-    """Any plain value, NumPy numbers and paths included, as JSON text."""
-    return json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+    """Any plain value, NumPy numbers and paths included, as JSON text.
+
+    Bytes of file names that are not UTF-8 are written as ``\\udc..``, which gives them back.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -14,8 +14,9 @@ from typing import IO, Any, Protocol, cast
 import click
 
 from dlmie.cli.console import Console, to_json
-from dlmie.data.images import find_images
+from dlmie.cli.images import find_sources
 from dlmie.errors import DataError
+from dlmie.text import printable
 
 # What a spreadsheet would take for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -82,7 +83,7 @@ class _Text:
         self.file = file
 
     def add(self, item: Any, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        self.file.write(text + "\n")
+        self.file.write(printable(text) + "\n")
 
 
 class _Csv:
@@ -97,7 +98,9 @@ class _Csv:
 
 def _cell(value: Any) -> Any:
     """A file called ``=cmd…`` must not become a formula when a spreadsheet opens the table."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return printable(f"'{value}" if value.startswith(_FORMULA) else value)
 
 
 @contextlib.contextmanager
@@ -121,7 +124,13 @@ class ImageRun:
 
     def __init__(self, console: Console, paths: Sequence[str], strict: bool) -> None:
         self.console, self.strict = console, strict
-        self.images = find_images(paths)
+        self.images = find_sources(paths)
+        odd = sum(str(image) != printable(str(image)) for image in self.images)
+        if odd:
+            console.warn(
+                f"{odd:,} file name{'s are' if odd > 1 else ' is'} not UTF-8: written with \\x.. "
+                "for the other bytes"
+            )
         self.bad: list[str] = []
 
     def fault(self, error: Exception) -> None:

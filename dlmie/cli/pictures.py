@@ -12,6 +12,7 @@ import click
 
 from dlmie.cli.console import Console, output_option, section
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
+from dlmie.cli.images import stem_of
 from dlmie.models import ENCODERS
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def output_path(output: str | None, image: str | None, verb: str) -> Path:
         if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise click.UsageError(f"--output {output} must end in .png or .jpg")
         return path
-    return Path(f"{Path(image).stem}-{verb}.png" if image else f"{verb}.png")
+    return Path(f"{stem_of(image)}-{verb}.png" if image else f"{verb}.png")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, options_of, verb, whole
+from dlmie.cli.images import find_source
 from dlmie.cli.pictures import (
     layer_by_name,
     load_network,
@@ -44,14 +45,18 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Show the maps of all channels of a layer as a grid; with --figure some of them over IMAGE."""
+    """Show the maps of all channels of a layer as a grid; with --figure some of them over IMAGE.
+
+    For IMAGE, - stands for standard input.
+    """
     from dlmie.visualize.attribution.activations import grid
 
     path = output_path(output, image, "activations")
+    source = find_source(image)
     chosen = None if channels is None else _numbers(channels)
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):
-        result = grid(layer_by_name(network, layer), image, channels=chosen, **options)
+        result = grid(layer_by_name(network, layer), source, channels=chosen, **options)
     found = result.manifest["results"]
     strongest = ", ".join(map(str, found["strongest"]))
     text = f"{image}: {len(found['channels'])} channels of {found['layer']}, strongest {strongest}"

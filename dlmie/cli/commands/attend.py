@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from dlmie.cli.console import (
     whole,
 )
 from dlmie.cli.encoders import weights_option
+from dlmie.cli.images import stem_of
+from dlmie.data.images import ImageBytes
 
 FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 
@@ -68,7 +71,8 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Draw where MODEL looks in IMAGES at each word: files, and folders with all images in them.
+    """Draw where MODEL looks in IMAGES at each word: files, and folders with all images in them;
+    - is an image on standard input.
 
     MODEL is a run folder, a model file or the name of a captioner that comes with dlmie; several
     with commas between them decide together. It must attend (show-attend-tell).
@@ -114,7 +118,9 @@ def command(
 _DRAWING = ("layout", "columns", "upsampling", "strength", "limit", "pixels")
 
 
-def figure_paths(images: list[Path], output: str | None, kind: str | None) -> list[Path]:
+def figure_paths(
+    images: Sequence[Path | ImageBytes], output: str | None, kind: str | None
+) -> list[Path]:
     """Where the figure of each image goes; no two to the same place."""
     suffix = Path(output).suffix.lower().replace(".jpeg", ".jpg") if output else ""
     if suffix[1:] in FORMATS:
@@ -128,7 +134,7 @@ def figure_paths(images: list[Path], output: str | None, kind: str | None) -> li
         return [Path(output or "")]
     folder, taken, paths = Path(output or "."), set(), []
     for image in images:
-        stem, number = f"{image.stem}-attention", 1
+        stem, number = f"{stem_of(image)}-attention", 1
         while (name := stem if number == 1 else f"{stem}-{number}") in taken:
             number += 1
         taken.add(name)

@@ -40,7 +40,7 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Caption IMAGES: files, and folders with all images in them.
+    """Caption IMAGES: files, and folders with all images in them; - is one on standard input.
 
     MODEL is a run folder, a model file or the name of a captioner that comes with dlmie; several
     with commas between them decide together.

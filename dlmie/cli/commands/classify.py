@@ -35,7 +35,7 @@ def command(
     strict: bool,
     output: str | None,
 ) -> None:
-    """Name what IMAGES show: files, and folders with all images in them.
+    """Name what IMAGES show: files, and folders with all images in them; - is standard input.
 
     The default network knows the 1,000 classes of ImageNet.
     """

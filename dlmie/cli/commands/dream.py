@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.images import find_source
 from dlmie.cli.pictures import (
     animation_option,
     layer_by_name,
@@ -60,13 +61,17 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Let a network dream on the photograph IMAGE."""
+    """Let a network dream on the photograph IMAGE.
+
+    For IMAGE, - stands for standard input.
+    """
     from dlmie.visualize.ascent import objectives
     from dlmie.visualize.ascent.inputs import class_index
     from dlmie.visualize.ascent.layers import last_at
     from dlmie.visualize.synthesis.deepdream import dream
 
     path = output_path(output, image, "dream")
+    source = find_source(image)
     network = load_network(encoder, encoder_weights)
     named = target_of(target)
     what = layer_by_name(network, layer)
@@ -79,8 +84,8 @@ def command(
     with one_line_warnings(console):
         result = dream(
             what,
-            image,
-            guide=guide,
+            source,
+            guide=None if guide is None else find_source(guide),
             zoom=zoom or (16 if animation else 0),
             seed=console.seed,
             progress=console.progress,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.images import find_source
 from dlmie.cli.pictures import (
     animation_option,
     captioner_option,
@@ -59,15 +60,19 @@ def command(
     **options: Any,
 ) -> None:
     """Change the photograph IMAGE until the network sees another class, or a captioner says a
-    given sentence; nobody else will see a difference."""
+    given sentence; nobody else will see a difference.
+
+    For IMAGE, - stands for standard input.
+    """
     from dlmie.visualize.synthesis.adversarial import fool
 
     path = output_path(output, image, "fool")
+    source = find_source(image)
     model = load_model(captioner, encoder, encoder_weights)
     with one_line_warnings(console):
         result = fool(
             model,
-            image,
+            source,
             target_of(target),
             frames=24 if animation else 0,
             seed=console.seed,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.images import find_source
 from dlmie.cli.pictures import (
     animation_option,
     layer_by_name,
@@ -53,15 +54,19 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Find an image that a layer cannot tell from the photograph IMAGE."""
+    """Find an image that a layer cannot tell from the photograph IMAGE.
+
+    For IMAGE, - stands for standard input.
+    """
     from dlmie.visualize.synthesis.inversion import invert
 
     path = output_path(output, image, "invert")
+    source = find_source(image)
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):
         result = invert(
             layer_by_name(network, layer),
-            image,
+            source,
             channels=None if channel is None else [channel],
             frames=24 if animation else 0,
             seed=console.seed,

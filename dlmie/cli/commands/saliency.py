@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.images import find_source
 from dlmie.cli.pictures import (
     captioner_option,
     load_model,
@@ -58,15 +59,19 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Show what in the photograph IMAGE a class depends on, or a word of a caption."""
+    """Show what in the photograph IMAGE a class depends on, or a word of a caption.
+
+    For IMAGE, - stands for standard input.
+    """
     from dlmie.visualize.attribution.maps import saliency
 
     path = output_path(output, image, "saliency")
+    source = find_source(image)
     model = load_model(captioner, encoder, encoder_weights)
     with one_line_warnings(console):
         result = saliency(
             model,
-            image,
+            source,
             target_of(target),
             seed=console.seed,
             progress=console.progress,

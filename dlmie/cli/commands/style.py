@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.images import find_source
 from dlmie.cli.pictures import (
     animation_option,
     load_network,
@@ -85,12 +86,14 @@ def command(
     if not styles and options["style_weight"]:
         raise click.UsageError("Missing option '--style'.")
     path = output_path(output, content, "style")
+    photograph = None if content is None else find_source(content)
+    pictures = [find_source(style) for style in styles]
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):
         result = stylize(
             network,
-            content,
-            list(styles),
+            photograph,
+            pictures,
             style_weights=list(shares) or None,
             frames=24 if animation else 0,
             seed=console.seed,
