@@ -10,32 +10,42 @@ from functools import partial
 from benchmarks.processes import output_of
 from benchmarks.timing import Entry
 
-# One step of Show, Attend and Tell with Adam, as a user's script does it, at the benchmark's size.
+# One step of Show, Attend and Tell with Adam, as a user's script does it.
 SCRIPT = """
 import numpy as np
-from types import SimpleNamespace
 from dlmie import optim
+from dlmie.captioning.step import compile
 from dlmie.data.captions.vocabulary import SPECIAL, Vocabulary
 from dlmie.models.captioners.show_attend_tell import ShowAttendTell
-from dlmie.captioning.step import compile as compile_step
 
-words = [*SPECIAL, *(f"word{i}" for i in range(8996))]
-model = ShowAttendTell((512, 14, 14), Vocabulary(words), words=512, hidden=512, attention=512)
-step = compile_step(model, optim.chain(optim.clip_norm(5.0), optim.adam(4e-4)), alpha_penalty=1.0)
+words = [*SPECIAL, *(f"word{{i}}" for i in range({words} - len(SPECIAL)))]
+sizes = dict(words={hidden}, hidden={hidden}, attention={hidden})
+model = ShowAttendTell(({hidden}, {grid}, {grid}), Vocabulary(words), **sizes)
+step = compile(model, optim.chain(optim.clip_norm(5.0), optim.adam(4e-4)), alpha_penalty=1.0)
 rng = np.random.default_rng(0)
-inputs = rng.random((64, 512, 14, 14), "float32")
-tokens = rng.integers(4, 9000, (64, 21)).astype("int32")
-loss, words = step(SimpleNamespace(inputs=inputs, tokens=tokens))
-assert np.isfinite(loss)
+inputs = rng.random(({batch}, {hidden}, {grid}, {grid}), "float32")
+tokens = rng.integers(len(SPECIAL), {words}, ({batch}, {time} + 1)).astype("int32")
+result = step({{"inputs": inputs, "tokens": tokens}})
+assert np.isfinite(result.sums["loss"])
 import resource
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+def script(
+    *, words: int = 9000, hidden: int = 512, grid: int = 14, batch: int = 64, time: int = 20
+) -> str:
+    """What a measured process runs, of the size of the row ``show_attend_tell_step``.
+
+    It prints its peak memory in KiB.
+    """
+    return SCRIPT.format(words=words, hidden=hidden, grid=grid, batch=batch, time=time)
+
+
 def _first_step(cache: str) -> tuple[float, float]:
     """Seconds of a whole process, and its peak memory in GiB."""
     start = time.perf_counter()
-    printed = output_of(SCRIPT, f"base_compiledir={cache}")
+    printed = output_of(script(), f"base_compiledir={cache}")
     return time.perf_counter() - start, int(printed.split()[-1]) / 2**20
 
 
