@@ -25,8 +25,8 @@ def choose_splits(
     A part keeps its name as split, unless ``counts`` asks for fewer: then its first images count.
     Where there is no "dev", the end of "train" becomes it: as many images as asked for, else a
     tenth of them and at most 1,000. So the 50,000 training images of CIFAR-10 give the course's
-    49,000 and 1,000. A source without splits is divided by the hash of each image's name (80, 10
-    and 10 percent), or into pieces of the wanted numbers, one after the other.
+    49,000 and 1,000. A source without splits is divided by exact shares (80, 10 and 10 percent), in
+    an order drawn from the images' names, or into pieces of the wanted numbers, one after another.
 
     Parameters
     ----------

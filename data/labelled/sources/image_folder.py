@@ -7,10 +7,8 @@ from pathlib import Path
 from dlmie.data.images import find_images, is_image_name
 from dlmie.data.labelled.sources.image_files import ImageFiles
 from dlmie.data.labelled.sources.source import UNDIVIDED
-from dlmie.data.splits import draw, in_order, resolve_split
+from dlmie.data.splits import SPLITS, draw, in_order, resolve_split
 from dlmie.errors import DataError
-
-_SPLITS = ("train", "dev", "test")
 
 
 class ImageFolder(ImageFiles):
@@ -75,7 +73,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     named: dict[str, Path] = {}
     for place in _folders(folder):
         name = resolve_split(place.name)
-        if name in _SPLITS and _folders(place):
+        if name in SPLITS and _folders(place):
             if name in named:
                 raise DataError(f"{place}: and {named[name].name} are both the split {name}")
             named[name] = place
