@@ -13,6 +13,7 @@ import contextlib
 import os
 import pickle
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Linker(VMLinker):
         return super().make_all(*arguments, **options)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Module:
     """A module that the cache lacks."""
 
@@ -58,10 +59,6 @@ class _Module:
     key: Any
     source: str
     linker: CLinker
-
-    @property
-    def folder(self) -> Path:
-        return Path(pytensor.config.compiledir, f"tmp{self.hash[1:17]}")
 
     def options(self) -> dict[str, Any]:
         """What tells the compiler how, as CLinker.compile_cmodule hands it on."""
@@ -80,16 +77,14 @@ def prepare(fgraph: FunctionGraph) -> None:
     missing = _missing(fgraph, cache)
     if not missing:
         return
-    cache.refresh(cleanup=False)  # what others have compiled since
-    missing = [m for m in missing if m.hash not in cache.module_hash_to_key_data]
     with _claims(missing) as mine:
-        _build(mine)
-    others = [m for m in missing if m not in mine]
-    for module in others:
-        with contextlib.suppress(Timeout), _claim(module, pytensor.config.compile__timeout):
-            pass  # whoever had it has finished
-    if missing:
-        cache.refresh(cleanup=False)
+        cache.refresh(cleanup=False)  # what others have compiled since
+        _build([m for m in mine if m.hash not in cache.module_hash_to_key_data])
+    for module in missing:
+        if module not in mine:
+            with contextlib.suppress(Timeout), _claim(module, pytensor.config.compile__timeout):
+                pass  # whoever had it has finished
+    cache.refresh(cleanup=False)
 
 
 def _missing(fgraph: FunctionGraph, cache: Any) -> list[_Module]:
@@ -125,7 +120,7 @@ def _claims(modules: list[_Module]) -> Iterator[list[_Module]]:
             with contextlib.suppress(Timeout):
                 stack.enter_context(_claim(module, 0))
                 mine.append(module)
-        yield [module for module in mine if not module.folder.exists()]
+        yield mine
 
 
 def _claim(module: _Module, timeout: float) -> Any:
@@ -189,6 +184,8 @@ def _publish(module: _Module, library: Path, folder: Path) -> None:
     staged = folder / module.name
     staged.mkdir(mode=0o700)
     file = f"{module.name}.{get_lib_extension()}"
+    # PyTensor removes folders of this name when they have not been used for a month.
+    target = folder.parent / f"tmp{secrets.token_hex(8)}"
     try:
         os.link(library, staged / file)  # one library holds them all, and is loaded once
     except OSError:
@@ -198,9 +195,9 @@ def _publish(module: _Module, library: Path, folder: Path) -> None:
     entry = KeyData(
         keys={module.key},
         module_hash=module.hash,
-        key_pkl=str(module.folder / "key.pkl"),
-        entry=str(module.folder / file),
+        key_pkl=str(target / "key.pkl"),
+        entry=str(target / file),
     )
     with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
         (staged / "key.pkl").write_bytes(pickle.dumps(entry, pickle.HIGHEST_PROTOCOL))
-        os.rename(staged, module.folder)
+        os.rename(staged, target)
