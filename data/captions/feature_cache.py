@@ -266,3 +266,7 @@ def available_memory() -> int:
         with contextlib.suppress(OSError, ValueError):  # no such group, or the limit is "max"
             bounds.append(int((root / limit).read_text()) - int((root / used).read_text()))
     return max(0, min(bounds))
+
+
+FeatureSource = Features | str | Path
+"""A feature cache, or where it lies."""

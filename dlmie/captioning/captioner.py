@@ -15,6 +15,8 @@ from dlmie.captioning.decoding import Caption, Decoding, ensemble_step, force
 from dlmie.captioning.features import Encoder, encoder_from_header
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.errors import DlmieError, WeightsError
+from dlmie.models.captioners.captioner import Captioner
+from dlmie.typing import JsonObject
 
 # Captioners that are installed with the package, by name.
 SHIPPED = {"flickr8k": "flickr8k.h5"}
@@ -24,15 +26,15 @@ SHIPPED = {"flickr8k": "flickr8k.h5"}
 class Member:
     """One model of a captioner, with the header of its file."""
 
-    model: Any
-    header: dict[str, Any]
+    model: Captioner
+    header: JsonObject
     path: Path
     arrays: dict[str, np.ndarray]  # what the file holds of the encoder's weights
 
     @property
-    def encoder_header(self) -> dict[str, Any]:
+    def encoder_header(self) -> JsonObject:
         """What identifies the encoder; a model that was saved without one has annotations only."""
-        header: dict[str, Any] | None = self.header.get("encoder")
+        header: JsonObject | None = self.header.get("encoder")
         if header is None:
             raise WeightsError(
                 f"{self.path} names no encoder, so it cannot see photographs: save the model "
@@ -84,12 +86,12 @@ class ImageCaptioner:
             first.model.vocabulary.check_matches(other.model.vocabulary, str(other.path))
 
     @property
-    def model(self) -> Any:
+    def model(self) -> Captioner:
         """The (first) model: its symbolic graph and parameters."""
         return self.members[0].model
 
     @property
-    def header(self) -> dict[str, Any]:
+    def header(self) -> JsonObject:
         """What the (first) model's file says of it."""
         return self.members[0].header
 

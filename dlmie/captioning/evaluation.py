@@ -15,11 +15,15 @@ from dlmie.captioning.features import features_of, mean_of_flipped
 from dlmie.captioning.metrics import Scores, coverage, score
 from dlmie.captioning.metrics.pointing import pointing
 from dlmie.captioning.model_files import load
+from dlmie.data.batches import Batch
+from dlmie.data.captions.dataset import Split
+from dlmie.data.captions.feature_cache import Features, FeatureSource
 from dlmie.data.captions.tokenizers import CONTRACT
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images.views import MIRRORED
 from dlmie.data.scenes import scenes_of, truth
 from dlmie.errors import DataError
+from dlmie.models.captioners.captioner import Captioner
 
 
 def decode_in_batches(
@@ -42,7 +46,7 @@ def decode_in_batches(
 
 
 def split_reader(
-    captioner: ImageCaptioner, split: Any, features: Any = None
+    captioner: ImageCaptioner, split: Split, features: FeatureSource | None = None
 ) -> Callable[[np.ndarray], list[np.ndarray]]:
     """A function that gives the annotations of images of a split by number.
 
@@ -56,21 +60,22 @@ def split_reader(
     """
     if features is None:
         return lambda index: captioner.features(list(split.load_images(index)))
+    kept = features if isinstance(features, Features) else Features(features)
     for member in captioner.members:
-        check_features(features, member, split)
+        check_features(kept, member, split)
     average = [member.average_flip for member in captioner.members]
 
     def read(index: np.ndarray) -> list[np.ndarray]:
-        rows = features.read(split.name, index)
+        rows = kept.read(split.name, index)
         if not any(average):
             return [rows] * len(average)
-        mean = mean_of_flipped(rows, features.read(split.name, index, MIRRORED))
+        mean = mean_of_flipped(rows, kept.read(split.name, index, MIRRORED))
         return [mean if wanted else rows for wanted in average]
 
     return read
 
 
-def check_features(features: Any, member: Member, split: Any) -> None:
+def check_features(features: Features, member: Member, split: Split) -> None:
     """Raise a DataError unless a cache holds what the model's encoder makes of a split's data."""
     encoder = member.encoder_header
     if member.finetuned:
@@ -88,10 +93,10 @@ def check_features(features: Any, member: Member, split: Any) -> None:
 
 def caption_split(
     captioner: ImageCaptioner,
-    split: Any,
+    split: Split,
     decoding: Decoding,
     *,
-    features: Any = None,
+    features: FeatureSource | None = None,
     progress: bool = False,
 ) -> list[Caption]:
     """The best caption of each image of a split; ``features`` as for :func:`split_reader`."""
@@ -100,7 +105,7 @@ def caption_split(
     return [captions[0] for captions in decoded]
 
 
-def loss_per_word(model: Any, batches: Iterable[Any]) -> float:
+def loss_per_word(model: Captioner, batches: Iterable[Batch]) -> float:
     """Teacher-forced negative log-likelihood a word, in nats and without dropout, of batches."""
     total = words = 0.0
     for batch in batches:
@@ -111,9 +116,9 @@ def loss_per_word(model: Any, batches: Iterable[Any]) -> float:
 
 def evaluate(
     captioner: ImageCaptioner | str | Path,
-    split: Any,
+    split: Split,
     *,
-    features: Any = None,
+    features: FeatureSource | None = None,
     bootstrap: int = 0,
     tokenizer: str | None = None,
     progress: bool = False,
@@ -154,7 +159,7 @@ def evaluate(
 
 def score_captions(
     captioner: ImageCaptioner,
-    split: Any,
+    split: Split,
     said: Sequence[Caption],
     decoding: Decoding,
     *,
@@ -192,6 +197,6 @@ def score_captions(
     return scores
 
 
-def reference_words(split: Any, vocabulary: Vocabulary) -> list[list[list[str]]]:
+def reference_words(split: Split, vocabulary: Vocabulary) -> list[list[list[str]]]:
     """The references of each image of a split as lists of words."""
     return [[vocabulary.tokenize(text) for text in texts] for texts in split.references]

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dlmie.captioning.features import encoder_header, feature_path, features_of, make_features
 from dlmie.captioning.options import CaptioningOptions
 from dlmie.captioning.step import CaptioningStep
 from dlmie.data.captions.dataset import Captions
-from dlmie.data.captions.feature_cache import Features
+from dlmie.data.captions.feature_cache import Features, FeatureSource
 from dlmie.errors import DataError, DlmieError
 from dlmie.training.config import RunConfig
+from dlmie.typing import JsonObject
 
-FeatureSource = Features | str | Path
 
-
-def encoder_of(step: CaptioningStep, features: FeatureSource | None) -> dict[str, Any]:
+def encoder_of(step: CaptioningStep, features: FeatureSource | None) -> JsonObject:
     """The header of the encoder that a step's model sees through, or whose features it is given."""
     if step.model.encoder is not None:
         return encoder_header(step.model.encoder, step.annotations.layer)
     if features is not None:
         cache = features if isinstance(features, Features) else Features(features)
-        header: dict[str, Any] = cache.header["encoder"]
+        header: JsonObject = cache.header["encoder"]
         return header
     raise DlmieError("the model was made from a bare shape: give features=, or use net[layer]")
 
 
-def of_layer(header: Mapping[str, Any], layer: str | None) -> dict[str, Any]:
+def of_layer(header: JsonObject, layer: str | None) -> JsonObject:
     """The header of an encoder at another layer; None: at its own."""
     return {**header, **({} if layer is None else {"layer": layer})}
 
@@ -37,7 +34,7 @@ def training_features(
     step: CaptioningStep,
     data: Captions,
     features: FeatureSource | None,
-    header: Mapping[str, Any],
+    header: JsonObject,
     options: CaptioningOptions,
     *,
     progress: bool,
@@ -81,9 +78,7 @@ def reopened_features(
     return cache
 
 
-def _check(
-    cache: Features, data: Captions, header: Mapping[str, Any], options: CaptioningOptions
-) -> None:
+def _check(cache: Features, data: Captions, header: JsonObject, options: CaptioningOptions) -> None:
     cache.check_matches(features_of(header, data.hash, data.size))
     if options.flip and not cache.header["flip"]:
         raise DataError(

@@ -18,9 +18,10 @@ from dlmie.data.images import Preprocessing, load_image, preprocess
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers as storage
 from dlmie.graph.network import Network, View
+from dlmie.typing import JsonObject
 
 
-def encoder_header(network: Network, layer: str) -> dict[str, Any]:
+def encoder_header(network: Network, layer: str) -> JsonObject:
     """What identifies the features of an encoder: stored with features, runs and models."""
     weights = network.weights
     if weights is not None and "path" in weights:
@@ -36,13 +37,13 @@ def encoder_header(network: Network, layer: str) -> dict[str, Any]:
     }
 
 
-def learned_from(header: Mapping[str, Any], size: int) -> dict[str, Any]:
+def learned_from(header: JsonObject, size: int) -> JsonObject:
     """The header of an encoder for a captioner that learned from images of ``size`` pixels."""
     seen = Preprocessing.from_json(header["preprocessing"]).learned_from(size)
     return {**header, "preprocessing": seen.to_json()}
 
 
-def features_of(header: Mapping[str, Any], data_hash: str, size: int) -> dict[str, Any]:
+def features_of(header: JsonObject, data_hash: str, size: int) -> JsonObject:
     """What the header of a feature cache must say of data whose images have ``size`` pixels.
 
     The encoder's weight file may lie elsewhere.
@@ -62,7 +63,7 @@ def own_prefix(name: str) -> str:
 
 
 def encoder_from_header(
-    header: Mapping[str, Any],
+    header: JsonObject,
     stored: Mapping[str, np.ndarray] | None = None,
     source: str | Path = "the model file",
 ) -> Network:
@@ -101,7 +102,7 @@ def encoder_from_header(
     return network
 
 
-def _with_own_weights(header: Mapping[str, Any]) -> Network:
+def _with_own_weights(header: JsonObject) -> Network:
     weights = header["weights"] or {}
     options = _options(header)
     if "path" in weights:
@@ -124,7 +125,7 @@ def _with_own_weights(header: Mapping[str, Any]) -> Network:
     return network
 
 
-def _options(header: Mapping[str, Any]) -> dict[str, Any]:
+def _options(header: JsonObject) -> JsonObject:
     """How the network of a header was made, its weights aside."""
     return {"size": header["size"], **header.get("options", {})}
 
@@ -192,7 +193,7 @@ def mean_of_flipped(features: Any, flipped: Any) -> Any:
     return (features + (flipped[..., ::-1] if features.ndim == 4 else flipped)) * np.float32(0.5)
 
 
-def feature_path(data: Captions, header: Mapping[str, Any]) -> Path:
+def feature_path(data: Captions, header: JsonObject) -> Path:
     """Where the features of a data file are kept unless a path is given: beside it."""
     stem = data.path.with_suffix("")
     layer = header["layer"].replace("/", ".")  # block15/depthwise

@@ -16,6 +16,8 @@ from dlmie.files import containers as storage
 from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
 from dlmie.models import registry
+from dlmie.models.captioners.captioner import Captioner
+from dlmie.typing import Json
 
 
 def find_model(source: str | Path) -> Path:
@@ -97,13 +99,13 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
 
 
 def save_model(
-    model: Any,
+    model: Captioner,
     path: str | Path,
     *,
-    encoder: Mapping[str, Any] | None,
+    encoder: Mapping[str, Json] | None,
     extra: Sequence[Parameter] = (),
-    decoding: Mapping[str, Any] | None = None,
-    meta: Mapping[str, Any] | None = None,
+    decoding: Mapping[str, Json] | None = None,
+    meta: Mapping[str, object] | None = None,
     dtype: str | None = None,
     compress: bool = False,
 ) -> Path:
@@ -164,7 +166,7 @@ def export(
     *,
     dtype: str | None = "float16",
     average_flip: bool | None = None,
-    decoding: Mapping[str, Any] | None = None,
+    decoding: Mapping[str, Json] | None = None,
 ) -> Path:
     """Write a trained captioner as one small file to hand out.
 

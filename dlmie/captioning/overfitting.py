@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,7 +15,9 @@ from dlmie.captioning.step import CaptioningStep
 from dlmie.data.batches import Batches, FirstImages, image_reader
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
+from dlmie.data.captions.feature_cache import FeatureSource
 from dlmie.errors import DlmieError
+from dlmie.typing import JsonObject
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class OverfitReport:
         """Parameters that never moved: their gradient is zero."""
         return [name for name, change in self.changes.items() if change == 0]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values for ``--json``."""
         return {**self.__dict__, "stuck": self.stuck}
 
@@ -137,7 +138,9 @@ def overfit(
 class _Inputs:
     """What the step is fed, and what its model sees of it."""
 
-    def __init__(self, step: CaptioningStep, data: Captions, features: Any, images: int) -> None:
+    def __init__(
+        self, step: CaptioningStep, data: Captions, features: FeatureSource | None, images: int
+    ) -> None:
         self.step = step
         split = data["train"]
         if step.annotations.takes_images:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from dlmie.models.encoders.selection import DEFAULT, select
 from dlmie.training.config import DataSource, RunConfig
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.settings import Settings
+from dlmie.typing import JsonObject
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def plan(
     return Plan(step, cache)
 
 
-def _encoder_settings(wanted: Mapping[str, Any], start: ImageCaptioner | None) -> dict[str, Any]:
+def _encoder_settings(wanted: JsonObject, start: ImageCaptioner | None) -> JsonObject:
     """What is said of the encoder; the rest is as the captioner that is trained further has it."""
     header = None if start is None else start.header.get("encoder")
     if not header or wanted.get("name", header["name"]) != header["name"]:
@@ -111,9 +111,7 @@ def _encoder_settings(wanted: Mapping[str, Any], start: ImageCaptioner | None) -
     return {**seen, **({} if path is None else {"weights": path}), **wanted}
 
 
-def _open_features(
-    path: str | Path, encoder: Mapping[str, Any], objective: dict[str, Any]
-) -> Features:
+def _open_features(path: str | Path, encoder: JsonObject, objective: JsonObject) -> Features:
     """A feature cache; what was said of the encoder must be true of it.
 
     With fine-tuning it holds what the encoder goes on from, which need not have been said.
@@ -129,7 +127,7 @@ def _open_features(
 
 
 def _learned_encoder(
-    start: ImageCaptioner, objective: Mapping[str, Any], settings: Settings
+    start: ImageCaptioner, objective: JsonObject, settings: Settings
 ) -> dict[str, np.ndarray]:
     """What an encoder learned together with the captioner that is trained further, by name."""
     first = start.members[0].finetuned
@@ -162,7 +160,7 @@ def _note_what_is_left(start: ImageCaptioner, source: str, note: Callable[[str],
         )
 
 
-def _network(encoder: Mapping[str, Any], settings: Settings) -> tuple[Classifier, str]:
+def _network(encoder: JsonObject, settings: Settings) -> tuple[Classifier, str]:
     """The network that the captioner sees through, and the layer."""
     attends = settings.model == "show-attend-tell" or settings.config.get("cell") == "attention"
     return select(
@@ -182,7 +180,7 @@ def _model(
     network: Classifier | None,
     layer: str,
     cache: Features | None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """The section ``model`` of the configuration."""
     trained = {} if start is None else start.model.config
     kind = settings.model if start is None else start.model.kind
@@ -198,7 +196,7 @@ def _model(
     }
 
 
-def _chain(settings: Settings, options: CaptioningOptions, data: Captions) -> list[dict[str, Any]]:
+def _chain(settings: Settings, options: CaptioningOptions, data: Captions) -> list[JsonObject]:
     """The optimizer's chain, with lengths in steps."""
     split = data["train"]
     # Only to count them: schedules are as long as the run.

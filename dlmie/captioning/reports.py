@@ -16,8 +16,11 @@ from dlmie.captioning.decoding import Caption
 from dlmie.captioning.evaluation import caption_split, score_captions
 from dlmie.captioning.metrics import Scores
 from dlmie.captioning.model_files import load
+from dlmie.data.captions.dataset import Split
+from dlmie.data.captions.feature_cache import FeatureSource
 from dlmie.files import containers as storage
 from dlmie.training.runs import read_log
+from dlmie.typing import Json
 from dlmie.visualize.figures.report_page import Example, build_page
 
 RANK_BY = "cider_d"
@@ -47,14 +50,14 @@ class Report:
 
 def report(
     captioner: ImageCaptioner | str | Path,
-    split: Any,
+    split: Split,
     *,
-    features: Any = None,
+    features: FeatureSource | None = None,
     bootstrap: int = 0,
     gallery: int | None = None,
     extremes: int = 10,
     thumbnail: int = 160,
-    facts: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Json] | None = None,
     progress: bool = False,
     **options: Any,
 ) -> Report:
@@ -114,7 +117,7 @@ def choose(ranks: np.ndarray, count: int | None) -> list[int]:
     return sorted(order[np.linspace(0, len(ranks) - 1, count).round().astype(int)].tolist())
 
 
-def _example(split: Any, scores: Scores, caption: Caption, index: int, rank_by: str) -> Example:
+def _example(split: Split, scores: Scores, caption: Caption, index: int, rank_by: str) -> Example:
     numbers = {name: float(scores.per_image[name][index]) for name in scores.per_image}
     first = {rank_by: numbers.pop(rank_by)}
     return Example(
@@ -128,11 +131,11 @@ def _example(split: Any, scores: Scores, caption: Caption, index: int, rank_by: 
     )
 
 
-def _pixels(split: Any, index: int) -> np.ndarray:
+def _pixels(split: Split, index: int) -> np.ndarray:
     return split.load_images([index])[0]
 
 
-def _facts(captioner: ImageCaptioner, split: Any) -> dict[str, Any]:
+def _facts(captioner: ImageCaptioner, split: Split) -> dict[str, Json]:
     encoders = [member.header.get("encoder") or {} for member in captioner.members]
     seen = [
         f"{e.get('name')} {e.get('layer')} at {e.get('size')}"

@@ -27,6 +27,7 @@ from dlmie.models.captioners.captioner import Captioner
 from dlmie.training.config import OptionGroup
 from dlmie.training.objective import Objective
 from dlmie.training.step import TrainingStep, Update
+from dlmie.typing import JsonObject
 from dlmie.weights import sha256
 
 DEFAULT_OPTIMIZER = optim.adam(4e-4)
@@ -97,7 +98,7 @@ class CaptioningStep(TrainingStep):
         """The encoder's parameters that learn."""
         return sorted(self.annotations.tuned(), key=lambda p: str(p.name))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> JsonObject:
         """The section ``objective`` of a run's configuration."""
         return {"kind": self.kind, "seed": self.seed, **self.options.to_json()}
 
@@ -203,7 +204,7 @@ def reinforce(
 
 
 def make_step(
-    objective: Mapping[str, Any],
+    objective: JsonObject,
     model: Captioner,
     optimizer: optim.Chain | optim.Transform,
     data: Captions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
 from dlmie.training.step import TrainingStep
 from dlmie.training.task import Session, Task
+from dlmie.typing import JsonObject
 
 
 class Captioning(Task[Captions]):
@@ -75,7 +76,7 @@ class Captioning(Task[Captions]):
         self,
         step: CaptioningStep,
         data: Captions,
-        meta: Mapping[str, Any],
+        meta: JsonObject,
         *,
         progress: bool,
         features: Features | str | Path | None = None,
@@ -152,7 +153,7 @@ class Captioning(Task[Captions]):
             state=step.unsaved,
         )
 
-    def upgraded(self, document: dict[str, Any]) -> dict[str, Any]:
+    def upgraded(self, document: JsonObject) -> JsonObject:
         """The configuration of a run of version 0.1 in today's form."""
         if document["version"] >= RunConfig.VERSION:
             return document
@@ -168,7 +169,7 @@ class Captioning(Task[Captions]):
 TASK = Captioning()
 
 
-def describe_model(model: Captioner) -> dict[str, Any]:
+def describe_model(model: Captioner) -> JsonObject:
     """The section ``model`` of a run's configuration."""
     return {
         "kind": model.kind,

@@ -133,9 +133,7 @@ def test_a_said_sentence_has_its_log_probability(run: Run, data: Captions) -> No
 def test_evaluating_from_features_and_from_pictures_agrees(run: Run, data: Captions) -> None:
     config = json.loads((run.folder / "config.json").read_text())
     seen = dlmie.evaluate(run.folder, data["dev"], beam=2)
-    read = dlmie.evaluate(
-        dlmie.load(run.folder), data["dev"], features=Features(config["features"]), beam=2
-    )
+    read = dlmie.evaluate(dlmie.load(run.folder), data["dev"], features=config["features"], beam=2)
     assert seen.captions == read.captions
     assert seen.bleu_1 == read.bleu_1
     assert seen.protocol["decoding"].startswith("beam 2")
