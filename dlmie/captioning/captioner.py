@@ -14,6 +14,7 @@ import numpy as np
 from dlmie.captioning.decoding import Caption, Decoding, ensemble_step, force
 from dlmie.captioning.features import Encoder, encoder_from_header
 from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.models.captioners.captioner import Captioner
 from dlmie.typing import JsonObject
@@ -123,7 +124,7 @@ class ImageCaptioner:
             said = ", ".join(f"{name} {value}" for name, value in own.items())
             raise DlmieError(f"{error} ({path} says: {said})" if own else str(error)) from error
 
-    def features(self, images: Sequence[Any]) -> list[np.ndarray]:
+    def features(self, images: Sequence[ImageSource]) -> list[np.ndarray]:
         """Annotations of photographs, one array for each model."""
         done: dict[str, np.ndarray] = {}
         result = []
@@ -182,7 +183,7 @@ class ImageCaptioner:
         captions = self.decode(self.features(images), self.decoding(**options))
         return captions if several else captions[0]
 
-    def force(self, image: Any, sentence: str) -> Caption:
+    def force(self, image: ImageSource, sentence: str) -> Caption:
         """Say a given sentence about a photograph: its log-probability and attention."""
         words = self.vocabulary.encode(self.vocabulary.tokenize(sentence))
         if not words:

@@ -204,7 +204,7 @@ def feature_path(data: Captions, header: JsonObject) -> Path:
 
 def make_features(
     data: Captions,
-    network: Any,
+    network: Network,
     layer: str,
     *,
     to: str | Path,

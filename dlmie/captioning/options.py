@@ -5,11 +5,12 @@ Nothing here needs PyTensor, so that ``dlmie train --help`` answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dlmie.training.config import OptionGroup, TaskOptions, TrainingOptions, option
+from dlmie.typing import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class CaptioningOptions(TrainingOptions):
     )
     flip: bool = option(False, "Mirror half of the images; not where captions say left and right.")
     crops: int = option(0, "See half of the images as one of so many random crops.", low=0)
-    decoding: Mapping[str, Any] = option({"beam": 3})
+    decoding: JsonObject = option({"beam": 3})
     embed_encoder: bool = option(False)
     block: int | None = option(None)
 
@@ -80,7 +81,7 @@ class DistillationOptions(FineTuning):
 
     alpha_penalty: float = option(0.0, low=0)
     label_smoothing: float = option(0.0, low=0, high=1)
-    teachers: Sequence[Any] = option([])
+    teachers: Sequence[str | JsonObject] = option([])
     teacher_share: float = option(
         0.7, "With --teacher: how much the teachers count in each word.", low=0, high=1
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from dlmie.data.captions.vocabulary import END, PAD, START, UNK
 from dlmie.errors import DataError, DlmieError
 
 #: What a model carries from word to word: arrays (images, beams, …), nested tuples allowed.
-State = tuple[Any, ...]
+State = tuple["np.ndarray | State", ...]
 
 #: Named arrays (images, beams, …) that tell of one step, such as ``alphas`` or ``gates``.
 Extras = dict[str, np.ndarray]
@@ -172,7 +171,7 @@ def call_step(
     return log_probabilities, state, extras or {}
 
 
-def gather(state: State, index: tuple[Any, ...]) -> State:
+def gather(state: State, index: tuple[np.ndarray | np.bool | slice, ...]) -> State:
     """Index every array of a nested state."""
     return tuple(
         gather(array, index) if isinstance(array, tuple) else array[index] for array in state
@@ -181,7 +180,7 @@ def gather(state: State, index: tuple[Any, ...]) -> State:
 
 def count_images(state: State) -> int:
     """Images in a state (images, beams, …)."""
-    first: Any = state
+    first: np.ndarray | State = state
     while isinstance(first, tuple):
         first = first[0]
     return int(first.shape[0])

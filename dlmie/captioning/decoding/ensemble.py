@@ -35,7 +35,8 @@ def ensemble_step(steps: Sequence[Step]) -> Step:
     def step(
         words: np.ndarray, state: State, images: np.ndarray
     ) -> tuple[np.ndarray, State, Extras]:
-        answers = [one(words, own, images) for one, own in zip(steps, state, strict=True)]
+        each = [own for own in state if isinstance(own, tuple)]  # a state for each model
+        answers = [one(words, own, images) for one, own in zip(steps, each, strict=True)]
         logs = [answer[0] for answer in answers]
         if len({log.shape for log in logs}) > 1:
             sizes = ", ".join(str(log.shape[-1]) for log in logs)

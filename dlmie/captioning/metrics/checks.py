@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from dlmie.errors import DataError
 
@@ -12,8 +11,8 @@ Tokens = Sequence[str]
 
 
 def check_captions(
-    hypotheses: Sequence[Any],
-    references: Sequence[Sequence[Any]],
+    hypotheses: Sequence[object],
+    references: Sequence[Sequence[object]],
     meaning: str = "a list of words",
     kind: type | tuple[type, ...] = (list, tuple),
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from fractions import Fraction
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def bleu(
     return one, two, three, four
 
 
-def _unsmoothed(precisions: list[Any], **_: Any) -> list[Any]:
+def _unsmoothed(precisions: list[Fraction], **_: object) -> list[Fraction | float]:
     """NLTK's own choice (method 0) without its warning: a precision of zero almost is zero."""
     return [p if p.numerator else sys.float_info.min for p in precisions]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from dlmie.captioning.decoding import Caption
 from dlmie.data.captions.boxes import covered
 from dlmie.errors import DataError
+from dlmie.typing import JsonObject
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Pointing:
     words: int
     per_word: np.ndarray
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values: ``pointing``, ``pointing_chance``, …; None for NaN."""
         values = {
             "pointing": self.score,
@@ -79,7 +80,7 @@ class Pointing:
 
 
 def pointing(
-    captions: Sequence[Any], objects: Sequence[Sequence[Mapping[str, Any]] | None]
+    captions: Sequence[Caption], objects: Sequence[Sequence[JsonObject] | None]
 ) -> Pointing:
     """Measure how much attention falls into the box of each thing when it is named.
 

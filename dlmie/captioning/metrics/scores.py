@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from dlmie.captioning.metrics.rouge import image_rouge_l
 from dlmie.data.captions.tokenizers import CONTRACT, one_word_note, tokenize, tokenizer_label
 from dlmie.data.scenes.claims import Truth
 from dlmie.errors import DataError
+from dlmie.typing import JsonObject
 
 #: Names of the scores, in the order in which they are shown.
 NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
@@ -63,7 +63,7 @@ class Scores:
     bleu_4: float | None
     rouge_l: float
     cider_d: float | None
-    protocol: dict[str, Any]
+    protocol: JsonObject
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     captions: list[str] = field(default_factory=list, repr=False, compare=False)
     pointing: Pointing | None = field(default=None, compare=False)
@@ -91,7 +91,7 @@ class Scores:
         ]
         return "; ".join(filter(None, parts))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values: the scores at the top level, intervals and notes if there are any."""
         ends = {f"{name}_interval": list(ends) for name, ends in self.intervals.items()}
         scores = {name: getattr(self, name) for name in NAMES}
@@ -170,7 +170,7 @@ def score(
     undefined, notes = _undefined(words, reference_words, cider)
     note = one_word_note([tokens for texts in reference_words for tokens in texts], tokenizer)
     sizes = [len(captions) for captions in reference_words]
-    protocol: dict[str, Any] = {
+    protocol: JsonObject = {
         "split": split,
         "images": len(words),
         "references_per_image": {"min": min(sizes), "max": max(sizes)},
