@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,24 @@ def test_macros_end_with_their_module() -> None:
     assert modules._can_share(sources[0])
     assert not modules._can_share(f"{mark}#include <other.h>\n")
     assert not modules._can_share("int main;")
+
+
+def test_what_another_process_compiles_is_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
+    theirs, ours = (modules._Module("", name, None, "", None) for name in ("theirs", "ours"))
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with modules._claim(theirs, 0):
+            held.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    with modules._claims([theirs, ours]) as mine:
+        assert mine == [ours]
+    threading.Timer(1.3, done.set).start()
+    modules._wait_for([theirs])
+    assert done.is_set()
+    thread.join()
+    assert "waiting for another process" in capfd.readouterr().err

@@ -42,13 +42,20 @@ def compile_lock() -> Iterator[None]:
     """PyTensor's lock on its cache folder; a wait of over a second is announced."""
     from pytensor.compile.compilelock import lock_ctx
 
+    with contextlib.ExitStack() as stack:
+        with announced_wait():
+            stack.enter_context(lock_ctx(timeout=-1))  # ends with its process: no need to give up
+        yield
+
+
+@contextlib.contextmanager
+def announced_wait() -> Iterator[None]:
+    """What takes over a second in here waits for another process: say so."""
     line = WAITING.format(pytensor.config.compiledir)
     announcement = threading.Timer(1.0, sys.stderr.write, [line])
     announcement.daemon = True
     announcement.start()
     try:
-        with lock_ctx(timeout=-1):  # the lock of a process ends with it: no need to give up
-            announcement.cancel()
-            yield
+        yield
     finally:
         announcement.cancel()

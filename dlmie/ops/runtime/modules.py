@@ -32,6 +32,7 @@ from pytensor.link.c.exceptions import CompileError
 from pytensor.link.c.op import COp
 from pytensor.link.vm import VMLinker
 
+from dlmie.ops.runtime.cache import announced_wait
 from dlmie.ops.runtime.headers import HEADERS
 
 # As many modules in one translation unit gain most of what there is to gain, and inlining, which
@@ -80,10 +81,7 @@ def prepare(fgraph: FunctionGraph) -> None:
     with _claims(missing) as mine:
         cache.refresh(cleanup=False)  # what others have compiled since
         _build([m for m in mine if m.hash not in cache.module_hash_to_key_data])
-    for module in missing:
-        if module not in mine:
-            with contextlib.suppress(Timeout), _claim(module, pytensor.config.compile__timeout):
-                pass  # whoever had it has finished
+    _wait_for([module for module in missing if module not in mine])
     cache.refresh(cleanup=False)
 
 
@@ -121,6 +119,15 @@ def _claims(modules: list[_Module]) -> Iterator[list[_Module]]:
                 stack.enter_context(_claim(module, 0))
                 mine.append(module)
         yield mine
+
+
+def _wait_for(modules: list[_Module]) -> None:
+    """Until whoever compiles these has finished, or takes too long."""
+    if modules:
+        with contextlib.suppress(Timeout), announced_wait():
+            for module in modules:
+                with _claim(module, pytensor.config.compile__timeout):
+                    pass
 
 
 def _claim(module: _Module, timeout: float) -> Any:
