@@ -70,6 +70,9 @@ MODELS: dict[str, Entry] = {
         f"{_ENCODERS}.tiny_imagenet:PretrainedCNN",
         {"vector": "block9", "grid": "block5"},
     ),
+    "small-cnn": Entry(
+        "encoder", f"{_ENCODERS}.small_cnn:SmallCNN", {"vector": "pool", "grid": "conv8"}
+    ),
     "show-tell": Entry("captioner", f"{_CAPTIONERS}.show_tell:ShowTell"),
     "show-attend-tell": Entry("captioner", f"{_CAPTIONERS}.show_attend_tell:ShowAttendTell"),
     "caption-rnn": Entry("captioner", f"{_CAPTIONERS}.caption_rnn:CaptionRNN"),

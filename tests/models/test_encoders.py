@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vgg19": SMALL_VGG,
     "squeezenet": {"size": 64, "classes": 9},
     "tiny-imagenet": {"filters": (2, 3, 4, 5, 6), "units": 7, "classes": 9},
+    "small-cnn": {"classes": 9},
 }
 small = pytest.mark.parametrize("name", SMALL)
 
@@ -129,6 +130,7 @@ def test_any_size_down_to_the_minimum(name: str) -> None:
     layer = {f"efficientnet-lite{i}": "head" for i in range(3)} | {
         "squeezenet": "fire9",
         "tiny-imagenet": "block8",
+        "small-cnn": "conv8",
     }
     run = dlmie.function([view.input], view[layer.get(name, "pool5")])
     for rows, columns in ((net.minimum, net.minimum), (net.minimum + 13, net.minimum + 40)):
