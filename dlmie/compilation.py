@@ -20,11 +20,13 @@ from pytensor.graph.traversal import ancestors
 from dlmie.errors import CompilerError
 from dlmie.ops import rewrites
 from dlmie.ops.runtime import headers, library, modules
-from dlmie.ops.runtime.cache import WAITING, cache_folder
+from dlmie.ops.runtime.cache import WAITING, cache_folder, heal
 from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.
 _compiling = threading.RLock()
+
+_MAX_HEALED = 100  # modules of one graph
 
 
 def function(
@@ -97,10 +99,15 @@ def _patiently(compile: Callable[..., Any], *arguments: Any, **options: Any) -> 
     from filelock import Timeout
     from pytensor.link.c.exceptions import CompileError
 
+    healed = 0
     while True:
         try:
             with _settings():
                 return compile(*arguments, **options)
+        except (ImportError, FileNotFoundError) as error:
+            healed += 1 if isinstance(error, ImportError) else _MAX_HEALED // 5
+            if healed > _MAX_HEALED or not heal(error):
+                raise
         except Timeout:  # what was compiled so far is in the cache: again is not from the start
             sys.stderr.write(WAITING.format(pytensor.config.compiledir))
         except CompileError:

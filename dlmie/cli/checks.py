@@ -72,6 +72,8 @@ def run_all() -> Iterator[Check]:
         except Exception as error:  # a check that fails is a finding, too
             text = " ".join(str(error).split())
             fix = "see the message" if isinstance(error, DlmieError) else "dlmie doctor --debug"
+            if name == "kernels" and isinstance(error, ImportError | OSError):
+                fix = _empty_cache()
             yield problem(name, f"{type(error).__name__}: {text}", fix)
 
 
@@ -212,7 +214,7 @@ def check_engine() -> Iterator[Check]:
     seconds = time.perf_counter() - start
     one = np.ones((2, 2), np.float32)
     if not np.allclose(product(one, one), np.exp(2.0)):
-        yield problem("kernels", "compiled code gives wrong numbers", "delete the cache folder")
+        yield problem("kernels", "compiled code gives wrong numbers", _empty_cache())
         return
     yield Check("kernels", f"{library.build().name}, ready in {built:.1f} s")
     yield Check("linker", f"{_linker(product)}; a first graph compiled in {seconds:.1f} s")
@@ -231,6 +233,13 @@ def check_engine() -> Iterator[Check]:
         yield Check("threads", shown, "warning", fix, {"threads": threads})
     else:
         yield Check("threads", shown, numbers={"threads": threads})
+
+
+def _empty_cache() -> str:
+    """The command that makes all compiled code anew."""
+    from dlmie.ops.runtime.cache import cache_folder
+
+    return f"rm -r {shlex.quote(str(cache_folder()))} (the next command compiles anew)"
 
 
 def _linker(function: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,48 @@ def cache_folder() -> Path:
         f"the cache of compiled code cannot be written ({reason.rstrip('.')}): "
         "set PYTENSOR_FLAGS=base_compiledir=/a/folder/you/can/write"
     )
+
+
+def heal(error: ImportError | FileNotFoundError) -> bool:
+    """Delete a compiled module that cannot be loaded, so that it is compiled again; say so.
+
+    After a power cut or on a full disk a module may be empty; PyTensor keeps it all the same.
+
+    Parameters
+    ----------
+    error : ImportError or FileNotFoundError
+        What loading it raised; the latter where another process has just deleted it.
+
+    Returns
+    -------
+    bool
+        Whether there was such a module in the cache.
+    """
+    from pytensor.link.c.basic import get_module_cache
+
+    folder = cache_folder()
+    if isinstance(error, FileNotFoundError):
+        return folder in Path(str(error.filename)).parents
+    path = Path(error.path or "")
+    if folder not in path.parents or not path.exists():
+        return False
+    cache = get_module_cache()
+    name = str(path)
+    for key in [key for key, entry in cache.entry_from_key.items() if entry == name]:
+        del cache.entry_from_key[key]
+    known = cache.module_hash_to_key_data
+    for module_hash in [h for h, data in known.items() if data.get_entry() == name]:
+        del known[module_hash]
+    cache.module_from_name.pop(name, None)
+    shutil.rmtree(path.parent, ignore_errors=True)
+    say_healed(path, error)
+    return True
+
+
+def say_healed(path: Path, error: Exception) -> None:
+    """One line about a file of the cache that was damaged."""
+    reason = str(error).rpartition(": ")[2]
+    sys.stderr.write(f"dlmie: {path} cannot be loaded ({reason}): deleted and compiled again\n")
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlmie.errors import CompilerError
-from dlmie.ops.runtime.cache import cache_folder, compile_lock
+from dlmie.files.atomic import finish
+from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
 
 # dlmie/ops: the C files lie beside the operations that call them.
 FOLDER = Path(__file__).parents[1]
@@ -163,7 +165,7 @@ def _compile(compiler: list[str], blas: Blas, target: Path) -> None:
         _run_all(
             [[*linker, shared, *openmp, *objects, "-o", str(library), *blas.link_flags, "-lm"]]
         )
-        os.replace(library, target)
+        finish(library, target)
 
 
 def _run_all(commands: list[list[str]]) -> None:
@@ -187,7 +189,15 @@ def load() -> ctypes.CDLL:
     # OpenMP's threads spin while they wait unless told otherwise: on a machine that does anything
     # else, that costs several times what waking them does.  Read once, when the library loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    library = ctypes.CDLL(str(build()))
+    path = build()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:  # cut off by a power cut, or linked to a BLAS that has gone
+        with contextlib.suppress(OSError):
+            path.unlink()
+        say_healed(path, error)
+        build.cache_clear()
+        library = ctypes.CDLL(str(build()))
     _silence_blas_threads(library)
     return library
 
