@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from dlmie.errors import DlmieError
 from dlmie.ops.random import noise as ops
 
 
@@ -20,11 +23,16 @@ class Noise:
     Parameters
     ----------
     seed : int
-        First key; runs with distant seeds share no masks.
+        From 0 to 2⁶⁴ - 1; of different ones, runs share no masks.
+
+    Raises
+    ------
+    DlmieError
+        Another seed.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.key = pytensor.shared(np.int64(seed) << np.int64(32), name="/noise/key")
+        self.key = pytensor.shared(np.int64(_first_key(seed)), name="/noise/key")
         self.key.tag.update = self.key + np.int64(1)  # which dlmie.function adds
         self._uses = 0
 
@@ -43,6 +51,16 @@ class Noise:
     def bernoulli_like(self, x: Variable, probability: float) -> Variable:
         """0 or 1 in the dtype of ``x``; 1 with the given probability."""
         return pt.cast(self.uniform_like(x) < np.asarray(probability, x.type.dtype), x.type.dtype)
+
+
+def _first_key(seed: int) -> int:
+    """Where the keys of a seed begin: 2³² of them are free, and none is negative."""
+    if not 0 <= seed < 2**64:
+        raise DlmieError(f"the seed must be from 0 to 2**64 - 1, not {seed}")
+    if seed < 2**31:
+        return seed << 32
+    digest = hashlib.sha256(seed.to_bytes(8, "little")).digest()
+    return int.from_bytes(digest[:8], "little") >> 2
 
 
 def dropout(x: Variable, rate: float, noise: Noise | None) -> Variable:
