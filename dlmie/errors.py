@@ -21,3 +21,7 @@ class CompilerError(DlmieError, RuntimeError):
 
 class MisuseError(DlmieError):
     """What was asked for makes no sense: the command line ends with exit code 2."""
+
+
+class OutputError(MisuseError):
+    """What is to be written would replace something that must stay."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -44,3 +45,38 @@ def bytes_text(count: float) -> str:
     power = min(max(len(f"{count:.0f}") - 1, 0) // 3, 3)
     unit = ("bytes", "KB", "MB", "GB")[power]
     return f"{count / 1000**power:,.{min(power, 1)}f} {unit}"
+
+
+# Controls but for the ends of lines and tabs, marks that turn the direction of writing, halves of
+# letters (bytes of a file name that are no UTF-8), and ends of lines that few programs know.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+    "\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def for_terminal(text: str, limit: int | None = None) -> str:
+    """Text of others as a terminal may show it: escaped, and cut in the middle if it is long.
+
+    Examples
+    --------
+    >>> for_terminal("a\\x1b[31mred")
+    'a\\\\x1b[31mred'
+    """
+    shown = _UNPRINTABLE.sub(_escaped, text)
+    if limit is None or len(shown) <= limit:
+        return shown
+    end = limit // 4
+    return f"{shown[: limit - end - 3]} … {shown[-end:]}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name
+        return f"\\x{number - 0xDC00:02x}"
+    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+
+def escape_name(text: str) -> str:
+    """Text with file names in it as UTF-8 can hold it: bytes that are none become ``\\xe9``."""
+    return re.sub("[\ud800-\udfff]", _escaped, text)

@@ -15,19 +15,18 @@ The special words are ``<NULL>`` 0, ``<START>`` 1, ``<END>`` 2 and ``<UNK>`` 3: 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.vocabulary import END, PAD, SPECIAL, Vocabulary
 from dlmie.errors import DataError
+from dlmie.files import atomic
 from dlmie.files.documents import read_json
+from dlmie.files.hdf5 import file_image, numbers, open_hdf5
 
 #: The special words of these files, in the order of their numbers.
 CS231N_SPECIAL = ("<NULL>", "<START>", "<END>", "<UNK>")
@@ -188,25 +187,18 @@ class CocoCaptioning:
         ``pca`` says under which of the two names the features are stored.
         """
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            arrays = {}
-            for split in self.captions:
-                arrays[f"{split}_captions"] = self.captions[split].astype(np.int32)
-                arrays[f"{split}_image_idxs"] = self.image_idxs[split].astype(np.int32)
-            _write(folder / "coco2014_captions.h5", arrays)
-            for split, features in self.features.items():
-                _write(
-                    _features_file(folder, split, pca), {"features": features.astype(np.float32)}
-                )
-                if split in self.urls:
-                    text = "".join(f"{url}\n" for url in self.urls[split])
-                    (folder / f"{split}2014_urls.txt").write_text(text, "utf-8")
-            numbers = {word: number for number, word in enumerate(self.idx_to_word)}
-            content = {"idx_to_word": self.idx_to_word, "word_to_idx": numbers}
-            (folder / "coco2014_vocab.json").write_text(json.dumps(content), "utf-8")
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        arrays = {}
+        for split in self.captions:
+            arrays[f"{split}_captions"] = self.captions[split].astype(np.int32)
+            arrays[f"{split}_image_idxs"] = self.image_idxs[split].astype(np.int32)
+        _write(folder / "coco2014_captions.h5", arrays)
+        for split, features in self.features.items():
+            _write(_features_file(folder, split, pca), {"features": features.astype(np.float32)})
+            if split in self.urls:
+                text = "".join(f"{url}\n" for url in self.urls[split])
+                atomic.write_text(folder / f"{split}2014_urls.txt", text)
+        content = {"idx_to_word": self.idx_to_word, "word_to_idx": self.word_to_idx}
+        atomic.write_json(folder / "coco2014_vocab.json", content)
         return folder
 
     @property
@@ -264,20 +256,14 @@ def _features_file(folder: Path, split: str, pca: bool) -> Path:
 
 
 def _read(path: Path, name: str) -> np.ndarray:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            return file[name][()]
-    except KeyError:
-        raise DataError(f"{path}: has no data set {name!r}") from None
-    except OSError:
-        raise DataError(f"{path}: is not a readable HDF5 file") from None
+    with open_hdf5(path, what="a readable HDF5 file") as file:
+        try:
+            return numbers(file[name])
+        except KeyError:
+            raise DataError(f"{path}: has no data set {name!r}") from None
+        except (OSError, ValueError, TypeError):
+            raise DataError(f"{path}: its data set {name!r} is damaged") from None
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    part = path.with_name(path.name + ".part")
-    with h5py.File(part, "w") as file:
-        for name, values in arrays.items():
-            file[name] = values
-    os.replace(part, path)
+    atomic.write(path, file_image(lambda file: file.update(arrays)))

@@ -6,7 +6,6 @@ it.  See :mod:`dlmie.data.captions.writing.writer` for its layout.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,10 @@ from dlmie.data.prefetch import default_workers
 from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 from dlmie.files.datasets import reading
+from dlmie.files.documents import parse_json
+from dlmie.files.hdf5 import numbers, read_texts
+from dlmie.files.outputs import Outputs
+from dlmie.files.schema import Key, check_document
 
 __all__ = [
     "Captions",
@@ -43,6 +46,31 @@ __all__ = [
     "survey",
     "write_captions",
 ]
+
+
+_HEADER = {
+    "size": Key(int, low=1, high=100_000),
+    "hash": Key(str),
+    "tokenizer": Key(str),
+    "tokenizer_contract": Key(int, low=1, required=False),
+    "splits": Key(
+        dict,
+        each=Key(
+            dict,
+            keys={"images": Key(int, low=0), "captions": Key(int, low=0), "hash": Key(str)},
+        ),
+    ),
+    "source": Key(dict, required=False, null=True),
+    "folder": Key(str, required=False, null=True),
+    "skipped": Key(list, required=False, each=Key(dict, keys={"reason": Key(str)})),
+    "problems": Key(list, required=False, each=Key(str)),
+}
+_OBJECT = {
+    "name": Key(str),
+    "words": Key(list, each=Key(str)),
+    "box": Key(list, each=Key(float)),
+}
+_OBJECTS = Key(list, each=Key(list, null=True, each=Key(dict, keys=_OBJECT)))
 
 
 class Split:
@@ -80,7 +108,7 @@ class Split:
     @cached_property
     def names(self) -> list[str]:
         """What each image is called."""
-        return self._strings("names")
+        return self._strings("names", len(self))
 
     @cached_property
     def image_ids(self) -> list[int | str]:
@@ -90,9 +118,10 @@ class Split:
         its name.
         """
         if "image_labels" in self._group:
-            labels = [json.loads(text) for text in self._strings("image_labels")]
+            labels = self._json("image_labels", None)
         else:
-            labels = [None if id < 0 else id for id in self._group["image_ids"][()].tolist()]
+            ids = self._numbers("image_ids", len(self)).tolist()
+            labels = [None if id < 0 else id for id in ids]
         if all(label is None for label in labels):
             return list(range(len(labels)))
         return [
@@ -103,20 +132,26 @@ class Split:
     def references(self) -> list[list[str]]:
         """The captions of each image as people wrote them."""
         result: list[list[str]] = [[] for _ in range(len(self))]
-        for image, text in zip(self.token_image, self._strings("references"), strict=True):
+        texts = self._strings("references", len(self.token_image))
+        for image, text in zip(self.token_image, texts, strict=True):
             result[image].append(text)
         return result
 
     @cached_property
     def tokens(self) -> list[np.ndarray]:
         """Each caption as int32 word numbers with ``START`` and ``END``; one caption, one array."""
-        flat, offsets = self._group["tokens"][()], self._group["token_offsets"][()]
+        flat = self._numbers("tokens", low=0, high=len(self._captions.vocabulary) - 1)
+        count = len(self.token_image) + 1
+        offsets = self._numbers("token_offsets", count, low=0, high=len(flat))
+        if (np.diff(offsets) < 0).any():
+            raise self._damaged("token_offsets")
         return [flat[start:stop] for start, stop in pairwise(offsets)]
 
     @cached_property
     def token_image(self) -> np.ndarray:
         """(captions,) int64: the image (its place in the split) of each caption."""
-        return self._group["token_image"][()]
+        count = self._captions.header["splits"][self.name]["captions"]
+        return self._numbers("token_image", count, low=0, high=len(self) - 1)
 
     @cached_property
     def objects(self) -> list[list[dict[str, Any]] | None] | None:
@@ -126,7 +161,7 @@ class Split:
         """
         if "objects" not in self._group:
             return None
-        return [json.loads(text) for text in self._strings("objects")]
+        return self._json("objects", _OBJECTS)
 
     def load_images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Read images.
@@ -158,8 +193,13 @@ class Split:
                 result[place] = load_image(self.paths[index], size)
             return result
         images = self._group["images"]
-        for place, row in enumerate(self._rows[indices]):
-            images.read_direct(result, np.s_[row], np.s_[place])
+        if images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
+            raise self._damaged("images")
+        try:
+            for place, row in enumerate(self._rows[indices]):
+                images.read_direct(result, np.s_[row], np.s_[place])
+        except OSError:
+            raise self._damaged("images") from None
         return result
 
     @cached_property
@@ -167,7 +207,10 @@ class Split:
         """The file of each image; only in files prepared with ``store="paths"``."""
         if "paths" not in self._group:
             raise DataError(f"{self._captions.path}: holds pixels, not paths of images")
-        folder, paths = self._captions.folder, self._strings("paths")
+        folder, paths = self._captions.folder, self._strings("paths", len(self))
+        for path in paths:
+            if Path(path).is_absolute() or ".." in Path(path).parts:
+                raise DataError(f"{self._captions.path}: {path} lies outside of its folder")
         if not folder.is_dir():  # reading one of them says so
             return [folder / path for path in paths]
         files = ImageFolder(folder, folder)  # copying may have changed the form of names
@@ -181,10 +224,53 @@ class Split:
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        return self._group["rows"][()]
+        slots = len(self._group["images"]) if "images" in self._group else None
+        return self._numbers("rows", len(self), low=0, high=None if slots is None else slots - 1)
 
-    def _strings(self, name: str) -> list[str]:
-        return self._group[name].asstr(errors="surrogateescape")[()].tolist()
+    def _numbers(
+        self,
+        name: str,
+        count: int | None = None,
+        *,
+        low: int | None = None,
+        high: int | None = None,
+    ) -> np.ndarray:
+        """A row of whole numbers, so many, within bounds that include their ends."""
+        try:
+            values = numbers(self._group[name])
+        except (KeyError, ValueError, OSError):
+            raise self._damaged(name) from None
+        fits = values.ndim == 1 and values.dtype.kind in "iu"
+        fits = fits and (count is None or len(values) == count)
+        if fits and len(values):
+            fits = low is None or int(values.min()) >= low
+            fits = fits and (high is None or int(values.max()) <= high)
+        if not fits:
+            raise self._damaged(name)
+        return values
+
+    def _strings(self, name: str, count: int | None = None) -> list[str]:
+        try:
+            texts = read_texts(self._group[name])
+        except (KeyError, ValueError, OSError):
+            raise self._damaged(name) from None
+        if count is not None and len(texts) != count:
+            raise self._damaged(name)
+        return texts
+
+    def _json(self, name: str, wanted: Key | None) -> list[Any]:
+        """A JSON value for each image."""
+        where = f"{self._captions.path}: splits/{self.name}/{name}"
+        values = [parse_json(text, where) for text in self._strings(name, len(self))]
+        if wanted is not None:
+            check_document({name: values}, {name: wanted}, where)
+        return values
+
+    def _damaged(self, name: str) -> DataError:
+        return DataError(
+            f"{self._captions.path} is damaged: splits/{self.name}/{name} does not fit the rest; "
+            "run dlmie prepare again"
+        )
 
 
 def prepare(
@@ -270,6 +356,9 @@ def prepare(
     DataError
         See :func:`~dlmie.data.captions.writing.write_captions`; or the source cannot be read.
     """
+    sources = [source] if isinstance(source, (str, Path)) else source
+    lists = [part for part in (splits or {}).values() if isinstance(part, (str, Path))]
+    Outputs([*sources, *lists]).refuse_inputs(to)
     listing = formats.read(
         source,
         images=images,
@@ -352,10 +441,11 @@ class Captions:
     def __init__(self, path: str | Path, images: str | Path | None = None) -> None:
         self.path = Path(path)
         with reading(self.path, KIND) as (self._file, self.header):
+            check_document(self.header, _HEADER, self.path)
             self.size: int = self.header["size"]
             self.hash: str = self.header["hash"]
             self.splits: list[str] = list(self.header["splits"])
-            words = self._file["vocabulary"].asstr()[()].tolist()
+            words = read_texts(self._file["vocabulary"])
             # Files of dlmie 0.1.0 do not name the contract of their tokenizer: it was the first.
             contract = self.header.get("tokenizer_contract", 1)
             self.vocabulary = Vocabulary(words, self.header["tokenizer"], contract)

@@ -9,8 +9,8 @@ was interrupted or not. While it works it takes up to twice the space of the fil
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -28,7 +28,11 @@ from dlmie.data.captions.feature_cache import KIND, Features, differences, plain
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.prefetch import prefetch
 from dlmie.errors import DataError
-from dlmie.files.datasets import reported
+from dlmie.files import atomic
+from dlmie.files.datasets import resumable
+from dlmie.files.hdf5 import create_text, file_image, open_hdf5
+from dlmie.files.locks import locked
+from dlmie.files.outputs import Outputs
 from dlmie.text import bytes_text
 
 __all__ = ["Features", "extract_features"]
@@ -122,24 +126,24 @@ def extract_features(
         **({"crops": crops} if crops else {}),
     }
     to = Path(to).absolute()
+    Outputs([data.path]).refuse_inputs(to)
     if to.exists() and not overwrite:
         with contextlib.closing(Features(to, in_memory=False)) as there:
             _refuse(to, there.header, wanted, "name another file or overwrite it")
         return Features(to)
     part = to.with_name(to.name + ".part")
-    with reported(to, part):
+    with resumable(to, part):
         part.mkdir(parents=True, exist_ok=True)
-    with _locked(to, part):
+    with locked(part / "lock", to):
         start = _begin(part, wanted, overwrite)
         if "shape" not in start:
             start = _measure(data, encode, preprocessing, start, batch, to, progress)
-            with reported(to, part):
-                _write(part / "header.json", json.dumps(start).encode())
+            with resumable(to, part), atomic.replacing(part / "header.json") as file:
+                file.write(json.dumps(start).encode())
         plan = _Plan(part, start)
         _encode_all(plan, data, encode, preprocessing, batch, to, progress)
-        with reported(to, part):
-            joined = plan.join()
-            os.replace(joined, to)
+        with resumable(to, part):
+            atomic.finish(plan.join(), to)
             shutil.rmtree(part, ignore_errors=True)
     return Features(to)
 
@@ -161,6 +165,9 @@ class _Plan:
 
     def __init__(self, part: Path, header: dict[str, Any]) -> None:
         self.part, self.header = part, header
+        # In the name of each piece: what other features left behind is never taken for these.
+        text = json.dumps({**header, "version": 1}, sort_keys=True)
+        self.made_by = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.shape = tuple(header["shape"])
         self.dtype = np.dtype(header["dtype"])
         self.row_bytes = int(np.prod(self.shape)) * self.dtype.itemsize
@@ -178,17 +185,17 @@ class _Plan:
             step = max(1, min(_PIECE_IMAGES, _PIECE_BYTES // self.row_bytes) // chunk) * chunk
             for view, stored in views(self.header, split).items():
                 for start in range(0, images, step):
-                    path = self.part / f"{split}-{stored}-{start:08d}.h5"
+                    path = self.part / f"{split}-{stored}-{start:08d}-{self.made_by}.h5"
                     yield _Piece(path, split, view, stored, start, min(start + step, images))
 
     def save(self, piece: _Piece, rows: np.ndarray) -> None:
         """Write a piece: compressed in memory, then to the disk, then renamed."""
-        # The file on disk comes from plain writing: HDF5 handles a full disk badly.
-        with h5py.File(piece.path.name, "w", driver="core", backing_store=False) as file:
+
+        def fill(file: h5py.File) -> None:
             self._create(file, "rows", piece.split, len(rows), growing=True)[...] = rows
-            file.flush()
-            image = file.id.get_file_image()
-        _write(piece.path, image)
+
+        with atomic.replacing(piece.path) as target:
+            target.write(file_image(fill))
 
     def join(self) -> Path:
         """Copy the chunks of all pieces, as they are, into one file."""
@@ -202,18 +209,16 @@ class _Plan:
             for piece in self.pieces():
                 name = f"splits/{piece.split}/{piece.stored}"
                 target, corner = file[name].id, (0,) * len(self.shape)
-                with h5py.File(piece.path, "r") as source:
+                with open_hdf5(piece.path) as source:
                     rows = source["rows"].id
                     for start in range(0, piece.stop - piece.start, self.chunk(piece.split)):
                         mask, content = rows.read_direct_chunk((start, *corner))
                         target.write_direct_chunk((piece.start + start, *corner), content, mask)
-            text = json.dumps(self.header, ensure_ascii=False)
-            file.create_dataset("header", data=text, dtype=h5py.string_dtype("utf-8"))
+            create_text(file, "header", json.dumps(self.header, ensure_ascii=False))
             file.flush()
         finally:
             with contextlib.suppress(Exception):  # a disk that is full also fails to close
                 file.close()
-        _sync(path)
         return path
 
     def _create(
@@ -239,7 +244,7 @@ def _begin(part: Path, wanted: dict[str, Any], overwrite: bool) -> dict[str, Any
         there = json.loads((part / "header.json").read_text())
     except (OSError, ValueError):
         return wanted
-    if overwrite and differences(there, wanted):
+    if overwrite and _differences(there, wanted):
         for path in part.iterdir():
             if path.name != "lock":
                 path.unlink()
@@ -247,11 +252,16 @@ def _begin(part: Path, wanted: dict[str, Any], overwrite: bool) -> dict[str, Any
     # A finished file may hold more than is wanted; more work than that is not gone on with.
     wanted, started = ({"crops": 0, **header} for header in (wanted, there))
     _refuse(part, started, wanted, f"name another file, or delete {part.name} to begin again")
-    return there
+    return {**there, "version": KIND.version}
+
+
+def _differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What makes features other ones; in which version of the format they are kept does not."""
+    return differences(there, {k: v for k, v in wanted.items() if k != "version"})
 
 
 def _refuse(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any], fix: str) -> None:
-    found = differences(there, wanted)
+    found = _differences(there, wanted)
     if found:
         raise DataError(f"{path}: exists and holds other features: {'; '.join(found)}; {fix}")
 
@@ -321,7 +331,7 @@ def _encode_all(
             rows[start - piece.start : start - piece.start + len(x)] = made
             bar.update(len(x))
             if start + len(x) == piece.stop:
-                with reported(to, plan.part):
+                with resumable(to, plan.part):
                     plan.save(piece, rows)
                 left -= len(rows)
                 _check_space(plan, piece.path.stat().st_size / len(rows), left, to)
@@ -356,31 +366,3 @@ def _check_space(plan: _Plan, row_bytes: float, left: int, to: Path) -> None:
             f"{to}: needs {bytes_text(needed)} more and the disk has {bytes_text(free)} left; "
             f"free some and run the same again to go on from {plan.part.name}"
         )
-
-
-@contextlib.contextmanager
-def _locked(to: Path, part: Path) -> Iterator[None]:
-    """Keep other processes from the same work; the lock ends with the process, however it ends."""
-    import fcntl
-
-    with contextlib.ExitStack() as stack:
-        with reported(to, part):
-            file = stack.enter_context(open(part / "lock", "wb"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"{to}: another process is writing this file") from None
-        yield
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there either whole or not at all."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_bytes(content)
-    _sync(unfinished)
-    os.replace(unfinished, path)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

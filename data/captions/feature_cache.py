@@ -1,6 +1,6 @@
 """Reading of feature caches: what an encoder made of every image of a data set.
 
-The layout of a cache (HDF5, format version 1)::
+The layout of a cache (HDF5, format version 2; version 1 kept the header as HDF5 text)::
 
     header                  JSON: format, version, encoder, layer, weights, preprocessing, data, …
     splits/NAME/features    (images, …) float16 or float32; chunks of few images, gzip, checksums
@@ -24,8 +24,20 @@ import numpy as np
 from dlmie.data.images.views import FIRST_CROP, MIRRORED, PLAIN
 from dlmie.errors import DataError
 from dlmie.files.datasets import Kind, reading
+from dlmie.files.schema import Key, check_document
 
-KIND = Kind("dlmie.features", 1, "a feature cache", "dlmie features")
+KIND = Kind("dlmie.features", 2, "a feature cache", "dlmie features")
+
+
+_HEADER = {
+    "shape": Key(list, each=Key(int, low=1)),
+    "splits": Key(dict, each=Key(int, low=0)),
+    "dtype": Key(str, among=("float16", "float32")),
+    "flip": Key(bool),
+    "crops": Key(int, low=0, high=1000, required=False),
+    "data": Key(str),
+    "preprocessing": Key(dict, required=False),
+}
 
 
 class Features:
@@ -70,6 +82,7 @@ class Features:
     def __init__(self, path: str | Path, in_memory: bool | None = None) -> None:
         self.path = Path(path)
         with reading(self.path, KIND) as (self._file, self.header):
+            check_document(self.header, _HEADER, self.path)
             self.shape: tuple[int, ...] = tuple(self.header["shape"])
             self.splits: dict[str, int] = dict(self.header["splits"])
             self._data: dict[tuple[str, int], h5py.Dataset | np.ndarray] = {}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dlmie.data.images.pixels import ImageError
+from dlmie.files import atomic
 
 
 def save_image(path: str | Path, image: np.ndarray, alpha: np.ndarray | None = None) -> Path:
@@ -50,27 +48,6 @@ def save_image(path: str | Path, image: np.ndarray, alpha: np.ndarray | None = N
             )
         picture.putalpha(PIL.Image.fromarray(alpha))
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
-    with _replacing(path) as file:
-        picture.save(file, format=kind, **options)
-    return path
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """Open a temporary file beside ``path`` that takes its name when the block ends well."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix + ".part")
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes files that only the owner can read
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+    content = io.BytesIO()
+    picture.save(content, format=kind, **options)
+    return atomic.write(path, content.getvalue())

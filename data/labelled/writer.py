@@ -280,9 +280,9 @@ def _reserve(descriptor: int, space: int) -> None:
 
 def _fingerprint_of(path: Path) -> object:
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5.open_hdf5(path) as file:
             return json.loads(hdf5.read_text(file["header"])).get("fingerprint")
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
         return None
 
 

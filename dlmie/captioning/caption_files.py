@@ -5,7 +5,6 @@ Files are read by :mod:`dlmie.data.captions.formats`, as those are that a data s
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,8 @@ from dlmie.data.captions.formats import (
 from dlmie.data.captions.formats.table import looks_like_table
 from dlmie.data.captions.texts import caption_fault
 from dlmie.errors import DataError
-from dlmie.files import containers as storage
+from dlmie.files import atomic
+from dlmie.files.documents import json_text
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def write_coco_results(
         {"image_id": _image_id(name), "caption": caption}
         for name, caption in zip(names, captions, strict=True)
     ]
-    storage.write(path, (json.dumps(rows, ensure_ascii=False, indent=0) + "\n").encode())
+    atomic.write_text(path, json_text(rows, indent=0) + "\n")
 
 
 def _image_id(name: str | int) -> str | int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,14 +28,25 @@ def encoder_header(network: Network, layer: str) -> JsonObject:
     if weights is not None and "path" in weights:
         # A run may be continued from another folder.
         weights = {**weights, "path": str(Path(weights["path"]).resolve())}
+    drawn = {} if weights is not None else {"drawn": _hash_of(network)}
     return {
         "name": network.name,
         "layer": layer,
         "size": network.preprocessing.size,
         "weights": weights,
+        **drawn,
         "preprocessing": network.preprocessing.to_json(),
         **({"options": network.options} if network.options else {}),
     }
+
+
+def _hash_of(network: Network) -> str:
+    """SHA-256 of all weights: what tells two encoders apart whose weights come from no file."""
+    digest = hashlib.sha256()
+    for parameter in sorted(network.parameters, key=lambda p: str(p.name)):
+        digest.update(str(parameter.name).encode())
+        digest.update(np.ascontiguousarray(parameter.get_value(borrow=True)).tobytes())
+    return digest.hexdigest()
 
 
 def learned_from(header: JsonObject, size: int) -> JsonObject:
@@ -54,6 +66,8 @@ def features_of(header: JsonObject, data_hash: str, size: int) -> JsonObject:
     weights = header["weights"]
     wanted["weights"] = None if weights is None else {"sha256": weights["sha256"]}
     wanted["options"] = header.get("options")  # None: made with none
+    if "drawn" in header:  # of random weights; version 0.1 did not say which
+        wanted["drawn"] = header["drawn"]
     return {"encoder": wanted, "data": data_hash}
 
 
@@ -199,6 +213,8 @@ def feature_path(data: Captions, header: JsonObject) -> Path:
     layer = header["layer"].replace("/", ".")  # block15/depthwise
     options = "".join(f"-{name}{value}" for name, value in header.get("options", {}).items())
     made_by = f"{header['name']}-{layer}-{header['size']}{options}"
+    if "drawn" in header:  # of random weights there are many
+        made_by += f"-{header['drawn'][:8]}"
     return stem.with_name(f"{stem.name}.{made_by}.features.h5")
 
 

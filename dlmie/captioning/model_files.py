@@ -13,11 +13,33 @@ from dlmie.captioning.features import own_prefix
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers as storage
+from dlmie.files.schema import Key, check_document
 from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
 from dlmie.models import registry
 from dlmie.models.captioners.captioner import Captioner
 from dlmie.typing import Json
+
+_HEADER = {
+    "kind": Key(str),
+    "config": Key(dict),
+    "annotation_shape": Key(list, each=Key(int, low=1, high=1_000_000)),
+    "vocabulary": Key(list, each=Key(str)),
+    "tokenizer": Key(str, required=False),
+    "encoder": Key(
+        dict,
+        required=False,
+        null=True,
+        keys={
+            "name": Key(str),
+            "layer": Key(str),
+            "size": Key(int, low=1, high=100_000),
+            "weights": Key(dict, null=True),
+            "preprocessing": Key(dict),
+        },
+    ),
+    "meta": Key(dict, required=False, null=True),
+}
 
 
 def find_model(source: str | Path) -> Path:
@@ -69,6 +91,7 @@ def load(
 
 def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
     header, arrays = storage.load(path)
+    check_document(header, _HEADER, path, WeightsError)
     try:
         # Models of dlmie 0.1.0 do not name the contract of their tokenizer: it was the first.
         vocabulary = Vocabulary.from_json(

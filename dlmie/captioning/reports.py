@@ -18,7 +18,7 @@ from dlmie.captioning.metrics import Scores
 from dlmie.captioning.model_files import load
 from dlmie.data.captions.dataset import Split
 from dlmie.data.captions.feature_cache import FeatureSource
-from dlmie.files import containers as storage
+from dlmie.files import atomic
 from dlmie.training.runs import read_log
 from dlmie.typing import Json
 from dlmie.visualize.figures.report_page import Example, build_page
@@ -45,7 +45,7 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write the page; the file has its name only when it is complete."""
-        return storage.write(path, self.html.encode())
+        return atomic.write_text(path, self.html)
 
 
 def report(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dlmie.errors import DlmieError, WeightsError
+from dlmie.errors import WeightsError
+from dlmie.files import atomic, hdf5
+from dlmie.files.documents import parse_json
+
+if TYPE_CHECKING:
+    import h5py
 
 FORMAT = "dlmie-model"
 VERSION = 1
+
+# What h5py raises where a file is damaged or of another layout.
+_DAMAGE = (OSError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 def save(
@@ -25,7 +30,7 @@ def save(
     *,
     compress: bool = False,
 ) -> Path:
-    """Write named arrays and a header under a temporary name, then rename.
+    """Write named arrays and a header; see :func:`dlmie.files.atomic.replacing`.
 
     Parameters
     ----------
@@ -44,63 +49,23 @@ def save(
         The disk is full or the folder cannot be written; nothing is left behind.
     """
     full = {**header, "format": FORMAT, "version": VERSION}
-    return write(path, _file_image(arrays, full, compress))
-
-
-def write(path: str | Path, content: bytes) -> Path:
-    """Write any file under a temporary name, then rename; raises as :func:`save` does."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    with explained(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
-    return path
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what writing a file may raise into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        reason = "the disk is full" if full else error.strerror or str(error)
-        raise DlmieError(
-            f"{path} was not written: {reason}; free some space or name another "
-            "folder (an earlier version of the file is untouched)"
-        ) from error
+    return atomic.write(path, _file_image(arrays, full, compress))
 
 
 def _file_image(
     arrays: Mapping[str, np.ndarray], header: Mapping[str, Any], compress: bool
 ) -> bytes:
-    """The HDF5 file as bytes, made in memory.
-
-    The library that writes HDF5 does not survive a disk that fills up meanwhile: what it could not
-    write it tries again when the process ends, and fails where nobody can catch it.
-    """
-    import h5py
-
     text = json.dumps(header, sort_keys=True)
-    options: dict[str, Any] = {"driver": "core", "backing_store": False, "block_size": 1 << 22}
-    options["libver"] = ("v110", "v110")  # earlier ones spend 2 KB on the index of a chunk
-    with h5py.File("in memory", "w", **options) as file:
+
+    def fill(file: h5py.File) -> None:
         # A dataset, not an attribute: those end at 64 KiB and a vocabulary may be longer.
         _store(file, "header", np.frombuffer(text.encode(), dtype=np.uint8), compress=False)
         group = file.create_group("arrays")
         for name in sorted(arrays):
             _store(group, name.strip("/"), arrays[name], compress)
-        file.flush()
-        return file.id.get_file_image()
+
+    # Earlier versions of the format spend 2 KB on the index of a chunk.
+    return hdf5.file_image(fill, block_size=1 << 22, libver=("v110", "v110"))
 
 
 def _store(group: Any, name: str, array: np.ndarray, compress: bool) -> None:
@@ -123,39 +88,44 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     WeightsError
         Not a model file, truncated, or written by a later version of dlmie.
     """
-    header = load_header(path)
     import h5py
 
-    arrays: dict[str, np.ndarray] = {}
+    with _opened(path) as file:
+        header = _header(path, file)
+        arrays: dict[str, np.ndarray] = {}
 
-    def collect(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            arrays["/" + name] = np.asarray(item[()])
+        def collect(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                arrays["/" + name] = hdf5.numbers(item)
 
-    try:
-        with h5py.File(path, "r") as file:
+        try:
             file["arrays"].visititems(collect)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): copy or train it again") from error
+        except _DAMAGE as error:
+            raise WeightsError(f"{path} is damaged ({error}): copy or train it again") from error
     return header, arrays
 
 
 def load_header(path: str | Path) -> dict[str, Any]:
     """The JSON header alone: cheap, for ``dlmie inspect``."""
-    import h5py
+    with _opened(path) as file:
+        return _header(path, file)
 
-    path = Path(path)
-    if not path.is_file():
+
+def _opened(path: str | Path) -> h5py.File:
+    if not Path(path).exists():
         raise WeightsError(f"{path} does not exist")
+    return hdf5.open_hdf5(
+        path, WeightsError, what="a complete dlmie model file", fix="copy or train it again"
+    )
+
+
+def _header(path: str | Path, file: h5py.File) -> dict[str, Any]:
     try:
-        with h5py.File(path, "r") as file:
-            text = file["header"][()]
-        header = json.loads(text if isinstance(text, bytes) else np.asarray(text, "u1").tobytes())
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        size = path.stat().st_size
+        header = parse_json(hdf5.read_text(file["header"]), path)
+    except _DAMAGE as error:
         raise WeightsError(
-            f"{path} ({size:,} bytes) is not a complete dlmie model file: "
-            "it may be truncated, or of another program; copy it again"
+            f"{path} ({Path(path).stat().st_size:,} bytes) is not a complete dlmie model file: "
+            "it may be damaged, or of another program; copy it again"
         ) from error
     header = header if isinstance(header, dict) else {}
     version, found = header.get("version"), header.get("format", "HDF5")

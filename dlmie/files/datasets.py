@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
+from dlmie.errors import DataError, DlmieError
+from dlmie.files.atomic import explained
+from dlmie.files.documents import parse_json
+from dlmie.files.hdf5 import open_hdf5, read_text
 
-from dlmie.errors import DataError
-from dlmie.files.hdf5 import read_text
+if TYPE_CHECKING:
+    import h5py
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,9 @@ def reading(path: Path, kind: Kind) -> Iterator[tuple[h5py.File, dict[str, Any]]
         does not find in it what should be there.
     """
     file = _open(path, kind)
+    foreign = f"{path}: is damaged, or not a file that {kind.command} writes"
     try:
-        header: dict[str, Any] = json.loads(read_text(file["header"]))
+        header = parse_json(read_text(file["header"]), f"{path}: its header")
         found, version = header["format"], header["version"]
         if found != kind.format:
             raise DataError(f"{path}: is a {found} file, not {kind.name}")
@@ -47,38 +50,30 @@ def reading(path: Path, kind: Kind) -> Iterator[tuple[h5py.File, dict[str, Any]]
                 "upgrade dlmie"
             )
         yield file, header
-    except DataError:
+    except DlmieError:
         file.close()
         raise
-    except (KeyError, ValueError, TypeError, OSError):
+    except (KeyError, ValueError, TypeError, OSError, RuntimeError, AttributeError):
         file.close()
-        raise DataError(f"{path}: is not a file that {kind.command} writes") from None
+        raise DataError(foreign) from None
 
 
 def _open(path: Path, kind: Kind) -> h5py.File:
-    if not path.is_file():
-        part = path.with_name(path.name + ".part")
-        hint = f"; {kind.command} was interrupted: run it again to go on" if part.exists() else ""
-        raise DataError(f"{path}: no such file{hint}")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        if "truncated" in str(error):
-            raise DataError(f"{path}: is truncated; run {kind.command} again") from None
-        raise DataError(f"{path}: is not a file that {kind.command} writes") from None
+    part = path.with_name(path.name + ".part")
+    if not path.exists() and part.exists():
+        raise DataError(
+            f"{path}: no such file; {kind.command} was interrupted: run it again to go on"
+        )
+    return open_hdf5(
+        path, what=f"a file that {kind.command} writes", fix=f"run {kind.command} again"
+    )
 
 
 @contextlib.contextmanager
-def reported(to: Path, part: Path) -> Iterator[None]:
-    """Turn what a full disk or a folder without permission raises into one line."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # h5py raises either
-        text = str(error)
-        for reason in ("No space left on device", "File too large", "Disk quota exceeded"):
-            if reason in text:
-                text = f"{reason}; make room and run the same again to go on from {part.name}"
-                break
-        else:
-            text = getattr(error, "strerror", None) or text.splitlines()[0]
-        raise DataError(f"{to}: cannot be written: {text}") from None
+def resumable(to: Path, part: Path) -> Iterator[None]:
+    """Turn what writing ``part`` raises into one line; the work goes on from it."""
+    with explained(to, f"make room and run the same again to go on from {part.name}"):
+        try:
+            yield
+        except RuntimeError as error:  # h5py's, of a full disk
+            raise OSError(str(error).splitlines()[0]) from error

@@ -25,6 +25,15 @@ _MARKS = (
 PairsHook = Callable[[list[tuple[str, Any]]], Any]
 
 
+def plain_value(value: object) -> object:
+    """A path, a NumPy number or a NumPy array as what JSON can hold."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
 def json_text(
     value: Any, *, indent: int | None = 2, default: Callable[[Any], Any] | None = None
 ) -> str:

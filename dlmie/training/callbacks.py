@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlmie.errors import DlmieError
-from dlmie.files import containers
+from dlmie.files import atomic
 from dlmie.training.loop import Callback, MainLoop, Position, Record
 from dlmie.training.objective import Metric
 from dlmie.training.step import StepResult
@@ -36,7 +36,7 @@ class JsonLog(Callback):
 
     def write(self, record: Mapping[str, object]) -> None:
         """Append a record; it is on the disk when this returns."""
-        with containers.explained(self.path), self.path.open("a", encoding="utf-8") as file:
+        with atomic.explained(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())

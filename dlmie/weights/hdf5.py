@@ -7,9 +7,9 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
+from dlmie.files.hdf5 import check_heaps, guard, is_numeric
 from dlmie.files.number_types import native
 from dlmie.files.pickles import name_of
-from dlmie.weights.limits import check_declared
 
 
 def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
@@ -22,10 +22,11 @@ def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
     """
     import h5py
 
+    check_heaps(file)
     with h5py.File(file, "r") as root:
+        guard(root, size, WeightsError)
         nodes = _nodes(root)
         arrays = {path: node for path, node in nodes.items() if isinstance(node, h5py.Dataset)}
-        check_declared(sum(dataset.nbytes for dataset in arrays.values()), size)
         for prefix, group in (("", root), ("model_weights/", nodes.get("model_weights"))):
             if group is not None and _names(group, "layer_names"):
                 arrays = _in_keras_order(nodes, prefix, _names(group, "layer_names"))
@@ -41,12 +42,8 @@ def _nodes(root: Any) -> dict[str, Any]:
     def visit(path: str, node: Any) -> None:
         if path.startswith(("optimizer/", "optimizer_weights/")):
             return
-        if isinstance(node, h5py.Dataset):
-            if node.dtype.kind not in "biufc":
-                return
-            if node.is_virtual or node.external:
-                raise WeightsError(f"takes {path} from another file; refused")
-        found[path] = node
+        if isinstance(node, h5py.Group) or is_numeric(node):
+            found[path] = node
 
     root.visititems(visit)  # follows no soft or external link
     return found

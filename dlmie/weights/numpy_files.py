@@ -20,10 +20,10 @@ from dlmie.files.arrays import (
     numeric_dtype,
     read_exactly,
 )
+from dlmie.files.limits import check_declared
 from dlmie.files.number_types import native
 from dlmie.files.pickles import RestrictedUnpickler
 from dlmie.weights.containers import flatten
-from dlmie.weights.limits import check_declared
 
 MAX_HEADER = 10_000  # bytes; NumPy's own limit, because literal_eval is slow on long texts
 
@@ -43,7 +43,7 @@ def read_npz(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
         arrays = [member for member in members if member.filename.endswith(".npy")]
         if not arrays:
             raise WeightsError(_no_arrays([member.filename for member in members]))
-        check_declared(sum(member.file_size for member in arrays), size)
+        check_declared(sum(member.file_size for member in arrays), size, WeightsError)
         tree = {}
         for member in arrays:
             with archive.open(member) as stream:

@@ -9,8 +9,8 @@ from typing import IO
 import numpy as np
 
 from dlmie.errors import WeightsError
+from dlmie.files.limits import check_declared
 from dlmie.files.number_types import ByteOrder
-from dlmie.weights.limits import check_declared
 from dlmie.weights.torch_tensors import TorchUnpickler, state_dict
 
 # PyTorch writes 3 and reads up to 10.
@@ -28,8 +28,9 @@ def is_torch_zip(file: IO[bytes]) -> bool:
 def read_torch_zip(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
     """The tensors of a state dict, or of the one inside a checkpoint, by name."""
     with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        check_declared(sum(member.file_size for member in archive.infolist()), size)
+        names = frozenset(archive.namelist())  # asked for each storage, of which there are many
+        declared = sum(member.file_size for member in archive.infolist())
+        check_declared(declared, size, WeightsError)
         folder = next(name for name in names if name.endswith("/data.pkl")).removesuffix("data.pkl")
         if f"{folder}constants.pkl" in names:
             raise WeightsError(

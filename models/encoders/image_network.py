@@ -13,8 +13,9 @@ from pytensor.graph.basic import Variable
 
 from dlmie import weights
 from dlmie.data.images import Preprocessing
-from dlmie.errors import DlmieError, WeightsError
+from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.files import containers as storage
+from dlmie.files.hdf5 import open_hdf5
 from dlmie.graph.network import Network, image_input
 from dlmie.models.encoders import imagenet
 from dlmie.models.encoders.layouts import Layout, Shape, translate
@@ -142,12 +143,10 @@ class Classifier(Network):
 
 def is_model_file(path: Path) -> bool:
     """Whether a file is one that ``dlmie.files.containers`` wrote, by its content."""
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return "header" in file and "arrays" in file
-    except OSError:  # missing, or no HDF5 file: the readers of dlmie.weights say what is wrong
+    except DataError:  # missing, or no HDF5 file: the readers of dlmie.weights say what is wrong
         return False
 
 

@@ -184,7 +184,7 @@ def test_a_model_without_an_encoder_says_so(
     path = tmp_path / "garbled.h5"
     arrays = {str(p.name): p.get_value() for p in model.parameters}
     storage.save(path, arrays, {**blind.header, "encoder": [1]})
-    with pytest.raises(WeightsError, match=r"garbled\.h5 lacks or garbles its description"):
+    with pytest.raises(WeightsError, match=r"garbled\.h5: encoder must be a mapping"):
         dlmie.load(path)
     huge = {**blind.header["config"], "hidden": 10**14}
     storage.save(path, arrays, {**blind.header, "config": huge})

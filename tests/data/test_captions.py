@@ -17,6 +17,7 @@ from dlmie.data.captions.vocabulary import END, SPECIAL, START, UNK
 from dlmie.data.captions.writing.slots import hash_json
 from dlmie.data.images import load_image, resize_image, save_image
 from dlmie.errors import DataError
+from dlmie.files.hdf5 import create_text, read_text
 
 
 def picture(seed: int, height: int = 12, width: int = 9) -> np.ndarray:
@@ -95,7 +96,7 @@ class TestContent:
     def test_header(self, folder: Path) -> None:
         data = prepared(folder, max_size=6)
         header = data.header
-        assert (header["format"], header["version"]) == ("dlmie.captions", 1)
+        assert (header["format"], header["version"]) == ("dlmie.captions", 2)
         assert (header["size"], header["min_count"], header["max_size"]) == (8, 2, 6)
         assert header["source"]["files"] == [
             {
@@ -356,12 +357,13 @@ class TestOpening:
             Captions(tmp_path / "other.h5")
         prepared(folder).close()
         for key, value, message in (
-            ("version", 2, "format version 2, this dlmie reads up to 1; upgrade"),
+            ("version", 3, "format version 3, this dlmie reads up to 2; upgrade"),
             ("format", "dlmie.features", "is a dlmie.features file"),
         ):
             with h5py.File(folder / "data.h5", "r+") as file:
-                header = json.loads(file["header"][()])
-                file["header"][()] = json.dumps({**header, key: value})
+                header = json.loads(read_text(file["header"]))
+                del file["header"]
+                create_text(file, "header", json.dumps({**header, key: value}))
             with pytest.raises(DataError, match=message):
                 Captions(folder / "data.h5")
 

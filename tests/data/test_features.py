@@ -25,7 +25,7 @@ from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features, extract_features
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.scenes import prepare_scenes
-from dlmie.errors import DataError
+from dlmie.errors import DataError, DlmieError
 
 PREPROCESSING = Preprocessing(32, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 HEADER = {"encoder": "Tiles", "layer": "means", "weights": "ab" * 32}
@@ -149,12 +149,12 @@ def slow(x):
     time.sleep(0.1)
     return encode(x)
 if mode.startswith("die at "):
-    sync = module._sync
-    def die(path):
-        if path.name == mode.removeprefix("die at "):
+    place, original = mode.removeprefix("die at "), getattr(os, mode.split()[2])
+    def die(*names, **options):
+        if any(place.split()[1] in str(name) for name in names):
             os.kill(os.getpid(), signal.SIGKILL)
-        sync(path)
-    module._sync = die
+        return original(*names, **options)
+    setattr(os, place.split()[0], die)
 extract(data, to, encode=slow if mode == "slow" else encode, flip=True, crops=1)
 """
 
@@ -187,7 +187,7 @@ def test_killed_anywhere_it_resumes_with_identical_bytes(data: Captions, tmp_pat
     kept = {path.name: path.stat().st_mtime_ns for path in part.glob("*.h5")}
     assert len(kept) >= 6
     # Killed while a piece was being written, and while the pieces were being joined.
-    for moment in ("dev-flipped-00000004.h5.tmp", "joined"):
+    for moment in ("link dev-flipped-00000004", "replace dev-flipped-00000004", "replace joined"):
         assert finish(start(data, killed, f"die at {moment}"))[0] == -signal.SIGKILL
         assert not killed.exists()
         now = {path.name: path.stat().st_mtime_ns for path in part.glob("*.h5")}
@@ -258,7 +258,7 @@ def test_only_one_process_at_a_time(data: Captions, tmp_path: Path) -> None:
         extract(data, tmp_path / "f.h5")
         return encode(x)
 
-    with pytest.raises(DataError, match=r"f\.h5: another process is writing this file"):
+    with pytest.raises(DataError, match=r"f\.h5: another process .* \(process \d+\)"):
         extract(data, tmp_path / "f.h5", encode=inner)
 
 
@@ -304,7 +304,7 @@ def test_damaged_files_are_named(data: Captions, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.h5: no such file$"):
         Features(tmp_path / "none.h5")
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"f\.h5: is truncated; run dlmie features again"):
+    with pytest.raises(DataError, match=r"f\.h5 .* is truncated; run dlmie features again"):
         Features(path)
     path.write_bytes(b"")
     with pytest.raises(DataError, match="not a file that dlmie features writes"):
@@ -374,7 +374,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(
         resource.setrlimit(resource.RLIMIT_FSIZE, previous)
         signal.signal(signal.SIGXFSZ, ignored)
     message = str(caught.value)
-    assert "File too large" in message
+    assert "f.h5 was not written: the disk is full" in message
     assert "run the same again to go on from f.h5.part" in message
     assert "\n" not in message
     assert not path.exists()
@@ -392,3 +392,36 @@ def test_progress_tells_size_and_time(
     assert out == ""
     assert "f.h5: 55 images of 6×4×4 float16; at most 10.6 KB" in err
     assert "55/55" in err
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_pieces_of_two_encoders_are_never_mixed(data: Captions, tmp_path: Path) -> None:
+    class Stopped(Exception):
+        pass
+
+    calls: list[int] = []
+
+    def stopping(x: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        if len(calls) > 6:
+            raise Stopped
+        return encode(x) + 100
+
+    path, part = tmp_path / "f.h5", tmp_path / "f.h5.part"
+    with pytest.raises(Stopped):
+        extract(data, path, encode=stopping)
+    left = list(part.glob("*.h5"))
+    assert left
+    (part / "header.json").unlink()  # --overwrite was killed while it cleaned up
+    other = {**HEADER, "weights": "cd" * 32}
+    extract(data, path, header=other, overwrite=True).close()
+    extract(data, tmp_path / "clean.h5", header=other).close()
+    assert path.read_bytes() == (tmp_path / "clean.h5").read_bytes()
+
+
+def test_a_cache_is_not_written_over_its_data(data: Captions, tmp_path: Path) -> None:
+    link = tmp_path / "link.h5"
+    link.symlink_to(data.path)
+    for to in (data.path, link):
+        with pytest.raises(DlmieError, match="what the command reads"):
+            extract(data, to, overwrite=True)

@@ -30,6 +30,7 @@ from dlmie.data.images import (
     save_image,
     view_image,
 )
+from dlmie.errors import DataError
 
 
 def pixels(height: int = 5, width: int = 7, seed: int = 0) -> np.ndarray:
@@ -451,5 +452,5 @@ class TestFiles:
         with pytest.raises(ImageError, match="uint8"):
             save_image(tmp_path / "a.png", np.zeros((2, 2, 3)))
         (tmp_path / "file").write_text("")
-        with pytest.raises(ImageError, match="cannot be written"):
+        with pytest.raises(DataError, match="was not written: Not a directory"):
             save_image(tmp_path / "file" / "a.png", pixels())

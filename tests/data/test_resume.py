@@ -17,6 +17,7 @@ import pytest
 from dlmie.data.captions.dataset import Captions, Record, write_captions
 from dlmie.data.captions.writing import slots, text, writer
 from dlmie.errors import DataError
+from dlmie.files import hdf5
 
 COUNT = 500
 
@@ -166,10 +167,10 @@ def test_stopped_while_the_text_is_written(
     def stop(*_: object) -> None:
         raise Stopped
 
-    original = text._strings
+    original = hdf5.create_texts
     with stopped.context() as patch:
         if place in ("names", "vocabulary"):
-            patch.setattr(text, "_strings", strings)
+            patch.setattr(hdf5, "create_texts", strings)
         elif place == "tokens":
             patch.setattr(text, "_split_hash", stop)
         elif place == "header":
@@ -297,7 +298,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
         assert result.returncode == 1, result.stderr
         last = result.stderr.strip().splitlines()[-1]
         assert "DataError" in last
-        assert "File too large; make room and run the same again" in last
+        assert "the disk is full; make room and run the same again" in last
         assert not path.exists()
         subprocess.run(
             [sys.executable, "-c", CHILD.replace("0.002", "0"), str(path)],
@@ -321,7 +322,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
         with monkeypatch.context() as patch:
             patch.setattr(slots.os, "pwrite", full)
             with pytest.raises(
-                DataError, match=r"x\.h5: cannot be written: No space left"
+                DataError, match=r"x\.h5 was not written: the disk is full; make"
             ) as caught:
                 write(tmp_path / "x.h5", records(20))
         assert "\n" not in str(caught.value)
@@ -330,5 +331,5 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(DataError, match=r"cannot be written: (Not a directory|File exists)"):
+        with pytest.raises(DataError, match=r"was not written: (Not a directory|File exists)"):
             write(tmp_path / "file" / "x.h5", records(4))

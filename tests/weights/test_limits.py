@@ -313,7 +313,7 @@ def test_npy_headers(path: Path, content: bytes, says: str) -> None:
 
 
 def test_zip_bombs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlmie.weights.limits.ALWAYS_ALLOWED", 0)
+    monkeypatch.setattr("dlmie.files.limits.ALWAYS_ALLOWED", 0)
     bomb = npy("<f4", (2**22,), bytes(2**24))
     for name in ("W.npy", "m/data.pkl"):
         content = zipped({name: bomb}, zipfile.ZIP_DEFLATED)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +21,12 @@ import numpy as np
 
 from dlmie.data.captions.records import Record
 from dlmie.data.splits import in_order
-from dlmie.errors import DataError
 from dlmie.files.checksums import hash_json
+from dlmie.files.locks import acquire
 
-VERSION = 1  # of the file format
+VERSION = 2  # of the file format; 1 kept its text as HDF5 text of variable length
+
+_PLACES = 1  # version of where images lie, which is the same in both
 
 _STAMP = np.dtype("<u8")
 _DIGEST = 16  # bytes
@@ -86,7 +87,7 @@ class Plan:
         names = {
             split: [item.record.name for item in items] for split, items in self.splits.items()
         }
-        return hash_json([VERSION, self.size, self.store, names])
+        return hash_json([_PLACES, self.size, self.store, names])
 
     def fingerprint(self, skipped: Sequence[Any]) -> str:
         """Hash all that goes in: equal fingerprints make equal files."""
@@ -94,7 +95,7 @@ class Plan:
             [item.split, item.record.name, item.stamp, item.record.captions, item.record.objects]
             for item in self.items()
         ]
-        return hash_json([VERSION, dict(self.settings), content, list(skipped)])
+        return hash_json([_PLACES, dict(self.settings), content, list(skipped)])
 
 
 class PartFile:
@@ -125,12 +126,8 @@ class PartFile:
     def __init__(self, path: Path, plan: Plan) -> None:
         self.path = path
         self._plan = plan
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._handle = acquire(path, path)
         try:
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"{path}: another process is writing this file") from None
             try:
                 self._find_places()
             except (OSError, KeyError, ValueError, RuntimeError):  # new, damaged or of another plan

@@ -8,9 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from dlmie.data.captions.records import Record
@@ -18,9 +17,12 @@ from dlmie.data.captions.tokenizers import CONTRACT, one_word_note, tokenize
 from dlmie.data.captions.vocabulary import END, START, Vocabulary
 from dlmie.data.captions.writing.slots import Item, Plan
 from dlmie.errors import DataError
+from dlmie.files import hdf5
 from dlmie.files.checksums import hash_json
 
-_TEXT = h5py.string_dtype("utf-8")
+if TYPE_CHECKING:
+    import h5py
+
 _PIXELS = {"images", "digests", "done"}  # what is written before the text
 
 
@@ -81,15 +83,14 @@ def split_words(
 
 def text_bytes(plan: Plan, header: Mapping[str, Any]) -> int:
     """Give the space that :func:`write_text` takes at most."""
-    size = 1_000_000 + 2 * len(json.dumps(header))
+    size = 1_000_000 + hdf5.text_bytes([json.dumps(header)])
     for item in plan.items():
         record = item.record
         objects = json.dumps(record.objects) if record.objects else ""
         label = str(record.image_id)
         for text in (record.name, str(record.image), objects, label, *record.captions):
-            # the text itself, at most a word number for every second letter, and the references
-            # and alignment of HDF5
-            size += 4 * len(text.encode("utf-8", "surrogateescape")) + 150
+            # the text itself, and at most a word number for every second letter
+            size += 8 * len(text.encode("utf-8", "surrogatepass")) + 150
     return size
 
 
@@ -154,10 +155,8 @@ def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
     for name in ("vocabulary", "header"):
         if name in file:
             del file[name]
-    _strings(file, "vocabulary", list(vocabulary.words))
-    # What is not UTF-8 of a folder's name becomes an escape of JSON, which gives it back.
-    text = json.dumps(complete, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    file.create_dataset("header", data=text, dtype=_TEXT)
+    hdf5.create_texts(file, "vocabulary", list(vocabulary.words))
+    hdf5.create_text(file, "header", json.dumps(complete, ensure_ascii=False))
 
 
 def _write_split(
@@ -172,16 +171,18 @@ def _write_split(
     labels = [record.image_id for record in records]
     numbers = [label if _is_number(label) else -1 for label in labels]
     counts = [len(record.captions) for record in records]
-    _strings(group, "names", [record.name for record in records])
-    _strings(group, "references", [text for record in records for text in record.captions])
+    hdf5.create_texts(group, "names", [record.name for record in records])
+    hdf5.create_texts(group, "references", [text for record in records for text in record.captions])
     if folder is not None:
-        _strings(group, "paths", [_path(item).relative_to(folder).as_posix() for item in items])
+        hdf5.create_texts(
+            group, "paths", [_path(item).relative_to(folder).as_posix() for item in items]
+        )
     if any(record.objects is not None for record in records):
-        _strings(group, "objects", [json.dumps(record.objects) for record in records])
+        hdf5.create_texts(group, "objects", [json.dumps(record.objects) for record in records])
     group["rows"] = np.array([item.slot for item in items], np.int64)
     group["image_ids"] = np.array(numbers, np.int64)
     if any(label is not None and not _is_number(label) for label in labels):
-        _strings(group, "image_labels", [json.dumps(label) for label in labels])
+        hdf5.create_texts(group, "image_labels", [json.dumps(label) for label in labels])
     group["tokens"] = np.concatenate(ids)
     group["token_offsets"] = np.cumsum([0, *map(len, ids)], dtype=np.int64)
     group["token_image"] = np.repeat(np.arange(len(items), dtype=np.int64), counts)
@@ -199,11 +200,6 @@ def _split_hash(group: h5py.Group, items: list[Item]) -> str:
     digest = hashlib.sha256(texts.encode("ascii"))
     digest.update(group["digests"][()][[item.slot for item in items]].tobytes())
     return digest.hexdigest()
-
-
-def _strings(group: h5py.Group, name: str, values: list[str]) -> None:
-    data = [value.encode("utf-8", "surrogateescape") for value in values]  # a path may be any bytes
-    group.create_dataset(name, data=np.array(data, dtype=object), dtype=_TEXT)
 
 
 def _path(item: Item) -> Path:

@@ -1,6 +1,6 @@
 """The one writer of prepared data sets.
 
-The layout of a prepared file (HDF5, format version 1)::
+The layout of a prepared file (HDF5, format version 2)::
 
     header                    JSON: format, version, hash, size, splits, skipped, …
     vocabulary                words in the order of their numbers
@@ -18,6 +18,9 @@ The layout of a prepared file (HDF5, format version 1)::
     splits/NAME/digests       (slots, 16) BLAKE2b of each image's pixels
     splits/NAME/done          (slots,) stamp of the source once the image is written, else 0
 
+Text is UTF-8 in uint8 arrays with checksums; a list of texts is JSON in one. Version 1 kept text as
+HDF5's text of variable length, which has no checksum.
+
 The images come first, into the places that :mod:`dlmie.data.captions.writing.slots` makes; the text
 comes last.  Peak memory: the text, the images being decoded (one a worker, at full size) and 128
 resized ones.
@@ -28,7 +31,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -39,7 +41,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
@@ -50,7 +51,10 @@ from dlmie.data.captions.writing.text import text_bytes, write_text
 from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import default_workers
 from dlmie.errors import DataError
-from dlmie.files.datasets import Kind, reported
+from dlmie.files.atomic import finish
+from dlmie.files.datasets import Kind, resumable
+from dlmie.files.hdf5 import open_hdf5, read_text
+from dlmie.files.outputs import Outputs
 from dlmie.text import bytes_text
 
 KIND = Kind("dlmie.captions", VERSION, "prepared captions", "dlmie prepare")
@@ -140,6 +144,7 @@ def write_captions(
         "store": store,
         "source": dict(source or {}),
     }
+    Outputs(record.image for record in present if isinstance(record.image, Path)).refuse_inputs(to)
     plan = Plan(present, settings)
     if not plan.splits.get("train"):
         first = f"; {skipped[0]['reason']}" if skipped else ""
@@ -151,7 +156,7 @@ def write_captions(
         raise DataError(f"{to}: exists and holds something else; name another file or overwrite it")
 
     workers = workers or default_workers()
-    with reported(to, part):
+    with resumable(to, part):
         to.parent.mkdir(parents=True, exist_ok=True)
         _check_room(to, part, plan)
         file = PartFile(part, plan)
@@ -172,10 +177,10 @@ def write_captions(
             "notes": list(notes),
             "fingerprint": fingerprint,
         }
-        with reported(to, part):
+        with resumable(to, part):
             with file.finish(text_bytes(plan, header)) as hdf:
                 write_text(hdf, plan, header)
-            os.replace(part, to)
+            finish(part, to)
     finally:
         file.close()
     return to
@@ -267,13 +272,13 @@ def _write_images(
                     name, reason = item.record.name, str(error)
                     yield item, reason if name in reason else f"{name}: {reason}"
                     continue
-                with reported(to, file.path):
+                with resumable(to, file.path):
                     file.write(item, pixels, digest)
                     block.append(item)
                     if len(block) == _BLOCK:
                         file.commit(block)
                         block.clear()
-            with reported(to, file.path):
+            with resumable(to, file.path):
                 file.commit(block)
         finally:
             for _, future in waiting:
@@ -282,9 +287,9 @@ def _write_images(
 
 def _fingerprint_of(path: Path) -> str | None:
     try:
-        with h5py.File(path, "r") as file:
-            return json.loads(file["header"][()]).get("fingerprint")
-    except (OSError, KeyError, ValueError):
+        with open_hdf5(path) as file:
+            return json.loads(read_text(file["header"])).get("fingerprint")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
         return None
 
 
