@@ -175,7 +175,10 @@ class MainLoop:
 
 @contextmanager
 def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C (or SIGTERM) into a request to stop; the second one interrupts."""
+    """Turn the first Ctrl-C into a request to stop; the second one interrupts.
+
+    So do SIGTERM and, unless it is ignored (``nohup``), SIGHUP of a terminal that is closed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread
         return
@@ -186,9 +189,10 @@ def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
         os.write(2, b"\nfinishing this batch, then saving (once more to break off)\n")
         stop(INTERRUPTED)
 
-    previous: dict[int, Any] = {
-        n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)
-    }
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        ending.append(signal.SIGHUP)
+    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in ending}
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ runs/NAME/best.h5       the best model so far; all that using it needs
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any
 
 from dlmie import optim
 from dlmie.errors import DataError, DlmieError
-from dlmie.files import containers
+from dlmie.files import atomic
+from dlmie.files.documents import read_json
+from dlmie.files.locks import locked
 from dlmie.text import suggest
 from dlmie.training import registry
 from dlmie.training.callbacks import JsonLog, ProgressBar, Validation
@@ -64,9 +67,9 @@ def read_config(folder: Path) -> RunConfig:
     if not path.is_file():
         raise DlmieError(f"{folder} is not a run folder: it has no {CONFIG}")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DlmieError(f"{path} is damaged: {error}") from error
+        document = read_json(path)
+    except DataError as error:
+        raise DlmieError(f"{path} is damaged: {str(error).partition(': ')[2]}") from error
     if not isinstance(document, dict) or document.get("format") != RunConfig.FORMAT:
         raise DlmieError(f"{path} is not the configuration of a dlmie run")
     version = document.get("version")
@@ -82,8 +85,7 @@ def read_config(folder: Path) -> RunConfig:
 
 def write_config(folder: Path, config: RunConfig) -> None:
     """Write ``config.json`` so that it is there whole or not at all."""
-    text = json.dumps(config.to_json(), indent=2) + "\n"
-    containers.write(folder / CONFIG, text.encode())
+    atomic.write_json(folder / CONFIG, config.to_json())
 
 
 def compile(
@@ -176,10 +178,23 @@ def begin(
 ) -> Run:
     """Write the configuration of a new run, save what it begins with, and train."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_config(folder, config)
-    loop, checkpoint = _loop(folder, config, task, step, session, progress=progress)
-    checkpoint.save(loop)  # what it begins with may be in no other place
-    return _finish(folder, config, loop)
+    with _held(folder):
+        check_new(folder)  # it may have taken long to come here
+        write_config(folder, config)
+        try:
+            loop, checkpoint = _loop(folder, config, task, step, session, progress=progress)
+            checkpoint.save(loop)  # what it begins with may be in no other place
+        except BaseException:  # a full disk: the same command must be able to begin again
+            for name in (CONFIG, LOG):
+                (folder / name).unlink(missing_ok=True)
+            raise
+        return _finish(folder, config, loop)
+
+
+def _held(folder: Path) -> AbstractContextManager[int]:
+    """Keep other processes from training in a folder; the lock ends with the process."""
+    # The one file of a run that is never replaced.
+    return locked(folder / LOG, folder, "training this run")
 
 
 def resume(
@@ -211,9 +226,22 @@ def resume(
         No run there, or its data was not found or changed.
     """
     folder = Path(folder)
+    read_config(folder)  # is there a run at all?
+    with _held(folder):
+        return _resume(folder, epochs, set or {}, data, progress=progress)
+
+
+def _resume(
+    folder: Path,
+    epochs: int | None,
+    set: JsonObject,
+    data: str | Path | None,
+    *,
+    progress: bool,
+) -> Run:
     config = read_config(folder)
     task = registry.task(config.task)
-    wanted = {**(set or {}), **({} if epochs is None else {"epochs": epochs})}
+    wanted = {**set, **({} if epochs is None else {"epochs": epochs})}
     config, changes = _changed(config, wanted)
     opened = task.open(data or config.data.path)
     if opened.hash != config.data.hash:
