@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from small_networks import Small, photo
 
 from dlmie.data.images import load_image, save_image
-from dlmie.errors import DataError, DlmieError
+from dlmie.errors import DataError, DlmieError, OutputError
 from dlmie.visualize.figures.contact_sheet import class_samples
 from dlmie.visualize.figures.figure import Figure, Panel, beside, colour, stretch, tile
 from dlmie.visualize.figures.manifests import make_manifest, read_manifest
@@ -120,3 +122,47 @@ def test_samples_of_classes() -> None:
     assert class_samples(np.zeros((4, 8, 8, 3)), [0] * 4, names, classes=1, each=2).pixels().ndim
     with pytest.raises(DlmieError, match="4 classes have 5 images, not 5"):
         class_samples(images, labels, names, classes=5, each=5)
+
+
+def test_one_manifest_for_each_file(figure: Figure, tmp_path: Path) -> None:
+    other = replace(figure, manifest={**figure.manifest, "arguments": {"steps": 4}})
+    figure.save(tmp_path / "out.png")
+    other.save(tmp_path / "out.jpg")
+    assert read_manifest(tmp_path / "out.png")["arguments"] == {"steps": 3}
+    assert read_manifest(tmp_path / "out.jpg")["arguments"] == {"steps": 4}
+    names = {path.name for path in tmp_path.glob("*.json")}
+    assert names == {"out.json", "out.jpg.json"}
+    other.save(tmp_path / "out.png")  # again: in its own place
+    figure.save(tmp_path / "out.jpg")
+    assert read_manifest(tmp_path / "out.png")["arguments"] == {"steps": 4}
+    assert read_manifest(tmp_path / "out.jpg")["arguments"] == {"steps": 3}
+    assert {path.name for path in tmp_path.glob("*.json")} == names
+    (tmp_path / "out.png").rename(tmp_path / "moved.png")  # both renamed: still a pair
+    (tmp_path / "out.json").rename(tmp_path / "moved.json")
+    assert read_manifest(tmp_path / "moved.png")["arguments"] == {"steps": 4}
+
+
+def test_a_photograph_is_not_replaced_by_what_was_made_of_it(
+    figure: Figure, tmp_path: Path
+) -> None:
+    save_image(tmp_path / "photo.png", np.zeros((20, 30, 3), np.uint8))
+    before = (tmp_path / "photo.png").read_bytes()
+    image = {"path": str(tmp_path / "photo.png"), "sha256": "0", "size": [20, 30]}
+    made = replace(figure, manifest={**figure.manifest, "images": {"image": image}})
+    os.link(tmp_path / "photo.png", tmp_path / "linked.png")
+    for name in ("photo.png", "linked.png"):
+        with pytest.raises(OutputError, match="would be lost"):
+            made.save(tmp_path / name)
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
+def test_why_there_is_no_animation(figure: Figure, tmp_path: Path) -> None:
+    for picture, still, says in (
+        ("dream", "", "kept no frames$"),
+        ("visualize", "", "kept no frames; ask for them: frames=20"),
+        ("attend", "the caption is empty", "the caption is empty"),
+    ):
+        manifest = {**figure.manifest, "picture": picture}
+        made = replace(figure, frames=[], still=still, manifest=manifest)
+        with pytest.raises(DlmieError, match=says):
+            made.save(tmp_path / "a.gif")

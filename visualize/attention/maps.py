@@ -129,6 +129,7 @@ def attend(
         ),
         arrays={"alphas": alphas},
         frames=_frames(photo, shown, words, scale),
+        still="" if words else "the caption is empty: there is no word to show",
         seconds=_SECONDS,
         photo=photo,
         scale=scale if words else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import textwrap
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dlmie.errors import DlmieError
+from dlmie.files import atomic
 from dlmie.visualize.figures.figure import Figure, Panel
 
 
@@ -50,16 +52,9 @@ class ContactSheet:
         if self.title:
             figure.suptitle(self.title, fontsize=11)
         path = Path(path)
-        part = path.with_name(f"{path.stem}.part{path.suffix}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(part, dpi=110)
-            os.replace(part, path)
-        except OSError as error:
-            raise DlmieError(f"{path}: cannot be written ({error.strerror or error})") from None
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        content = io.BytesIO()
+        figure.savefig(content, format=path.suffix[1:] or None, dpi=110)
+        return atomic.write(path, content.getvalue())
 
 
 def class_samples(

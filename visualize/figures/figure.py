@@ -15,10 +15,14 @@ import numpy as np
 
 from dlmie.data.images import resize_image, save_image
 from dlmie.errors import DlmieError
-from dlmie.visualize.figures.manifests import write_manifest
+from dlmie.files import atomic
+from dlmie.files.outputs import Outputs
+from dlmie.visualize.figures.manifests import check_place, image_paths, write_manifest
 
 DRAWN = (".pdf", ".svg")
 RASTER = (".png", ".jpg", ".jpeg")
+# The pictures whose functions take ``frames``.
+_FRAMED = ("fool", "invert", "stylize", "visualize")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Figure:
         Numbers behind the picture: ``map``, ``values``, …
     frames : list of (H, W, 3) uint8
         Of the animation.
+    still : str
+        Why there are no frames.
     photo : (H, W, 3) uint8 or None
         The photograph beneath a map.
     title : str
@@ -107,6 +113,7 @@ class Figure:
     manifest: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     frames: list[np.ndarray] = field(default_factory=list)
+    still: str = ""
     photo: np.ndarray | None = None
     title: str = ""
     scale: Scale | None = None
@@ -140,6 +147,13 @@ class Figure:
             no one picture; ``.pdf`` or ``.svg``: the drawn figure; ``.gif``: the animation.
         dpi : int
             Of a drawn figure.
+
+        Raises
+        ------
+        OutputError
+            It is the very photograph that the picture was made from.
+        DlmieError
+            Another suffix, no frames, or the file cannot be written.
         """
         path = Path(path)
         kind = path.suffix.lower()
@@ -147,13 +161,13 @@ class Figure:
             raise DlmieError(
                 f"{path}: a picture is saved as .png, .jpg, .pdf, .svg or .gif, not {kind!r}"
             )
+        if self.manifest:
+            Outputs(image_paths(self.manifest)).refuse_inputs(path)
+            check_place(path)
         if kind == ".gif":
             self._animate(path)
         elif kind in DRAWN:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(path.name + ".part")
-            temporary.write_bytes(self._draw(kind[1:], dpi))
-            temporary.replace(path)
+            atomic.write(path, self._draw(kind[1:], dpi))
         else:
             alpha = None if self.image is None else self.alpha
             save_image(path, self.pixels(dpi), alpha)
@@ -180,20 +194,20 @@ class Figure:
         import PIL.Image
 
         if len(self.frames) < 2:
-            raise DlmieError(f"{path}: this picture kept no frames; ask for them: frames=20")
-        path.parent.mkdir(parents=True, exist_ok=True)
+            ask = "; ask for them: frames=20" if self.manifest.get("picture") in _FRAMED else ""
+            raise DlmieError(f"{path}: {self.still or 'this picture kept no frames' + ask}")
         shape = self.frames[-1].shape[:2]
         frames = [PIL.Image.fromarray(resize_image(frame, shape)) for frame in self.frames]
-        temporary = path.with_name(path.name + ".part")
+        content = io.BytesIO()
         frames[0].save(
-            temporary,
+            content,
             format="GIF",
             save_all=True,
             append_images=frames[1:],
             duration=round(1000 * self.seconds),
             loop=0,
         )
-        temporary.replace(path)
+        atomic.write(path, content.getvalue())
 
     def _draw(self, kind: str, dpi: int) -> bytes:
         if not self.panels and self.image is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +11,29 @@ from typing import Any
 import numpy as np
 
 from dlmie.data.images import ImageSource, load_image
-from dlmie.errors import DataError, DlmieError
+from dlmie.errors import DataError, OutputError
+from dlmie.files import atomic
+from dlmie.files.documents import read_json
+from dlmie.files.outputs import MANIFEST, kind_of
+from dlmie.files.schema import Key, check_document
 from dlmie.graph.network import Network
 from dlmie.visualize.ascent.inputs import network_of
 
 FORMAT = 1
 SUFFIX = ".json"
+
+_KEYS = {
+    "picture": Key(str),
+    "network": Key(dict),
+    "images": Key(dict),
+    "arguments": Key(dict),
+    "results": Key(dict, required=False),
+    "file": Key(str, required=False),
+}
+_IMAGE = {
+    "path": Key(str, null=True),
+    "sha256": Key(str),
+}
 
 
 def describe_image(image: ImageSource) -> dict[str, Any]:
@@ -139,7 +155,7 @@ def find_image(name: str, described: Any, given: ImageSource | None, folder: Pat
         return [find_image(name, d, g, folder) for d, g in zip(described, several, strict=True)]
     if given is not None:
         return given
-    path = described["path"]
+    path = check_document(described, _IMAGE, f"the manifest's {name}")["path"]
     if path is None:
         raise DataError(f"the picture was made from pixels in memory: give the {name}")
     places = [Path(path)] if folder is None else [Path(path), folder / Path(path).name]
@@ -151,29 +167,59 @@ def find_image(name: str, described: Any, given: ImageSource | None, folder: Pat
     return str(place)
 
 
+def image_paths(manifest: Mapping[str, Any]) -> list[str]:
+    """The image files that a picture was made from, as its manifest names them."""
+    found: list[str] = []
+    for described in manifest.get("images", {}).values():
+        each = described if isinstance(described, list) else [described]
+        found += [one["path"] for one in each if isinstance(one, dict) and one.get("path")]
+    return found
+
+
 def manifest_path(picture: str | Path) -> Path:
-    """``dream.png`` → ``dream.json``."""
-    return Path(picture).with_suffix(SUFFIX)
+    """``dream.png`` → ``dream.json``, or ``dream.png.json`` where that is another picture's.
+
+    A manifest belongs to one file: ``dream.png`` and ``dream.gif`` have one each.
+    """
+    picture = Path(picture)
+    short, full = picture.with_suffix(SUFFIX), picture.with_name(picture.name + SUFFIX)
+    if full.exists():
+        return full
+    owner = _owner(short)
+    return full if owner not in (None, picture.name) else short
+
+
+def _owner(manifest: Path) -> str | None:
+    """The file beside a manifest that it belongs to; None where that is not known or not there."""
+    try:
+        described = read_json(manifest)
+        name = described.get("file") if "picture" in described else None
+    except (DataError, AttributeError, TypeError):
+        return None
+    if not isinstance(name, str) or Path(name).name != name:
+        return None
+    return name if (manifest.parent / name).exists() else None
+
+
+def check_place(picture: Path) -> None:
+    """Refuse a picture whose manifest would replace a JSON file that is none of ours.
+
+    Raises
+    ------
+    OutputError
+        There is such a file.
+    """
+    path = manifest_path(picture)
+    if kind_of(path) not in (None, MANIFEST):
+        raise OutputError(
+            f"{path} is there and no manifest of a picture: give the picture another name"
+        )
 
 
 def write_manifest(picture: Path, manifest: Mapping[str, Any]) -> Path:
-    """Write the manifest beside a picture; never over a JSON file that is none of ours."""
-    path = manifest_path(picture)
-    if path.exists():
-        try:
-            ours = "picture" in json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, TypeError):
-            ours = False
-        if not ours:
-            raise DlmieError(
-                f"{path} is there and no manifest of a picture: give the picture another name"
-            )
-    text = json.dumps({**manifest, "file": picture.name}, indent=2, ensure_ascii=False)
-    temporary = path.with_name(path.name + ".part")
-    # What is not UTF-8 of a file name becomes an escape of JSON, which gives it back.
-    temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
-    return path
+    """Write the manifest beside a picture."""
+    check_place(picture)
+    return atomic.write_json(manifest_path(picture), {**manifest, "file": picture.name})
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -187,16 +233,12 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
         path = manifest_path(path)
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such manifest") from None
-    except (ValueError, UnicodeDecodeError):
-        raise DataError(f"{path}: is no JSON file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not path.exists():
+        raise DataError(f"{path}: no such manifest")
+    manifest = read_json(path)
     if not isinstance(manifest, dict) or "picture" not in manifest:
         raise DataError(f"{path}: is no manifest of a picture of dlmie")
-    if manifest.get("format", 0) > FORMAT:
+    check_document(manifest, {"format": Key(int, low=0)}, path)
+    if manifest["format"] > FORMAT:
         raise DataError(f"{path}: was written by a later version of dlmie; update dlmie")
-    return manifest
+    return check_document(manifest, _KEYS, path)
