@@ -75,8 +75,3 @@ def _escaped(found: re.Match[str]) -> str:
     if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name
         return f"\\x{number - 0xDC00:02x}"
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
-
-
-def escape_name(text: str) -> str:
-    """Text with file names in it as UTF-8 can hold it: bytes that are none become ``\\xe9``."""
-    return re.sub("[\ud800-\udfff]", _escaped, text)

@@ -5,9 +5,10 @@ A photograph that cannot be read takes the place of its answer as an error; the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def caption_images(
     decoding: Decoding | None = None,
     *,
     batch: int = 16,
+    done: Collection[Any] = (),
 ) -> Iterator[tuple[Any, list[Caption] | ImageError]]:
     """Caption any number of photographs; memory does not grow with their number.
 
@@ -48,6 +50,9 @@ def caption_images(
         How captions are found; by default as the captioner's file says.
     batch : int
         Photographs worked on at a time; the next ones are read meanwhile.
+    done : collection
+        Photographs that need no caption. The others get the very captions that they would get
+        among all: no batch changes, but those that are done wholly are not worked on.
 
     Yields
     ------
@@ -62,8 +67,8 @@ def caption_images(
     """
     decoding = captioner.decoding() if decoding is None else decoding
     sizes = {member.encoder.preprocessing.sizes[0] for member in captioner.members}
-    seen = 0
-    for items in _read(images, sizes.pop() if len(sizes) == 1 else None, batch):
+    size = sizes.pop() if len(sizes) == 1 else None
+    for seen, items in _read(images, size, batch, done):
         usable = [i for i, (_, pixels) in enumerate(items) if isinstance(pixels, np.ndarray)]
         found: dict[int, list[Caption]] = {}
         if usable:
@@ -71,12 +76,17 @@ def caption_images(
             keys = [seen + i for i in usable]  # what is drawn does not depend on the batch
             found = dict(zip(usable, captioner.decode(features, decoding, keys), strict=True))
         for i, (image, pixels) in enumerate(items):
-            yield image, found.get(i, pixels)
-        seen += len(items)
+            if image not in done:
+                yield image, found.get(i, pixels)
 
 
 def classify_images(
-    network: Network, images: Iterable[Any], *, top: int = 5, batch: int = 16
+    network: Network,
+    images: Iterable[Any],
+    *,
+    top: int = 5,
+    batch: int = 16,
+    done: Collection[Any] = (),
 ) -> Iterator[tuple[Any, list[Guess] | ImageError]]:
     """Name what photographs show; memory does not grow with their number.
 
@@ -84,7 +94,7 @@ def classify_images(
     ----------
     network : Network
         With a layer ``probabilities``.
-    images, batch
+    images, batch, done
         As for :func:`caption_images`.
     top : int
         Classes named for each image, the most probable first.
@@ -95,11 +105,13 @@ def classify_images(
         The image as it was given, with its guesses or the error; in order.
     """
     encoder = Encoder(network, "probabilities")
-    for items in _read(images, encoder.preprocessing.sizes[0], batch):
+    for _, items in _read(images, encoder.preprocessing.sizes[0], batch, done):
         pixels = [x for _, x in items if isinstance(x, np.ndarray)]
         rows = iter(encoder.photographs(pixels) if pixels else ())
         for image, x in items:
-            yield image, _guesses(next(rows), network, top) if isinstance(x, np.ndarray) else x
+            guesses = _guesses(next(rows), network, top) if isinstance(x, np.ndarray) else x
+            if image not in done:
+                yield image, guesses
 
 
 def _guesses(probabilities: np.ndarray, network: Network, top: int) -> list[Guess]:
@@ -108,26 +120,31 @@ def _guesses(probabilities: np.ndarray, network: Network, top: int) -> list[Gues
     return [Guess(int(i), names[i], float(probabilities[i])) for i in order]
 
 
-def _read(images: Iterable[Any], size: int | None, batch: int) -> Iterator[list[tuple[Any, Any]]]:
-    """Batches of (image as given, its pixels or the error), read ahead in a thread.
+def _read(
+    images: Iterable[Any], size: int | None, batch: int, done: Collection[Any] = ()
+) -> Iterator[tuple[int, list[tuple[Any, Any]]]]:
+    """Batches of (image as given, its pixels or the error), each with the number of its first.
+
+    They are read ahead in a thread; a batch that is ``done`` wholly is not read.
 
     They are resized at once where all encoders see the same ``size`` first: a photograph of a
     phone takes 36 MB, what an encoder sees of it 0.15.
     """
 
-    def load() -> Iterator[list[tuple[Any, Any]]]:
-        pending: list[tuple[Any, Any]] = []
-        for image in images:
-            try:
-                pixels: Any = load_image(image, size)
-            except ImageError as error:
-                pixels = error
-            pending.append((image, pixels))
-            if len(pending) == batch:
-                yield pending
-                pending = []
-        if pending:
-            yield pending
+    def load() -> Iterator[tuple[int, list[tuple[Any, Any]]]]:
+        rest = iter(images)
+        for start in count(0, batch):
+            chosen = list(islice(rest, batch))
+            if not chosen:
+                return
+            if not all(image in done for image in chosen):
+                yield start, [(image, pixels(image)) for image in chosen]
+
+    def pixels(image: Any) -> np.ndarray | ImageError:
+        try:
+            return load_image(image, size)
+        except ImageError as error:
+            return error
 
     with closing(prefetch(load(), 1)) as batches:
         yield from batches

@@ -14,8 +14,9 @@ from typing import Any
 
 import click
 
-from dlmie.cli.console import DEBUG, Console
-from dlmie.text import printable
+from dlmie.cli.console import DEBUG, MESSAGE, Console
+from dlmie.cli.signals import Stopped, stopping
+from dlmie.text import for_terminal
 
 # Each verb is the module of the same name in this folder, which defines `command`.
 VERBS = {
@@ -52,7 +53,8 @@ class OneLine(click.ClickException):
         self.path = path
 
     def show(self, file: Any = None) -> None:
-        click.echo(printable(f"{self.path}: {self.message}"), file=file, err=file is None)
+        line = for_terminal(f"{self.path}: {self.message}", MESSAGE)
+        click.echo(line, file=file, err=file is None)
 
 
 class Misuse(OneLine):
@@ -91,14 +93,14 @@ class Verbs(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line_errors(ctx), _one_line_warnings():
+        with _one_line_errors(ctx), _one_line_warnings(), stopping():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
 def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
     """Misuse ends with exit code 2, a failure with 1, each said in one line."""
-    from dlmie.errors import DlmieError, MisuseError
+    from dlmie.errors import DlmieError, MisuseError, OutputError
 
     try:
         yield
@@ -113,7 +115,11 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
         if isinstance(error, SystemExit | GeneratorExit) or (console and console.debug):
             raise
         path = _path(ctx)
-        if isinstance(error, KeyboardInterrupt | click.Abort):
+        if isinstance(error, OutputError):
+            raise Misuse(str(error), path) from error
+        if isinstance(error, Stopped):
+            message = f"stopped by {error}"
+        elif isinstance(error, KeyboardInterrupt | click.Abort):
             message = "interrupted"
         elif isinstance(error, MisuseError):
             raise Misuse(f"{error} (see {path} --help)", path) from error
@@ -123,6 +129,8 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
             raise
         elif isinstance(error, OSError):
             message = _os_error(error)
+        elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+            message = "the system gives no more threads: allow more (ulimit -u), or --threads 1"
         elif isinstance(error, MemoryError):
             message = "out of memory: use a smaller --batch or smaller images"
         elif isinstance(error, Exception):
@@ -143,7 +151,7 @@ def _one_line_warnings() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
         if category.__module__.partition(".")[0] == "dlmie":
-            click.echo(printable(str(message)), err=True)
+            click.echo(for_terminal(str(message), MESSAGE), err=True)
         else:
             before(message, category, *place, **options)
 
@@ -162,6 +170,8 @@ def _path(ctx: click.Context | None) -> str:
 
 
 def _os_error(error: OSError) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open: allow more (ulimit -n)"
     if error.filename is None:
         full = error.errno == errno.ENOSPC
         return "the disk is full: free some space" if full else str(error)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
 
 from dlmie.cli.signatures import COMPUTED, REQUIRED, parameters
-from dlmie.text import printable
+from dlmie.files.documents import json_text, plain_value
+from dlmie.files.outputs import Outputs
+from dlmie.text import for_terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MESSAGE = 1500  # letters of a message at most: names and headers of others can be of any length
 
 
 @dataclass
@@ -23,13 +26,21 @@ class Console:
     """How a command was told to behave, and the only way in which it prints.
 
     Standard output holds the result alone: with ``--json`` one JSON document, else text.
-    Progress, notes and warnings go to standard error.
+    Progress, notes and warnings go to standard error. Text of others, such as names of files, is
+    escaped here: it moves no cursor and rings no bell.
+
+    Attributes
+    ----------
+    outputs : Outputs
+        The files that the command writes; they are claimed there before the work begins.
     """
 
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    overwrite: bool = False
     seed: int = 0
+    outputs: Outputs = field(default_factory=Outputs)
 
     @property
     def progress(self) -> bool:
@@ -41,16 +52,16 @@ class Console:
         if self.json:
             click.echo(to_json(value))
         elif text:
-            click.echo(printable(text))
+            click.echo(for_terminal(text))
 
     def note(self, text: str) -> None:
         """Say something that ``--quiet`` silences."""
         if not self.quiet:
-            click.echo(printable(text), err=True)
+            self.warn(text)
 
     def warn(self, text: str) -> None:
         """Say something that is always said."""
-        click.echo(printable(text), err=True)
+        click.echo(for_terminal(text, MESSAGE), err=True)
 
     def problems(self, lines: list[str]) -> None:
         """Print what a check found and end the command: with 1 if that is anything."""
@@ -72,20 +83,8 @@ class Console:
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
-    """Any plain value, NumPy numbers and paths included, as JSON text.
-
-    Bytes of file names that are not UTF-8 are written as ``\\udc..``, which gives them back.
-    """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):  # a NumPy array or number
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+    """Any plain value, NumPy numbers and paths included, as JSON text."""
+    return json_text(value, indent=indent, default=plain_value)
 
 
 class Number(click.ParamType):
@@ -155,8 +154,13 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Com
     """Make a function one of dlmie's commands; its first argument becomes the `Console`."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        function = section("Common options", *_COMMON)(function)
-        passed = click.make_pass_decorator(Console, ensure=True)(function)
+        @functools.wraps(function)
+        def checked(console: Console, *arguments: Any, **options: Any) -> Any:
+            console.outputs = _check_outputs(click.get_current_context(), console)
+            return function(console, *arguments, **options)
+
+        checked = section("Common options", *_COMMON)(checked)
+        passed = click.make_pass_decorator(Console, ensure=True)(checked)
         context = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         settings.update(cls=VerbCommand, context_settings=context)
         return click.command(name, **settings)(passed)
@@ -191,10 +195,13 @@ def _common(*names: str, to: str, **settings: Any) -> Callable[[F], F]:
 
 
 DEBUG = _common("--debug", to="debug", is_flag=True, help="Show where an error came from.")
+OVERWRITE = _common(
+    "--overwrite", to="overwrite", is_flag=True, help="Replace files of other kinds and rows."
+)
 _COMMON = [
     _common("--json", to="json", is_flag=True, help="Print one JSON document."),
     _common(
-        *("--seed", "-s"), to="seed", type=whole(0), default=0, show_default=True,
+        *("--seed", "-s"), to="seed", type=whole(0, 2**64 - 1), default=0, show_default=True,
         help="Of everything drawn at random.",
     ),
     click.option(
@@ -267,11 +274,55 @@ def given(ctx: click.Context) -> dict[str, Any]:
     }
 
 
+class OutputOption(click.Option):
+    """An option that names a file to write; see :func:`_check_outputs`."""
+
+
 #: What was written is named by --to; --output is understood everywhere as well.
-def output_option(help: str, *, required: bool = False, name: str = "to") -> Callable[[F], F]:
-    """The option that names the file or folder to write."""
+def output_option(
+    help: str, *, required: bool = False, name: str = "to", overwrite: bool = True
+) -> Callable[[F], F]:
+    """The option that names the file or folder to write, and ``--overwrite`` with it."""
     names = ("--to", "--output") if name == "to" else ("--output", "--to")
-    return click.option(*names, "-o", name, type=click.Path(), required=required, help=help)
+    option = click.option(
+        *names, "-o", name, cls=OutputOption, type=click.Path(), required=required, help=help
+    )
+    return (lambda function: option(OVERWRITE(function))) if overwrite else option
+
+
+def _check_outputs(ctx: click.Context, console: Console) -> Outputs:
+    """The files that a command reads and those that it writes, as its command line names them.
+
+    Raises
+    ------
+    OutputError
+        A file would be written that the command reads, or two files to one place.
+    """
+    named: list[str] = []
+    inputs: list[str] = []
+    for param in ctx.command.params:
+        values = list(_texts(ctx.params.get(param.name or "")))
+        if isinstance(param, OutputOption):
+            named += values
+        else:
+            inputs += [*values, *(part for value in values for part in value.split(","))]
+    overwrite = console.overwrite or bool(ctx.params.get("overwrite"))
+    outputs = Outputs(inputs, overwrite=overwrite)
+    for path in named:
+        if not os.path.isdir(path):
+            outputs.refuse_inputs(path)
+    return outputs
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All text in the value of an option."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
 
 
 def decoding_options(function: F) -> F:

@@ -1,73 +1,117 @@
-"""Results that come one after the other: text lines, CSV rows or one JSON list, to a place."""
+"""Results that come one after the other, written as they come: to a file or standard output."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import os
-import textwrap
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 import click
 
-from dlmie.cli.console import Console, to_json
+from dlmie.cli.console import Console
 from dlmie.cli.images import find_sources
 from dlmie.errors import DataError
+from dlmie.files import outputs
+from dlmie.files.atomic import explained
+from dlmie.files.rows import Form, JsonList, Row, RowFile, Table, Text
 from dlmie.text import printable
 
-# What a spreadsheet would take for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SUFFIXES = {".csv": "csv", ".json": "json"}
+_KINDS = {"csv": outputs.TABLE, "json": outputs.RESULTS, "text": outputs.TEXT}
+
+
+def form_of(console: Console, path: str | None, *, as_csv: bool = False) -> str:
+    """``"text"``, ``"csv"`` or ``"json"``: by the options, else by the suffix of the file.
+
+    Raises
+    ------
+    click.UsageError
+        The options exclude each other, or the suffix of the file.
+    """
+    if as_csv and console.json:
+        raise click.UsageError("--csv and --json exclude each other")
+    asked = "csv" if as_csv else "json" if console.json else None
+    suffix = _SUFFIXES.get(Path(path or "").suffix.lower())
+    if asked is not None and suffix is not None and asked != suffix:
+        raise click.UsageError(f"--{asked} and {path} do not agree: name a file .{asked}")
+    return asked or suffix or "text"
 
 
 class Writer(Protocol):
     """Takes one result after the other."""
 
-    def add(self, item: Any, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        """One result: as JSON, as text, as rows of a table."""
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a result of this picture already."""
+
+    def add(self, row: Row) -> None:
+        """One result."""
 
 
 @contextlib.contextmanager
 def open_writer(
-    console: Console, kind: str, head: Sequence[str], path: str | None
+    console: Console,
+    kind: str,
+    head: Sequence[str],
+    path: str | None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Writer]:
     """A writer of "text", "csv" or "json" to a file, or to standard output.
 
-    Everything is written as it comes. A file has its name only when it is complete.
+    Everything is written as it comes. A file has its name only when it is complete; what is in it
+    when the command is interrupted stays, and is gone on with where ``settings`` are the same.
     """
-    with _open(path, "utf-8-sig" if kind == "csv" else "utf-8") as file:
-        if kind == "csv":
-            yield _Csv(file, head)
-        elif kind == "json":
-            with _json_list(file) as writer:
-                yield writer
-        else:
-            yield _Text(file)
-    if path is not None:
-        console.note(f"wrote {path}")
+    if path is None or _is_device(path):
+        with _opened(path) as file:
+            stream = _Stream(file, _form(kind, head, mark=False))
+            try:
+                yield stream
+            finally:  # one JSON document, also when something fails half-way
+                stream.end()
+        return
+    console.outputs.writes(path, _KINDS[kind])
+    rows = RowFile(
+        path, _form(kind, head), settings=settings or {}, overwrite=console.outputs.overwrite
+    )
+    if rows.rows:
+        console.note(f"going on after the {rows.rows:,} pictures in {rows.part}")
+    if rows.earlier:
+        console.warn(f"{path} has rows, which stay (--overwrite begins anew)")
+    try:
+        yield rows
+        rows.finish()
+    except BaseException:
+        if rows.rows:
+            console.warn(rows.how_to_go_on())
+        rows.stop()
+        raise
+    console.note(f"wrote {path}")
+
+
+def _form(kind: str, head: Sequence[str], *, mark: bool = True) -> Form:
+    if kind == "csv":
+        return Table(head, mark=mark)
+    return JsonList() if kind == "json" else Text()
+
+
+def _is_device(path: str) -> bool:
+    """Whether a path is a pipe or a device, such as /dev/stdout: nothing to go on with."""
+    with contextlib.suppress(OSError):
+        mode = os.stat(path).st_mode
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return False
 
 
 @contextlib.contextmanager
-def _open(path: str | None, encoding: str) -> Iterator[IO[str]]:
+def _opened(path: str | None) -> Iterator[IO[str]]:
     if path is None:
         yield cast(IO[str], _Standard())
         return
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # With the mark that tells Excel that a CSV file is UTF-8.
-        with open(part, "w", encoding=encoding, newline="") as file:
-            yield file
-        os.replace(part, target)
-    except OSError as error:
-        if error.filename not in (None, str(part), str(target), str(target.parent)):
-            raise  # not about this file
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with explained(path), open(path, "w", encoding="utf-8", newline="") as file:
+        yield file
 
 
 class _Standard(io.TextIOBase):
@@ -78,45 +122,23 @@ class _Standard(io.TextIOBase):
         return len(text)
 
 
-class _Text:
-    def __init__(self, file: IO[str]) -> None:
-        self.file = file
+class _Stream:
+    """Rows that nothing keeps but whoever reads them."""
 
-    def add(self, item: Any, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        self.file.write(printable(text) + "\n")
+    def __init__(self, file: IO[str], form: Form) -> None:
+        self.file, self.form, self.rows = file, form, 0
 
+    def __contains__(self, name: str) -> bool:
+        return False
 
-class _Csv:
-    def __init__(self, file: IO[str], head: Sequence[str]) -> None:
-        self.rows = csv.writer(file, lineterminator="\n")
-        self.rows.writerow(head)
+    def add(self, row: Row) -> None:
+        self.file.write(
+            (self.form.between if self.rows else self.form.head) + self.form.encode(row)
+        )
+        self.rows += 1
 
-    def add(self, item: Any, text: str, rows: Sequence[Sequence[Any]]) -> None:
-        for row in rows:
-            self.rows.writerow([_cell(value) for value in row])
-
-
-def _cell(value: Any) -> Any:
-    """A file called ``=cmd…`` must not become a formula when a spreadsheet opens the table."""
-    if not isinstance(value, str):
-        return value
-    return printable(f"'{value}" if value.startswith(_FORMULA) else value)
-
-
-@contextlib.contextmanager
-def _json_list(file: IO[str]) -> Iterator[Writer]:
-    class Json:
-        before = "["
-
-        def add(self, item: Any, text: str, rows: Sequence[Sequence[Any]]) -> None:
-            file.write(self.before + "\n" + textwrap.indent(to_json(item), "  "))
-            self.before = ","
-
-    writer = Json()
-    try:
-        yield writer
-    finally:  # one JSON document, also when something fails half-way
-        file.write("[]\n" if writer.before == "[" else "\n]\n")
+    def end(self) -> None:
+        self.file.write(self.form.tail if self.rows else self.form.empty)
 
 
 class ImageRun:
@@ -125,6 +147,7 @@ class ImageRun:
     def __init__(self, console: Console, paths: Sequence[str], strict: bool) -> None:
         self.console, self.strict = console, strict
         self.images = find_sources(paths)
+        console.outputs.reads(*(image for image in self.images if isinstance(image, Path)))
         odd = sum(str(image) != printable(str(image)) for image in self.images)
         if odd:
             console.warn(

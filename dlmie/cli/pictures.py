@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dlmie.cli.console import Console, output_option, section
+from dlmie.cli.console import Console, OutputOption, output_option, section
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
 from dlmie.cli.images import stem_of
+from dlmie.data.images import ImageBytes
+from dlmie.files import outputs
 from dlmie.models import ENCODERS
 
 if TYPE_CHECKING:
@@ -34,16 +36,18 @@ def picture_options(default: str) -> Callable[[F], F]:
     """``--output --figure --animation``: what is written."""
     output = output_option(f"The picture, .png or .jpg.  [default: {default}]", name="output")
     figure = click.option(
-        "--figure", type=click.Path(), help="Also a labelled figure: .png, .pdf or .svg."
-    )
+        "--figure", cls=OutputOption, type=click.Path(),
+        help="Also a labelled figure: .png, .pdf or .svg.",
+    )  # fmt: skip
     return section("What is written", output, figure)
 
 
 def animation_option(function: F) -> F:
     """``--animation``: a GIF of the way there."""
     return click.option(
-        "--animation", type=click.Path(), help="Also an animation of the making: .gif."
-    )(function)
+        "--animation", cls=OutputOption, type=click.Path(),
+        help="Also an animation of the making: .gif.",
+    )(function)  # fmt: skip
 
 
 def load_network(encoder: str, weights: str | None) -> Any:
@@ -80,14 +84,49 @@ def target_of(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def output_path(output: str | None, image: str | None, verb: str) -> Path:
-    """Where the picture goes: ``--output``, or ``cat-saliency.png`` in this folder."""
-    if output is not None:
-        path = Path(output)
-        if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise click.UsageError(f"--output {output} must end in .png or .jpg")
-        return path
-    return Path(f"{stem_of(image)}-{verb}.png" if image else f"{verb}.png")
+def output_path(
+    console: Console,
+    output: str | None,
+    image: str | None,
+    verb: str,
+    sources: Sequence[Path | ImageBytes | None] = (),
+    *,
+    figure: str | None = None,
+    animation: str | None = None,
+) -> Path:
+    """Where the picture goes: ``--output``, or ``cat-saliency.png`` in this folder.
+
+    It is claimed, and what goes with it, before the work begins, beside the images that are read.
+
+    Raises
+    ------
+    click.UsageError
+        A suffix does not fit.
+    OutputError
+        A file would be lost.
+    """
+    console.outputs.reads(*(source for source in sources if isinstance(source, Path)))
+    path = Path(output or (f"{stem_of(image)}-{verb}.png" if image else f"{verb}.png"))
+    for option, name, suffixes in (
+        ("--output", path, (".png", ".jpg", ".jpeg")),
+        ("--figure", figure, (".png", ".jpg", ".jpeg", ".pdf", ".svg")),
+        ("--animation", animation, (".gif",)),
+    ):
+        if name is None:
+            continue
+        if Path(name).suffix.lower() not in suffixes:
+            *others, last = (suffix for suffix in suffixes if suffix != ".jpeg")
+            known = f"{', '.join(others)} or {last}" if others else last
+            raise click.UsageError(f"{option} {name} must end in {known}")
+        console.outputs.writes(name, drawing_kind(name))
+    return path
+
+
+def drawing_kind(path: str | Path) -> str:
+    """What a figure is by its suffix."""
+    return {".pdf": outputs.PDF, ".svg": outputs.SVG}.get(
+        Path(path).suffix.lower(), outputs.PICTURE
+    )
 
 
 @contextlib.contextmanager
@@ -122,8 +161,6 @@ def write_picture(
     if figure is not None:
         item["figure"] = str(picture.figure().save(figure))
     if animation is not None:
-        if Path(animation).suffix.lower() != ".gif":
-            raise click.UsageError(f"--animation {animation} must end in .gif")
         item["animation"] = str(picture.save(animation))
     item |= {"picture": picture.manifest["picture"], **picture.manifest["results"]}
     console.result(item, f"{text}  → {path}" if text else str(path))

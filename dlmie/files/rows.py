@@ -22,7 +22,7 @@ from dlmie.errors import DataError
 from dlmie.files import atomic
 from dlmie.files.documents import json_text, plain_value, read_json
 from dlmie.files.locks import acquire
-from dlmie.text import escape_name
+from dlmie.text import printable
 
 # What a spreadsheet would take for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -86,7 +86,7 @@ class Text:
     head = between = tail = empty = ""
 
     def encode(self, row: Row) -> str:
-        return escape_name(row.text) + "\n"
+        return printable(row.text) + "\n"
 
     def split(self, text: str) -> list[str]:
         parts: list[str] = []
@@ -172,7 +172,7 @@ def _cell(value: Any) -> Any:
     """A file called ``=cmd…`` must not become a formula when a spreadsheet opens the table."""
     if not isinstance(value, str):
         return value
-    return escape_name(f"'{value}" if value.startswith(_FORMULA) else value)
+    return printable(f"'{value}" if value.startswith(_FORMULA) else value)
 
 
 def _uncell(text: str) -> str:
@@ -283,7 +283,7 @@ class RowFile:
 
     def __contains__(self, name: str) -> bool:
         """Whether the file says something of a picture already."""
-        return _key(escape_name(name)) in self._known
+        return _key(printable(name)) in self._known
 
     def add(self, row: Row) -> None:
         """Write what there is to say of one more picture: it is in the file at once."""
@@ -360,7 +360,7 @@ class RowFile:
 
     def _names_in(self, path: Path, text: str) -> set[str]:
         try:
-            return {_key(escape_name(name)) for name in self._form.names(text)} if text else set()
+            return {_key(printable(name)) for name in self._form.names(text)} if text else set()
         except (ValueError, csv.Error, RecursionError):
             raise DataError(
                 f"{path} is no file to add rows to: name another file, or replace it with "

@@ -60,12 +60,12 @@ def test_random_encoders_of_two_seeds_do_not_share_features() -> None:
         encoder_header(EfficientNetLite0(size=64, weights=None, seed=seed), "block5")
         for seed in (1, 1, 2)
     )
-    cache = features_of(one, "data")
-    assert differences(cache, features_of(again, "data")) == []
-    assert differences(cache, features_of(other, "data"))[0].startswith("encoder.drawn is ")
+    cache = features_of(one, "data", 64)
+    assert differences(cache, features_of(again, "data", 64)) == []
+    assert differences(cache, features_of(other, "data", 64))[0].startswith("encoder.drawn is ")
     data: Any = _Data()
     assert len({feature_path(data, header) for header in (one, again, other)}) == 2
     # Version 0.1 did not say which random weights: its runs go on with the features they had.
     old = {key: value for key, value in one.items() if key != "drawn"}
-    assert differences(features_of(old, "data"), features_of(old, "data")) == []
-    assert differences(cache, features_of(old, "data")) == []
+    assert differences(features_of(old, "data", 64), features_of(old, "data", 64)) == []
+    assert differences(cache, features_of(old, "data", 64)) == []

@@ -106,7 +106,7 @@ class TestPrepare:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1, done.stderr
-        assert "cannot be written" in done.stderr
+        assert "x.h5 was not written: the disk is full" in done.stderr
         assert not (tmp_path / "x.h5").exists()
 
 

@@ -30,7 +30,8 @@ def test_reading_stays_a_few_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> N
             yield f"photo{number}"
 
     seen = 0
-    for batch in _read(names(), 32, 4):
+    for start, batch in _read(names(), 32, 4):
+        assert start == seen
         seen += len(batch)
         assert len(loaded) <= seen + 3 * 4  # one batch waits, one is being made
         for name, pixels in batch:

@@ -51,8 +51,8 @@ def command(
     """
     from dlmie.visualize.attribution.activations import grid
 
-    path = output_path(output, image, "activations")
     source = find_source(image)
+    path = output_path(console, output, image, "activations", [source], figure=figure)
     chosen = None if channels is None else _numbers(channels)
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):

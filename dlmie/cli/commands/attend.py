@@ -22,6 +22,8 @@ from dlmie.cli.console import (
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.images import stem_of
 from dlmie.data.images import ImageBytes
+from dlmie.errors import DlmieError
+from dlmie.files.rows import Row
 
 FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 
@@ -88,10 +90,12 @@ def command(
     from dlmie.captioning.figures import attend_images
     from dlmie.cli.commands.caption import split_names
     from dlmie.cli.output import ImageRun, open_writer
-    from dlmie.cli.pictures import one_line_warnings
+    from dlmie.cli.pictures import drawing_kind, one_line_warnings
 
     run = ImageRun(console, images, strict)
     paths = figure_paths(run.images, output, kind)
+    for path in paths:
+        console.outputs.writes(path, drawing_kind(path))
     captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     if say is not None:
@@ -105,12 +109,17 @@ def command(
                 image, figure = next(figures)
             if isinstance(figure, Exception):
                 run.fault(figure)
+            elif figure.still and path.suffix == ".gif":
+                run.fault(DlmieError(f"{image}: {figure.still}"))
             else:
+                if figure.still:
+                    console.warn(f"{image}: {figure.still}")
                 saved = figure.save(path)
                 results = figure.manifest["results"]
                 with bar.external_write_mode():
                     item = {"image": str(image), "figure": saved, **results}
-                    writer.add(item, f"{image}: {results['caption']}  → {saved}", ())
+                    text = f"{image}: {results['caption']}  → {saved}"
+                    writer.add(Row(str(image), item, text, ()))
             bar.update()
     run.finish()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from dlmie.cli.console import (
     whole,
 )
 from dlmie.cli.encoders import weights_option
+from dlmie.files.rows import Row
 
 
 @verb("caption")
@@ -48,30 +50,36 @@ def command(
     Captions are printed as they are found. An image that cannot be read is left out and listed on
     standard error.
     """
-    if as_csv and console.json:
-        raise click.UsageError("--csv and --json exclude each other")
+    from dlmie.cli.output import ImageRun, form_of, open_writer
+
+    kind = form_of(console, output, as_csv=as_csv)
     chosen = {**chosen_decoding(), "n_best": n_best, "seed": console.seed}
     from tqdm import tqdm
 
     import dlmie
     from dlmie.captioning.photographs import caption_images
-    from dlmie.cli.output import ImageRun, open_writer
 
     run = ImageRun(console, images, strict)
     captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
-    kind = "csv" if as_csv else "json" if console.json else "text"
+    console.outputs.reads(*(member.path for member in captioner.members))
+    settings = {"models": model_hashes(captioner), **asdict(decoding), "batch": batch}
     head = ("image", "rank", "caption", "log_probability")
-    done = tqdm(total=len(run.images), unit="image", leave=False,
-                disable=not console.progress or len(run.images) == 1)  # fmt: skip
-    with open_writer(console, kind, head, output) as writer, done:
-        for path, captions in caption_images(captioner, run.images, decoding, batch=batch):
-            if isinstance(captions, Exception):
-                run.fault(captions)
-            else:
-                with done.external_write_mode():
-                    writer.add(*describe(str(path), captions))
-            done.update()
+    with open_writer(console, kind, head, output, settings) as writer:
+        there = {path for path in run.images if str(path) in writer}
+        found = caption_images(captioner, run.images, decoding, batch=batch, done=there)
+        bar = tqdm(total=len(run.images), initial=len(there), unit="image", leave=False,
+                   disable=not console.progress or len(run.images) == 1)  # fmt: skip
+        with bar:
+            for path, captions in found:
+                if isinstance(captions, Exception):
+                    run.fault(captions)
+                else:
+                    with bar.external_write_mode():
+                        if not captions[0].text:
+                            console.warn(f"{path}: the caption is empty")
+                        writer.add(describe(str(path), captions))
+                bar.update()
     run.finish()
 
 
@@ -82,7 +90,14 @@ def split_names(model: str) -> list[str]:
     return [model] if Path(model).exists() else [name for name in model.split(",") if name]
 
 
-def describe(path: str, captions: list[Any]) -> tuple[dict[str, Any], str, list[list[Any]]]:
+def model_hashes(captioner: Any) -> list[str]:
+    """What tells one captioner from another: the SHA-256 of each of its files."""
+    from dlmie.weights import sha256
+
+    return [sha256(member.path) for member in captioner.members]
+
+
+def describe(path: str, captions: list[Any]) -> Row:
     """One image's captions as JSON, as text and as rows of a table."""
     listed = [{"caption": c.text, "log_probability": c.log_probability} for c in captions]
     item = {"image": path, **listed[0], "n_best": listed}
@@ -91,4 +106,4 @@ def describe(path: str, captions: list[Any]) -> tuple[dict[str, Any], str, list[
     else:
         text = "\n".join([path, *(f"  {c.log_probability:8.2f}  {c.text}" for c in captions)])
     rows = [[path, rank, c.text, c.log_probability] for rank, c in enumerate(captions, 1)]
-    return item, text, rows
+    return Row(path, item, text, rows)

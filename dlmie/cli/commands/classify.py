@@ -8,6 +8,7 @@ import click
 
 from dlmie.cli.console import Console, options_of, output_option, verb, whole
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
+from dlmie.files.rows import Row
 from dlmie.models import ENCODERS
 
 
@@ -40,7 +41,7 @@ def command(
     The default network knows the 1,000 classes of ImageNet.
     """
     from dlmie.captioning.photographs import classify_images
-    from dlmie.cli.output import ImageRun, open_writer
+    from dlmie.cli.output import ImageRun, form_of, open_writer
 
     if listing:
         _list_classes(console, encoder, encoder_weights)
@@ -49,15 +50,20 @@ def command(
         raise click.UsageError("name at least one image (or --list)")
     run = ImageRun(console, images, strict)
     network, _ = make_network(encoder, "probabilities", None, encoder_weights)
-    kind = "json" if console.json else "text"
-    with open_writer(console, kind, (), output) as writer:
-        for path, guesses in classify_images(network, run.images, top=top, batch=batch):
+    kind = form_of(console, output)
+    if kind == "csv":
+        raise click.UsageError(f"--output {output}: classify writes text or JSON, no tables")
+    settings = {"encoder": encoder, "weights": network.weights, "top": top, "batch": batch}
+    with open_writer(console, kind, (), output, settings) as writer:
+        done = {path for path in run.images if str(path) in writer}
+        found = classify_images(network, run.images, top=top, batch=batch, done=done)
+        for path, guesses in found:
             if isinstance(guesses, Exception):
                 run.fault(guesses)
                 continue
             lines = [f"  {100 * g.probability:5.1f} %  {g.label}" for g in guesses]
             item = {"image": str(path), "top": [asdict(g) for g in guesses]}
-            writer.add(item, "\n".join([str(path), *lines]), ())
+            writer.add(Row(str(path), item, "\n".join([str(path), *lines]), ()))
     run.finish()
 
 

@@ -24,7 +24,7 @@ _DRAWN = 3  # test scenes with a figure of attention
 
 
 @verb("demo")
-@output_option("The folder for everything the demo makes.  [default: demo]")
+@output_option("The folder for everything the demo makes.  [default: demo]", overwrite=False)
 @options_of(
     "dlmie.data.scenes:prepare_scenes",
     train=("Scenes to learn from.", whole(1)),

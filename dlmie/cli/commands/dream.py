@@ -70,8 +70,10 @@ def command(
     from dlmie.visualize.ascent.layers import last_at
     from dlmie.visualize.synthesis.deepdream import dream
 
-    path = output_path(output, image, "dream")
     source = find_source(image)
+    path = output_path(
+        console, output, image, "dream", [source], figure=figure, animation=animation
+    )
     network = load_network(encoder, encoder_weights)
     named = target_of(target)
     what = layer_by_name(network, layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dlmie.cli.console import (
 from dlmie.cli.encoders import weights_option
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.errors import DlmieError
+from dlmie.files.outputs import COCO
 from dlmie.text import format_table
 
 _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
@@ -75,11 +77,19 @@ def command(
     from dlmie import captioning as hub
     from dlmie.data.captions.dataset import Captions
 
-    prepared = Captions(data or data_of(models[0]))
-    images = prepared[split]
+    source = data or data_of(models[0])
     names = ["+".join(models)] if ensemble else list(models)
+    paths = []
+    if export is not None:
+        console.outputs.reads(
+            source, *(path for model in models for path in features_of_run(model))
+        )
+        shown = [output] if output else _result_files(names, split)
+        paths = [console.outputs.writes(path, COCO) for path in shown]
+    images = Captions(source)[split]
     scores = []
-    for name, sources in zip(names, [models] if ensemble else [[m] for m in models], strict=True):
+    for number, sources in enumerate([models] if ensemble else [[m] for m in models]):
+        name = names[number]
         captioner = hub.load(list(sources), encoder_weights=encoder_weights)
         cache = open_features(captioner, sources[0], images, features)
         console.note(f"{name}: captioning {len(images):,} images of {split}")
@@ -92,14 +102,45 @@ def command(
         )
         scores.append(result)
         if export is not None:
-            path = output or f"captions_{split}_{Path(name).stem}_results.json"
-            _export(path, images, result.captions)
-            console.note(f"wrote {path}")
+            _export(paths[number], images, result.captions)
+            console.note(f"wrote {paths[number]}")
     documents = [
         {"model": name, **result.to_json()} for name, result in zip(names, scores, strict=True)
     ]
     text = str(scores[0]) if len(names) == 1 else _side_by_side(names, scores)
     console.result(documents[0] if len(names) == 1 else documents, text)
+
+
+def _result_files(names: Sequence[str], split: str) -> list[str]:
+    """Where the captions of each model go; no two to one place.
+
+    Examples
+    --------
+    >>> _result_files(["a/best.h5", "b/best.h5", "c.h5"], "dev")[::2]
+    ['captions_dev_a_best_results.json', 'captions_dev_c_results.json']
+    """
+    stems = [Path(name).stem for name in names]
+    if len(set(stems)) < len(stems):
+        parents = [Path(name).resolve().parent.name for name in names]
+        stems = [
+            stem if stems.count(stem) == 1 else f"{parent}_{stem}"
+            for stem, parent in zip(stems, parents, strict=True)
+        ]
+    stems = [
+        stem if stem not in stems[:place] else f"{stem}_{place + 1}"
+        for place, stem in enumerate(stems)
+    ]
+    return [f"captions_{split}_{stem}_results.json" for stem in stems]
+
+
+def features_of_run(model: str) -> list[str]:
+    """The feature cache that a run was trained on, where MODEL is one and has one."""
+    from dlmie.training.runs import read_config
+
+    if not (Path(model) / "config.json").is_file():
+        return []
+    path = read_config(Path(model)).inputs.get("features")
+    return [] if path is None else [path]
 
 
 def data_of(model: str) -> str:
@@ -118,17 +159,14 @@ def open_features(captioner: Any, source: Any, images: Any, named: str | None) -
     """The feature cache that is named; else that of the run, if it is there and fits."""
     from dlmie.captioning import check_features
     from dlmie.data.captions.extraction import Features
-    from dlmie.training.runs import read_config
 
     if named is not None:
         return Features(named)
-    if not (Path(source) / "config.json").is_file():
-        return None
-    path = read_config(Path(source)).inputs.get("features")
-    if path is None or not Path(path).is_file():
+    known = [path for path in features_of_run(source) if Path(path).is_file()]
+    if not known:
         return None
     try:
-        cache = Features(path)
+        cache = Features(known[0])
         for member in captioner.members:
             check_features(cache, member, images)
     except DlmieError:  # other data, or another encoder in the ensemble: encode the images
@@ -136,7 +174,7 @@ def open_features(captioner: Any, source: Any, images: Any, named: str | None) -
     return cache if images.name in cache.splits else None
 
 
-def _export(path: str, images: Any, captions: list[str]) -> None:
+def _export(path: Path, images: Any, captions: list[str]) -> None:
     """COCO's results file; images without a number of the data set go by their names."""
     from dlmie.captioning.caption_files import write_coco_results
 

@@ -8,6 +8,7 @@ import click
 
 from dlmie.cli.console import Console, chosen_decoding, decoding_options, output_option, verb
 from dlmie.cli.signatures import parameters
+from dlmie.files.outputs import MODEL
 
 
 @verb("export")
@@ -47,6 +48,8 @@ def command(
     decoding = chosen_decoding()
     from dlmie import captioning as hub
 
+    console.outputs.reads(*(hub.find_model(source) for source in sources))
+    console.outputs.writes(to, MODEL)
     path = hub.export(sources, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
     size = path.stat().st_size
     console.result({"model": path, "bytes": size}, f"{path}: {size / 1e6:.1f} MB")

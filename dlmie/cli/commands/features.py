@@ -14,7 +14,10 @@ from dlmie.text import bytes_text
 @verb("features")
 @click.argument("data", type=click.Path())
 @encoder_options
-@output_option("The file to write.  [default: beside DATA, named after encoder, layer and size]")
+@output_option(
+    "The file to write.  [default: beside DATA, named after encoder, layer and size]",
+    overwrite=False,
+)
 @options_of(
     "dlmie.data.captions.extraction:extract_features",
     flip="Keep the features of the mirrored images, too.",

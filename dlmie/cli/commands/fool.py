@@ -66,8 +66,8 @@ def command(
     """
     from dlmie.visualize.synthesis.adversarial import fool
 
-    path = output_path(output, image, "fool")
     source = find_source(image)
+    path = output_path(console, output, image, "fool", [source], figure=figure, animation=animation)
     model = load_model(captioner, encoder, encoder_weights)
     with one_line_warnings(console):
         result = fool(

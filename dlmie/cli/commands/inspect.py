@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,14 +48,13 @@ def describe(name: str) -> tuple[dict[str, Any], str]:
 
 def _kind(path: Path) -> str:
     """The format that an HDF5 file of ours states; "" for anything else."""
-    import h5py
+    from dlmie.files.documents import parse_json
+    from dlmie.files.hdf5 import open_hdf5, read_text
 
     try:
-        with h5py.File(path, "r") as file:
-            text = file["header"][()]
-        # Models keep their header as bytes in an array, data files as text.
-        header = json.loads(text if isinstance(text, (bytes, str)) else bytes(text))
-    except (OSError, KeyError, ValueError, TypeError):
+        with open_hdf5(path) as file:
+            header = parse_json(read_text(file["header"]), path)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError):
         return ""
     return str(header.get("format", "")) if isinstance(header, dict) else ""
 

@@ -60,8 +60,10 @@ def command(
     """
     from dlmie.visualize.synthesis.inversion import invert
 
-    path = output_path(output, image, "invert")
     source = find_source(image)
+    path = output_path(
+        console, output, image, "invert", [source], figure=figure, animation=animation
+    )
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):
         result = invert(

@@ -84,7 +84,7 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
 
 @verb("prepare")
 @click.argument("source", nargs=-1, required=True)
-@output_option("The file to write.")
+@output_option("The file to write.", overwrite=False)
 @click.option("--check", is_flag=True, help="List every problem; write nothing.")
 @options_of(
     "dlmie.data.captions.dataset:prepare",

@@ -26,11 +26,12 @@ def command(
     encoder_weights: str | None,
 ) -> None:
     """Make a picture again from the manifest beside it (MANIFEST, or the picture itself)."""
-    from dlmie.visualize.figures.manifests import read_manifest
+    from dlmie.visualize.figures.manifests import image_paths, read_manifest
     from dlmie.visualize.reproduction import redo
 
-    path = output_path(output, manifest, "redo")
     described = read_manifest(manifest)
+    console.outputs.reads(*image_paths(described))
+    path = output_path(console, output, manifest, "redo", figure=figure)
     if described["picture"] == "attend":
         from dlmie.captioning.figures import redo_attention
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +18,7 @@ from dlmie.cli.console import (
     whole,
 )
 from dlmie.cli.encoders import weights_option
+from dlmie.files.outputs import HTML
 from dlmie.text import bytes_text
 
 
@@ -65,11 +65,14 @@ def command(
     from dlmie import captioning as hub
     from dlmie.captioning.reports import report
     from dlmie.cli.commands.caption import split_names
-    from dlmie.cli.commands.evaluate import data_of, open_features
+    from dlmie.cli.commands.evaluate import data_of, features_of_run, open_features
     from dlmie.data.captions.dataset import Captions
 
     names = split_names(model)
-    images = Captions(data or data_of(names[0]))[split]
+    source = data or data_of(names[0])
+    console.outputs.reads(source, *features_of_run(names[0]))
+    page_path = console.outputs.writes(output or "report.html", HTML)
+    images = Captions(source)[split]
     captioner = hub.load(list(names), encoder_weights=encoder_weights)
     page = report(
         captioner,
@@ -83,8 +86,8 @@ def command(
         progress=console.progress,
         **chosen,
     )
-    path = page.save(output or "report.html")
-    size = Path(path).stat().st_size
+    path = page.save(page_path)
+    size = path.stat().st_size
     console.note(f"wrote {path} ({bytes_text(size)})")
     result = {"report": path, "bytes": size, **page.scores.to_json()}
     console.result(result, str(page.scores))

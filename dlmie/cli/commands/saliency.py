@@ -65,8 +65,8 @@ def command(
     """
     from dlmie.visualize.attribution.maps import saliency
 
-    path = output_path(output, image, "saliency")
     source = find_source(image)
+    path = output_path(console, output, image, "saliency", [source], figure=figure)
     model = load_model(captioner, encoder, encoder_weights)
     with one_line_warnings(console):
         result = saliency(

@@ -85,9 +85,12 @@ def command(
 
     if not styles and options["style_weight"]:
         raise click.UsageError("Missing option '--style'.")
-    path = output_path(output, content, "style")
     photograph = None if content is None else find_source(content)
     pictures = [find_source(style) for style in styles]
+    path = output_path(
+        console, output, content, "style", [photograph, *pictures],
+        figure=figure, animation=animation,
+    )  # fmt: skip
     network = load_network(encoder, encoder_weights)
     with one_line_warnings(console):
         result = stylize(

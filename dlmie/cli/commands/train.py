@@ -63,7 +63,7 @@ def _shown(default: Any) -> str:
 
 @verb("train")
 @click.argument("data", type=click.Path(), required=False)
-@output_option("The run folder to make.")
+@output_option("The run folder to make.", overwrite=False)
 @click.option("--recipe", help="Start from named settings; options given override them.")
 @click.option("--resume", type=click.Path(), metavar="RUN", help="Continue this run.")
 @click.option(

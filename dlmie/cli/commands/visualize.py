@@ -86,7 +86,7 @@ def command(
     captioner says a sentence, from noise."""
     from dlmie.visualize.synthesis.class_images import visualize
 
-    path = output_path(output, None, "visualize")
+    path = output_path(console, output, None, "visualize", figure=figure, animation=animation)
     if channel is not None and layer is None:
         raise click.UsageError("--channel needs --layer")
     if place is not None and channel is None:
