@@ -73,6 +73,9 @@ class TeacherForcingOptions(FineTuning):
     scheduled_sampling: float = option(
         0.0, "Share of words replaced by the model's own.", low=0, high=1
     )
+    attention_supervision: float = option(
+        0.0, "Weight of attention's share outside the boxes of what is named.", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

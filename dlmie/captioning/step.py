@@ -20,6 +20,7 @@ from dlmie.captioning.options import (
     SelfCriticalOptions,
     TeacherForcingOptions,
 )
+from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.dataset import Captions
 from dlmie.errors import DataError, DlmieError
 from dlmie.graph.network import Parameter
@@ -107,6 +108,7 @@ def compile(
     model: Captioner,
     optimizer: optim.Chain | optim.Transform | None = None,
     *,
+    targets: AttentionTargets | None = None,
     seed: int = 0,
     **options: Any,
 ) -> CaptioningStep:
@@ -117,11 +119,14 @@ def compile(
     model : Captioner
     optimizer : Chain, optional
         A chain of :mod:`dlmie.optim`; default: Adam with a learning rate of 4e-4.
+    targets : AttentionTargets, optional
+        Where things are in the images, for ``attention_supervision``: see :func:`targets_of`.
     seed : int
         Of dropout and everything else that is random in the step.
     **options
         Fields of :class:`~dlmie.captioning.options.TeacherForcingOptions`: ``alpha_penalty``,
-        ``label_smoothing``, ``scheduled_sampling``, ``finetune``, ``from_layer``, ``encoder_lr``.
+        ``label_smoothing``, ``scheduled_sampling``, ``attention_supervision``, ``finetune``,
+        ``from_layer``, ``encoder_lr``.
     """
     chosen = TeacherForcingOptions.of(options)
     annotations = _annotations(model, chosen)
@@ -131,6 +136,8 @@ def compile(
         alpha_penalty=chosen.alpha_penalty,
         label_smoothing=chosen.label_smoothing,
         scheduled_sampling=chosen.scheduled_sampling,
+        attention_supervision=chosen.attention_supervision,
+        targets=targets,
     )
     kind = "teacher-forcing"
     return _step(model, objective, optimizer, annotations, kind=kind, options=chosen, seed=seed)
@@ -225,7 +232,30 @@ def make_step(
         opened = [_open_teacher(source) for source in options.pop("teachers")]
         teachers, origins = [t for t, _ in opened], [origin for _, origin in opened]
         return distill(model, optimizer, teachers=teachers, origins=origins, seed=seed, **options)
-    return compile(model, optimizer, seed=seed, **options)
+    targets = targets_of(model, data) if options.get("attention_supervision") else None
+    return compile(model, optimizer, targets=targets, seed=seed, **options)
+
+
+def targets_of(model: Captioner, data: Captions) -> AttentionTargets:
+    """Where attention should rest in the training images of a data set.
+
+    Raises
+    ------
+    DataError
+        The data do not say what is where.
+    DlmieError
+        The model sees no grid.
+    """
+    objects = data["train"].objects
+    if objects is None:
+        raise DataError(
+            f"{data.path} does not say what is where: attention supervision needs boxes (dlmie "
+            "prepare --boxes)"
+        )
+    if len(model.annotation_shape) != 3:
+        raise DlmieError(f"attention supervision needs attention, and {model.kind} has none")
+    rows, columns = model.annotation_shape[1:]
+    return AttentionTargets(objects, data.vocabulary, (rows, columns), data.size)
 
 
 def _annotations(model: Captioner, options: FineTuning) -> Annotations:

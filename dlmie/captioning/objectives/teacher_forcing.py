@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.captioning.annotations import Annotations
+from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.vocabulary import PAD
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter
 from dlmie.layers.noise import Noise
 from dlmie.models.captioners.captioner import Captioner, CaptionLoss
-from dlmie.training.objective import Loss, Objective
+from dlmie.training.objective import Batch, Loss, Objective
 
 
 class TeacherForcing(Objective):
@@ -31,6 +33,13 @@ class TeacherForcing(Objective):
         Share of each target's probability that goes to all words.
     scheduled_sampling : float
         Share of the previous words that the model replaces by its own (Bengio et al. 2015).
+    attention_supervision : float
+        Weight of ``-log Σ_i α_ti c_i`` for each word t that names a thing, where c_i is the share
+        of cell i that the thing covers: attention is to rest on what is named (after Liu et al.
+        2017, "Attention correctness in neural image captioning"); needs a model with attention
+        and ``targets``.
+    targets : AttentionTargets, optional
+        Where things are.
     """
 
     def __init__(
@@ -41,16 +50,37 @@ class TeacherForcing(Objective):
         alpha_penalty: float = 0.0,
         label_smoothing: float = 0.0,
         scheduled_sampling: float = 0.0,
+        attention_supervision: float = 0.0,
+        targets: AttentionTargets | None = None,
     ) -> None:
         self.model, self.annotations = model, annotations
-        self.alpha_penalty = alpha_penalty
+        self.alpha_penalty, self.attention_supervision = alpha_penalty, attention_supervision
+        if attention_supervision and targets is None:
+            raise DlmieError(
+                "attention_supervision needs boxes: data that say what is where (scenes, or "
+                "photographs prepared with --boxes), given as targets"
+            )
+        self.targets = targets if attention_supervision else None
         self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
         self.name = model.kind
 
     @property
     def inputs(self) -> Mapping[str, Variable]:
-        """``inputs`` (batch, …), ``tokens`` (batch, time + 1)."""
-        return {"inputs": self.annotations.input, "tokens": self.model.tokens}
+        """``inputs`` (batch, …), ``tokens`` (batch, time + 1); ``targets`` (time, batch, cells)."""
+        inputs = {"inputs": self.annotations.input, "tokens": self.model.tokens}
+        return inputs if self.targets is None else {**inputs, "targets": self._attended}
+
+    @cached_property
+    def _attended(self) -> Variable:
+        return pt.tensor("targets", dtype=self.model.dtype, shape=(None, None, None))
+
+    def arrays(self, batch: Batch) -> Sequence[np.ndarray]:
+        """The arrays of a batch, and where attention should rest at each of its words."""
+        arrays = [batch["inputs"], batch["tokens"]]
+        if self.targets is None:
+            return arrays
+        where = self.targets(batch["tokens"], batch["image_index"], batch["views"])
+        return [*arrays, where.astype(self.model.dtype, copy=False)]
 
     def __call__(self, batch: Mapping[str, Variable], noise: Noise) -> Loss:
         out = self.model.loss(
@@ -60,10 +90,16 @@ class TeacherForcing(Objective):
             label_smoothing=self.label_smoothing,
             scheduled_sampling=self.scheduled_sampling,
         )
+        total = self.likelihood(out, batch["tokens"]) + self.penalties(out, batch["tokens"])
+        metrics = {"loss": out.total}
+        if self.targets is not None:
+            astray = self.astray(out, batch["targets"])
+            total = total + np.asarray(self.attention_supervision, self.model.dtype) * astray
+            metrics["attention_loss"] = astray
         return Loss(
-            total=self.likelihood(out, batch["tokens"]) + self.penalties(out, batch["tokens"]),
+            total=total,
             weight=out.words,
-            metrics={"loss": out.total},
+            metrics=metrics,
             updates=() if out.extra is None else out.extra.updates,
         )
 
@@ -76,15 +112,31 @@ class TeacherForcing(Objective):
         """What the words said by people, or by others, cost: a sum over the batch."""
         return out.total
 
+    def astray(self, out: CaptionLoss, targets: Variable) -> Variable:
+        """What attention costs beside the things that are named: a sum over the batch.
+
+        targets : (time, batch, cells), the share of each cell that the named thing covers.
+        """
+        alphas = self._alphas(out, "attention_supervision")
+        named = pt.cast(targets.max(axis=2) > 0, self.model.dtype)
+        # A cell that is covered only in part still counts, so the best map costs little, not 0.
+        least = np.asarray(1e-6, self.model.dtype)
+        inside = pt.maximum((alphas * targets).sum(axis=2), least)
+        return -(named * pt.log(inside)).sum()
+
+    def _alphas(self, out: CaptionLoss, option: str) -> Variable:
+        if "alphas" not in out.extras:
+            raise DlmieError(f"{option} needs attention, and {self.model.kind} has none")
+        return out.extras["alphas"]
+
     def penalties(self, out: CaptionLoss, tokens: Variable) -> Variable:
         """What else the model is asked for: a sum over the batch."""
         # A model's own term: hard attention's REINFORCE.
         total = 0 if out.extra is None else out.extra.loss
         if self.alpha_penalty:
-            if "alphas" not in out.extras:
-                raise DlmieError(f"alpha_penalty needs attention, and {self.model.kind} has none")
+            alphas = self._alphas(out, "alpha_penalty")
             mask = pt.neq(tokens[:, 1:].T, PAD)[:, :, None]  # (time, batch, 1)
-            attended = (out.extras["alphas"] * pt.cast(mask, self.model.dtype)).sum(axis=0)
+            attended = (alphas * pt.cast(mask, self.model.dtype)).sum(axis=0)
             weight = np.asarray(self.alpha_penalty, self.model.dtype)
             total = total + weight * ((1 - attended) ** 2).sum()
         return total
