@@ -19,7 +19,7 @@ from dlmie.data.captions.vocabulary import SPECIAL, Vocabulary
 from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 
 words = [*SPECIAL, *(f"word{{i}}" for i in range({words} - len(SPECIAL)))]
-sizes = dict(words={hidden}, hidden={hidden}, attention={hidden})
+sizes = dict(embedding={hidden}, hidden={hidden}, attention={hidden})
 model = ShowAttendTell(({hidden}, {grid}, {grid}), Vocabulary(words), **sizes)
 step = compile(model, optim.chain(optim.clip_norm(5.0), optim.adam(4e-4)), alpha_penalty=1.0)
 rng = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def script(
 
     It prints its peak memory in KiB.
     """
-    return SCRIPT.format(words=words, hidden=hidden, grid=grid, batch=batch, time=time)
+    return SCRIPT.format(embedding=words, hidden=hidden, grid=grid, batch=batch, time=time)
 
 
 def _first_step(cache: str) -> tuple[float, float]:

@@ -27,7 +27,7 @@ def make_model() -> ShowAttendTell:
     model = ShowAttendTell(
         (CHANNELS, GRID, GRID),
         Vocabulary(words),
-        words=HIDDEN,
+        embedding=HIDDEN,
         hidden=HIDDEN,
         attention=HIDDEN,
         gate="vector",

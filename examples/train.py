@@ -22,7 +22,7 @@ def main(prepared: str, folder: str, epochs: str = "12") -> None:
         data = Captions(prepared)
         net = EfficientNetLite0(size=data.size)
         model = ShowAttendTell(
-            net["block10"], data.vocabulary, words=128, hidden=256, attention=128, dropout=0.2
+            net["block10"], data.vocabulary, embedding=128, hidden=256, attention=128, dropout=0.2
         )
         print(model.summary())
         steps = int(epochs) * len(data["train"].tokens) // 64 + 1

@@ -17,7 +17,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "show-tell-flickr8k": {
         "about": "Show and Tell on Flickr8k photographs with ImageNet features.",
         "model": "show-tell",
-        "config": {"words": 512, "hidden": 512, "dropout": 0.5},
+        "config": {"embedding": 512, "hidden": 512, "dropout": 0.5},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
         "optimizer": {
             "optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": "0.5 epochs",
@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "show-tell-scenes": {
         "about": "Show and Tell on the embedded scenes: two minutes.",
         "model": "show-tell",
-        "config": {"words": 128, "hidden": 256, "dropout": 0.2},
+        "config": {"embedding": 128, "hidden": 256, "dropout": 0.2},
         "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 64},
         "optimizer": {
             "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
@@ -58,7 +58,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "show-attend-tell-flickr8k": {
         "about": "Show, Attend and Tell (soft) on Flickr8k photographs.",
         "model": "show-attend-tell",
-        "config": {"words": 256, "hidden": 512, "attention": 256, "dropout": 0.5},
+        "config": {"embedding": 256, "hidden": 512, "attention": 256, "dropout": 0.5},
         "encoder": {"name": "efficientnet-lite0", "layer": "head", "size": 224},
         "optimizer": {
             "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "warmup": "300",
@@ -122,7 +122,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         # need not visit the background, which tells nothing.
         "about": "Show, Attend and Tell (soft) on the embedded scenes.",
         "model": "show-attend-tell",
-        "config": {"words": 128, "hidden": 256, "attention": 128, "dropout": 0.2},
+        "config": {"embedding": 128, "hidden": 256, "attention": 128, "dropout": 0.2},
         "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 128},
         "optimizer": {
             "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",

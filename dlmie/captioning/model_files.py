@@ -17,7 +17,7 @@ from dlmie.files.schema import Key, check_document
 from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
 from dlmie.models import registry
-from dlmie.models.captioners.captioner import Captioner
+from dlmie.models.captioners.captioner import Captioner, current_config
 from dlmie.typing import Json
 
 _HEADER = {
@@ -101,7 +101,9 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
         )
         with init.nothing_drawn():
             make: Any = registry.model_class(header["kind"], "captioner")
-            model = make(tuple(header["annotation_shape"]), vocabulary, **header["config"])
+            model = make(
+                tuple(header["annotation_shape"]), vocabulary, **current_config(header["config"])
+            )
         encoder = header.get("encoder")
         prefix = own_prefix(encoder["name"]) if encoder else None
     except (KeyError, TypeError, ValueError, MemoryError) as error:

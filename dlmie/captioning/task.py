@@ -26,7 +26,7 @@ from dlmie.data.images import preprocess
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.models import registry as models
-from dlmie.models.captioners.captioner import Captioner
+from dlmie.models.captioners.captioner import Captioner, current_config
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
@@ -159,6 +159,9 @@ class Captioning(Task[Captions]):
             return document
         new = {k: v for k, v in document.items() if k not in ("step", "optimiser")}
         new["task"] = self.name
+        described = document.get("model")
+        if isinstance(described, dict) and isinstance(described.get("config"), dict):
+            new["model"] = {**described, "config": current_config(described["config"])}
         new["optimizer"] = document.get("optimiser")
         new["objective"] = {"kind": document.get("step"), **document.get("objective", {})}
         settings = document.get("meta", {}).get("settings") or {}

@@ -29,7 +29,9 @@ _RENAMED = {
     "output_stride": ("encoder", "output_stride"),
     "encoder_weights": ("encoder", "weights"),
 }
-_OLD_SECTIONS = {"optimiser": "optimizer"}
+# Former spellings, still understood.
+_FORMER_SECTIONS = {"optimiser": "optimizer"}
+FORMER_OPTIONS = {"words": "embedding"}
 
 
 def trained_models() -> dict[str, str]:
@@ -54,6 +56,7 @@ def make_settings(chosen: Mapping[str, Any]) -> Settings:
     click.UsageError
         Options that contradict each other or mean nothing for the model or the way of training.
     """
+    chosen = {FORMER_OPTIONS.get(name, name): value for name, value in chosen.items()}
     settings = _begin(chosen)
     options = task_options(registry.task_of(settings.model))
     settings.start = chosen.get("start")
@@ -170,7 +173,7 @@ def assignment(word: str) -> tuple[str, Json]:
 def _assign(settings: Settings, options: TaskOptions, key: str, value: Json) -> None:
     """Set ``section.name`` or, two levels deep, ``training.decoding.beam``."""
     section, *path = key.split(".")
-    section = _OLD_SECTIONS.get(section, section)
+    section = _FORMER_SECTIONS.get(section, section)
     known: dict[str, list[str] | None] = {"config": None, **sections(settings, options)}
     if not path or section not in known:
         raise click.UsageError(
@@ -178,6 +181,8 @@ def _assign(settings: Settings, options: TaskOptions, key: str, value: Json) -> 
             "(lr alone is for --resume)"
         )
     _check_known(known[section], path, key)
+    if section == "config":
+        path[0] = FORMER_OPTIONS.get(path[0], path[0])
     place = getattr(settings, section)
     for name in path[:-1]:
         place = place.setdefault(name, {})

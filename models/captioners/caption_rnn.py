@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.deprecation import renamed_arguments
 from dlmie.errors import DlmieError
 from dlmie.files.containers import assign
 from dlmie.graph import init
@@ -73,26 +74,27 @@ class CaptionRNN(Captioner):
         averaged.
     cell : str
         "rnn", "lstm" or "attention".
-    words, hidden : int
+    embedding, hidden : int
         Sizes of the word vectors and of the hidden state.
 
     Examples
     --------
     >>> vocabulary = Vocabulary.build([["a", "dog"]], min_count=1)
-    >>> model = CaptionRNN((400, 4, 4), vocabulary, cell="attention", words=8, hidden=8)
+    >>> model = CaptionRNN((400, 4, 4), vocabulary, cell="attention", embedding=8, hidden=8)
     >>> sorted(model.get_cs231n())
     ['W_embed', 'W_proj', 'W_vocab', 'Wattn', 'Wh', 'Wx', 'b', 'b_proj', 'b_vocab']
     """
 
     kind = "caption-rnn"
 
+    @renamed_arguments(words="embedding")
     def __init__(
         self,
         annotations: Variable | Sequence[int],
         vocabulary: Vocabulary,
         *,
         cell: str = "lstm",
-        words: int = 256,
+        embedding: int = 256,
         hidden: int = 512,
         seed: int = 0,
         dtype: str = "float32",
@@ -105,21 +107,21 @@ class CaptionRNN(Captioner):
                 f"attention needs a grid of annotations (channels, rows, columns), not "
                 f"{self.annotation_shape}: choose an earlier layer of the encoder"
             )
-        self.cell_name, self.words, self.hidden = cell, words, hidden
+        self.cell_name, self.embedding_size, self.hidden = cell, embedding, hidden
         made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
         scaled = init.fan_in_normal()  # the course's N(0, 1) / sqrt(fan in)
         self.image = Linear("/image", self.annotation_shape[0], hidden, W=scaled, **made)
         self.embedding = Embedding(
-            "/embedding", len(vocabulary), words, W=init.normal(0.01), **made
+            "/embedding", len(vocabulary), embedding, W=init.normal(0.01), **made
         )
-        self.cell = CELLS[cell]("/cell", words, hidden, W_x=scaled, W_h=scaled, b=0.0, **made)
+        self.cell = CELLS[cell]("/cell", embedding, hidden, W_x=scaled, W_h=scaled, b=0.0, **made)
         self.output = Linear("/output", hidden, len(vocabulary), W=scaled, **made)
 
     @property
     def config(self) -> dict[str, Any]:
         return {
             "cell": self.cell_name,
-            "words": self.words,
+            "embedding": self.embedding_size,
             "hidden": self.hidden,
             "seed": self.seed,
             "dtype": self.dtype,
@@ -135,7 +137,7 @@ class CaptionRNN(Captioner):
         return grid, grid.mean(axis=1, dtype=self.dtype)
 
     def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
-        x = self.embedding(words)  # (time, batch, words)
+        x = self.embedding(words)  # (time, batch, embedding)
         extras = {}
         if self.cell_name == "attention":
             grid, first = self._grid(features)

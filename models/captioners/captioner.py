@@ -26,6 +26,15 @@ from dlmie.graph.network import count as count_elements
 from dlmie.layers.noise import Noise
 from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
 from dlmie.text import format_table
+from dlmie.typing import Json
+
+# Keyword arguments as files of version 0.1 have them.
+_FORMER = {"words": "embedding"}
+
+
+def current_config(config: Mapping[str, Json]) -> dict[str, Json]:
+    """The configuration of a captioner in a file, former names replaced by those of today."""
+    return {_FORMER.get(name, name): value for name, value in config.items()}
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Variable
 
 from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.deprecation import renamed_arguments
 from dlmie.errors import DlmieError
 from dlmie.graph import init
 from dlmie.layers import Embedding, Linear
@@ -39,7 +40,7 @@ class ShowAttendTell(Captioner):
     ----------
     annotations, vocabulary, seed, dtype
         See :class:`~dlmie.models.captioners.captioner.Captioner`; the annotations must be a grid.
-    words, hidden, attention : int
+    embedding, hidden, attention : int
         Sizes of the word vectors, the LSTM and the attention's hidden layer.
     dropout : float
         Rate before the output layer; half of it on the annotations and word vectors.
@@ -62,12 +63,13 @@ class ShowAttendTell(Captioner):
     #: term (1: the true gradient) and of the entropy's.
     draw_share, reinforce, entropy = 0.5, 1.0, 0.002
 
+    @renamed_arguments(words="embedding")
     def __init__(
         self,
         annotations: Variable | Sequence[int],
         vocabulary: Vocabulary,
         *,
-        words: int = 256,
+        embedding: int = 256,
         hidden: int = 512,
         attention: int = 256,
         dropout: float = 0.5,
@@ -85,7 +87,7 @@ class ShowAttendTell(Captioner):
                 f"attention needs a grid of annotations (channels, rows, columns), not "
                 f"{self.annotation_shape}: choose an earlier layer of the encoder"
             )
-        self.words, self.hidden, self.attention = words, hidden, attention
+        self.embedding_size, self.hidden, self.attention = embedding, hidden, attention
         self.dropout, self.score, self.gate = dropout, score, gate
         self.deep_output, self.hard, self.projected = deep_output, hard, project
         made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
@@ -95,19 +97,21 @@ class ShowAttendTell(Captioner):
             channels = project
         self.first_hidden = Linear("/initial/hidden", channels, hidden, **made)
         self.first_cell = Linear("/initial/cell", channels, hidden, **made)
-        self.embedding = Embedding("/embedding", len(vocabulary), words, **made)
+        self.embedding = Embedding("/embedding", len(vocabulary), embedding, **made)
         self.lstm = AttentionLSTM(
-            "/lstm", words, channels, hidden, attention, score=score, gate=gate, **made
+            "/lstm", embedding, channels, hidden, attention, score=score, gate=gate, **made
         )
         if deep_output:
-            self.from_hidden = Linear("/output/hidden", hidden, words, **made)
-            self.from_context = Linear("/output/context", channels, words, b=None, **made)
-        self.output = Linear("/output", words if deep_output else hidden, len(vocabulary), **made)
+            self.from_hidden = Linear("/output/hidden", hidden, embedding, **made)
+            self.from_context = Linear("/output/context", channels, embedding, b=None, **made)
+        self.output = Linear(
+            "/output", embedding if deep_output else hidden, len(vocabulary), **made
+        )
 
     @property
     def config(self) -> dict[str, Any]:
         return {
-            "words": self.words,
+            "embedding": self.embedding_size,
             "hidden": self.hidden,
             "attention": self.attention,
             "dropout": self.dropout,
@@ -136,7 +140,7 @@ class ShowAttendTell(Captioner):
         return pt.tanh(self.first_hidden(mean)), pt.tanh(self.first_cell(mean))
 
     def _logits(self, h: Variable, z: Variable, x: Variable, noise: Noise | None) -> Variable:
-        """h (rows, hidden), z (rows, channels), x (rows, words) → (rows, vocabulary)."""
+        """h (rows, hidden), z (rows, channels), x (rows, embedding) → (rows, vocabulary)."""
         h = drop(h, self.dropout, noise)
         if not self.deep_output:
             return self.output(h)
@@ -146,7 +150,7 @@ class ShowAttendTell(Captioner):
     def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
         a = self._annotations(features, noise)
         h0, c0 = self._first(a)
-        x = drop(self.embedding(words), self.dropout / 2, noise)  # (time, batch, words)
+        x = drop(self.embedding(words), self.dropout / 2, noise)  # (time, batch, embedding)
         hard = self._draws(words, noise) if self.hard and noise is not None else None
         seen = self.lstm(x, a, self.lstm.project(a), h0, c0, hard=hard)
         h, z, flat = (v.reshape((-1, v.shape[2])) for v in (seen.h, seen.z, x))

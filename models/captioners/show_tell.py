@@ -10,6 +10,7 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.deprecation import renamed_arguments
 from dlmie.graph.network import parameter
 from dlmie.layers import LSTM, Embedding, Linear
 from dlmie.layers.noise import Noise, dropout
@@ -24,7 +25,7 @@ class ShowTell(Captioner):
     ----------
     annotations, vocabulary, seed, dtype
         See :class:`~dlmie.models.captioners.captioner.Captioner`.  A grid is averaged.
-    words : int
+    embedding : int
         Size of the word vectors and of the embedded image.
     hidden : int
         Size of the LSTM.
@@ -36,19 +37,20 @@ class ShowTell(Captioner):
     Examples
     --------
     >>> vocabulary = Vocabulary.build([["a", "dog"]], min_count=1)
-    >>> model = ShowTell((1280,), vocabulary, words=64, hidden=64)
+    >>> model = ShowTell((1280,), vocabulary, embedding=64, hidden=64)
     >>> model.loss().per_word.ndim
     0
     """
 
     kind = "show-tell"
 
+    @renamed_arguments(words="embedding")
     def __init__(
         self,
         annotations: Variable | Sequence[int],
         vocabulary: Vocabulary,
         *,
-        words: int = 512,
+        embedding: int = 512,
         hidden: int = 512,
         dropout: float = 0.3,
         tied: bool = False,
@@ -56,13 +58,14 @@ class ShowTell(Captioner):
         dtype: str = "float32",
     ) -> None:
         super().__init__(annotations, vocabulary, seed=seed, dtype=dtype)
-        self.words, self.hidden, self.dropout, self.tied = words, hidden, dropout, tied
+        self.embedding_size, self.hidden = embedding, hidden
+        self.dropout, self.tied = dropout, tied
         made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
-        self.image = Linear("/image", self.annotation_shape[0], words, **made)
-        self.embedding = Embedding("/embedding", len(vocabulary), words, **made)
-        self.lstm = LSTM("/lstm", words, hidden, **made)
+        self.image = Linear("/image", self.annotation_shape[0], embedding, **made)
+        self.embedding = Embedding("/embedding", len(vocabulary), embedding, **made)
+        self.lstm = LSTM("/lstm", embedding, hidden, **made)
         if tied:
-            self.bottleneck = Linear("/output", hidden, words, b=None, **made)
+            self.bottleneck = Linear("/output", hidden, embedding, b=None, **made)
             self.bias = parameter("/output/b", np.zeros(len(vocabulary), dtype))
         else:
             self.output = Linear("/output", hidden, len(vocabulary), **made)
@@ -70,7 +73,7 @@ class ShowTell(Captioner):
     @property
     def config(self) -> dict[str, Any]:
         return {
-            "words": self.words,
+            "embedding": self.embedding_size,
             "hidden": self.hidden,
             "dropout": self.dropout,
             "tied": self.tied,
@@ -79,7 +82,7 @@ class ShowTell(Captioner):
         }
 
     def _image(self, features: Variable) -> Variable:
-        """features (batch, channels[, rows, columns]) → embedded image (batch, words)."""
+        """features (batch, channels[, rows, columns]) → embedded image (batch, embedding)."""
         return self.image(self.mean_annotation(features))
 
     def _logits(self, h: Variable) -> Variable:
@@ -88,8 +91,10 @@ class ShowTell(Captioner):
         return self.output(h)
 
     def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
-        image = self._image(features)[None]  # (1, batch, words)
-        inputs = pt.concatenate([image, self.embedding(words)], axis=0)  # (time + 1, batch, words)
+        image = self._image(features)[None]  # (1, batch, embedding)
+        inputs = pt.concatenate(
+            [image, self.embedding(words)], axis=0
+        )  # (time + 1, batch, embedding)
         h, _ = self.lstm(dropout(inputs, self.dropout, noise))
         h = dropout(h[1:].reshape((-1, self.hidden)), self.dropout, noise)
         return Forward(self._logits(h), {})

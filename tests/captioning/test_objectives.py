@@ -181,7 +181,7 @@ def test_a_tuning_pupil_resumes_in_the_middle_of_an_epoch(
     data: Captions, kept: Features, tmp_path: Path
 ) -> None:
     """The encoder has weights that are in no file: those that the teachers see through, too."""
-    sizes: dict[str, Any] = {"words": 6, "hidden": 8, "dropout": 0.2}
+    sizes: dict[str, Any] = {"embedding": 6, "hidden": 8, "dropout": 0.2}
     network = encoder("squeezenet", size=32, weights=weights_beside(data))
     taught = compile_step(ShowTell(network["fire3"], data.vocabulary, seed=4, **sizes))
     taught.progress = False
@@ -245,14 +245,14 @@ def test_the_mean_of_a_tuned_model_and_of_what_it_was_made_from(
 def test_a_fine_tuned_model_cannot_teach(data: Captions, kept: Features, tmp_path: Path) -> None:
     tuned = train(make_tuned(data, "fire2"), data, to=tmp_path / "tuned", features=kept, **OPTIONS)
     objective = {"kind": "distillation", "teachers": [str(tuned.folder)]}
-    pupil = ShowTell((128, 7, 7), data.vocabulary, words=4, hidden=4)
+    pupil = ShowTell((128, 7, 7), data.vocabulary, embedding=4, hidden=4)
     with pytest.raises(DlmieError, match="was trained together with its encoder and cannot teach"):
         make_step(objective, pupil, optim.adam(1e-3), data)
 
 
 def test_teachers_see_through_the_encoder_as_it_was(data: Captions, kept: Features) -> None:
     network = encoder("squeezenet", size=32, weights=weights_beside(data))
-    sizes: dict[str, Any] = {"words": 6, "hidden": 8, "dropout": 0.0}
+    sizes: dict[str, Any] = {"embedding": 6, "hidden": 8, "dropout": 0.0}
     pupil = ShowTell(network["fire3"], data.vocabulary, **sizes)
     step = distill(
         pupil, optim.adam(1e-2), finetune="fire3", from_layer="fire2", encoder_lr=1.0,
@@ -288,7 +288,7 @@ WORDS = [list("abc"), list("bcd"), list("cda"), list("dab"), list("acb"), list("
 def toy_critic(samples: int = 6) -> tuple[CaptioningStep, Batch]:
     """Six images whose one feature tells their sentence."""
     vocabulary = Vocabulary.build(WORDS, min_count=1)
-    model = ShowTell((6,), vocabulary, words=12, hidden=16, dropout=0.0, seed=2)
+    model = ShowTell((6,), vocabulary, embedding=12, hidden=16, dropout=0.0, seed=2)
     step = reinforce(
         model, optim.adam(1e-2), references=[[words] for words in WORDS], samples=samples,
         max_length=5, seed=3,
@@ -352,13 +352,13 @@ def test_a_caption_that_was_cut_has_no_end_to_learn(monkeypatch: pytest.MonkeyPa
 def test_a_self_critical_run_is_resumed_from_its_folder(
     data: Captions, cache: Features, tmp_path: Path
 ) -> None:
-    model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
+    model = ShowTell(cache.shape, data.vocabulary, embedding=6, hidden=8, dropout=0.0)
     references = reference_words(data["train"], data.vocabulary)
     step = reinforce(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
     step.progress = False
     options = {**OPTIONS, "captions_per_image": 1, "epochs": 2}
     whole = train(step, data, to=tmp_path / "whole", features=cache, **options)
-    model = ShowTell(cache.shape, data.vocabulary, words=6, hidden=8, dropout=0.0)
+    model = ShowTell(cache.shape, data.vocabulary, embedding=6, hidden=8, dropout=0.0)
     step = reinforce(model, optim.adam(1e-3), references=references, samples=2, max_length=6)
     step.progress = False
     parts = train(step, data, to=tmp_path / "parts", features=cache, **{**options, "epochs": 1})
@@ -375,7 +375,9 @@ def make_pupil(seed: int, share: float, teachers: int = 2) -> tuple[CaptioningSt
     _, batch = toy_critic()
     vocabulary = Vocabulary.build(WORDS, min_count=1)
     made = [
-        ShowTell((6,), vocabulary, words=12, hidden=16, dropout=0.0, seed=seed + i, dtype="float64")
+        ShowTell(
+            (6,), vocabulary, embedding=12, hidden=16, dropout=0.0, seed=seed + i, dtype="float64"
+        )
         for i in range(teachers + 1)
     ]
     step = distill(made[0], optim.adam(2e-2), teachers=made[1:], teacher_share=share)
@@ -426,17 +428,17 @@ def test_teachers_must_fit(data: Captions, cache: Features) -> None:
         distill(step.model, teachers=[])
     with pytest.raises(DlmieError, match="from 0 to 1, not 2"):
         distill(step.model, teachers=step.objective.teachers, teacher_share=2)
-    other = ShowTell((7,), step.model.vocabulary, words=4, hidden=4)
+    other = ShowTell((7,), step.model.vocabulary, embedding=4, hidden=4)
     with pytest.raises(DlmieError, match="must look at the same layer"):
         distill(step.model, teachers=[other])
     with pytest.raises(DataError, match="vocabular"):
-        distill(step.model, teachers=[ShowTell((6,), data.vocabulary, words=4, hidden=4)])
+        distill(step.model, teachers=[ShowTell((6,), data.vocabulary, embedding=4, hidden=4)])
 
 
 def test_a_distilled_run_goes_on_with_its_teachers_only(
     data: Captions, cache: Features, tmp_path: Path
 ) -> None:
-    sizes = {"words": 6, "hidden": 8, "dropout": 0.2}
+    sizes = {"embedding": 6, "hidden": 8, "dropout": 0.2}
     teacher = compile_step(ShowTell(cache.shape, data.vocabulary, seed=4, **sizes))
     teacher.progress = False
     taught = train(teacher, data, to=tmp_path / "teacher", features=cache, **OPTIONS)
@@ -468,7 +470,7 @@ def test_a_distilled_run_goes_on_with_its_teachers_only(
 
 def test_a_working_model_overfits_and_is_left_as_it_was(data: Captions, cache: Features) -> None:
     chain = optim.chain(optim.clip_norm(5.0), optim.adam(1e-2))
-    model = ShowTell(cache.shape, data.vocabulary, words=32, hidden=64, dropout=0.1)
+    model = ShowTell(cache.shape, data.vocabulary, embedding=32, hidden=64, dropout=0.1)
     step = compile_step(model, chain)
     step.progress = False
     before = {name: np.copy(v.get_value()) for name, v in step.state.items()}
@@ -485,7 +487,7 @@ def test_a_working_model_overfits_and_is_left_as_it_was(data: Captions, cache: F
 
 
 def test_a_model_that_does_not_learn_fails(data: Captions, cache: Features) -> None:
-    model = ShowTell(cache.shape, data.vocabulary, words=4, hidden=4)
+    model = ShowTell(cache.shape, data.vocabulary, embedding=4, hidden=4)
     step = compile_step(model, optim.sgd(0.0))
     step.progress = False
     report = overfit(step, data, images=4, features=cache, epochs=2, progress=False)

@@ -19,7 +19,7 @@ def test_attention_overfits_at_least_as_well(tmp_path_factory: pytest.TempPathFa
     cache = make_cache(data, data.path.with_name("blocks.h5"))
 
     def loss(kind: Any, **options: Any) -> float:
-        model = kind(cache.shape, data.vocabulary, words=16, hidden=32, dropout=0.0, **options)
+        model = kind(cache.shape, data.vocabulary, embedding=16, hidden=32, dropout=0.0, **options)
         step = compile_step(model, optim.chain(optim.clip_norm(5.0), optim.adam(1e-2)))
         step.progress = False
         few = {"images": 12, "epochs": 80, "batch": 6, "target": 0.0, "progress": False}

@@ -194,7 +194,7 @@ def test_a_model_without_an_encoder_says_so(
 
 def test_a_model_splits_sentences_as_its_data_were_split(tmp_path: Path) -> None:
     vocabulary = Vocabulary([*SPECIAL, "A", "dog", "."], tokenizer="whitespace")
-    model = ShowTell((5,), vocabulary, words=2, hidden=2)
+    model = ShowTell((5,), vocabulary, embedding=2, hidden=2)
     captioner = dlmie.load(hub.save_model(model, tmp_path / "m.h5", encoder=None))
     captioner.features = lambda images: [np.zeros((1, 5), np.float32)]
     assert captioner.force(None, "A dog .").words == [4, 5, 6]
@@ -230,7 +230,7 @@ def test_captions_are_scored_by_the_tokenizer_of_their_captioner(
 
 
 def test_models_of_dlmie_0_1_0_split_as_they_did(tmp_path: Path) -> None:
-    model = ShowTell((5,), Vocabulary([*SPECIAL, "a"]), words=2, hidden=2)
+    model = ShowTell((5,), Vocabulary([*SPECIAL, "a"]), embedding=2, hidden=2)
     path = hub.save_model(model, tmp_path / "m.h5", encoder=None)
     assert dlmie.load(path).vocabulary.contract == 2
     header, arrays = storage.load(path)
@@ -249,7 +249,7 @@ def test_an_ensemble_averages_probabilities(run: Run, data: Captions, tmp_path: 
     assert a.log_probability == pytest.approx(b.log_probability, abs=1e-5)
     np.testing.assert_allclose(a.alphas, b.alphas, atol=1e-6)
     other = Vocabulary.build([["another", "vocabulary"]], min_count=1)
-    model = ShowTell((5,), other, words=2, hidden=2)
+    model = ShowTell((5,), other, embedding=2, hidden=2)
     path = hub.save_model(model, tmp_path / "other.h5", encoder=one.header["encoder"])
     with pytest.raises(DataError, match="two different vocabularies"):
         dlmie.load([run.folder, path])
@@ -475,7 +475,7 @@ def test_misuse_is_found_before_training(
     with pytest.raises(DataError, match=r"absent\.h5: no such file"):
         start(features=tmp_path / "absent.h5")
     words = Vocabulary.build([["other"]], min_count=1)
-    other = compile_step(ShowTell(cache.shape, words, words=2, hidden=2), optim.adam())
+    other = compile_step(ShowTell(cache.shape, words, embedding=2, hidden=2), optim.adam())
     with pytest.raises(DataError, match="two different vocabularies: 5 words here"):
         train(other, data, to=tmp_path / "x", features=cache, **OPTIONS)
     assert not (tmp_path / "x").exists()
@@ -497,7 +497,7 @@ def test_patience_ends_a_run_and_a_resumed_one_alike(
     data: Captions, cache: Features, tmp_path: Path
 ) -> None:
     # Nothing learns at a rate of 0, so nothing improves.
-    model = ShowTell(cache.shape, data.vocabulary, words=8, hidden=12, dropout=0.2)
+    model = ShowTell(cache.shape, data.vocabulary, embedding=8, hidden=12, dropout=0.2)
     step = compile_step(model, optim.sgd(0.0))
     step.progress = False
     options = {**OPTIONS, "epochs": 9, "patience": 2, "limit": 3}

@@ -65,7 +65,7 @@ def scenes(workplace: Path, invoke: Invoke) -> Path:
 def run(workplace: Path, scenes: Path, invoke: Invoke) -> Path:
     """The folder of a captioner that was trained for two epochs."""
     path = workplace / "run"
-    model = ("--words", 16, "--hidden", 24, "--lr", 0.01, "--batch", 32, "--epochs", 2)
+    model = ("--embedding", 16, "--hidden", 24, "--lr", 0.01, "--batch", 32, "--epochs", 2)
     result = invoke("train", scenes, "--to", path, *ENCODER, *model, "--quiet")
     assert result.exit_code == 0, result.output
     return path

@@ -24,7 +24,7 @@ GOOD = {"color", "grey", "cmyk", "alpha", "single", "deep", "animated"}
 def attending(workplace: Path, scenes: Path, invoke: Any) -> Path:
     """A run of a captioner that attends."""
     path = workplace / "attending"
-    sizes = ("--words", 8, "--hidden", 12, "--attention", 8, "--batch", 32, "--epochs", 2)
+    sizes = ("--embedding", 8, "--hidden", 12, "--attention", 8, "--batch", 32, "--epochs", 2)
     options = ("--model", "show-attend-tell", "--lr", 0.01, *sizes, *ENCODER)
     result = invoke("train", scenes, "--to", path, *options, "--quiet")
     assert result.exit_code == 0, result.output

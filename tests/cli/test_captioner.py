@@ -21,7 +21,7 @@ GOOD = {"color.png", "grey.png", "cmyk.jpg", "alpha.png", "single.png", "deep.pn
 
 class TestOverfit:
     def test_says_whether_it_passed(self, scenes: Path, invoke: Any) -> None:
-        sizes = ("--words", 16, "--hidden", 32, "--lr", 0.02, "--batch", 3, *ENCODER)
+        sizes = ("--embedding", 16, "--hidden", 32, "--lr", 0.02, "--batch", 3, *ENCODER)
         result = invoke("train", scenes, "--overfit", 6, *sizes, "--json", "--quiet")
         assert result.exit_code == 0, result.output
         document = json.loads(result.stdout)
@@ -31,7 +31,7 @@ class TestOverfit:
         assert document["stuck"] == []
 
     def test_one_that_does_not_fails(self, scenes: Path, invoke: Any) -> None:
-        sizes = ("--words", 4, "--hidden", 4, "--lr", 1e-6, "--epochs", 1, *ENCODER)
+        sizes = ("--embedding", 4, "--hidden", 4, "--lr", 1e-6, "--epochs", 1, *ENCODER)
         result = invoke("train", scenes, "--overfit", 6, *sizes, "--quiet")
         assert result.exit_code == 1
         assert "FAILED" in result.stdout
@@ -319,7 +319,17 @@ class TestTrain:
         kept, first, second = tmp_path / "kept.h5", tmp_path / "first", tmp_path / "second"
         result = invoke("features", scenes, *encoder, "--layer", "block6", "--to", kept, "--quiet")
         assert result.exit_code == 0, result.output
-        small = ("--words", 8, "--hidden", 8, "--batch", 32, "--epochs", 1, "--quiet")
+        small = (
+            "--words",
+            8,
+            "--hidden",
+            8,
+            "--batch",
+            32,
+            "--epochs",
+            1,
+            "--quiet",
+        )  # former name
         tune = (*encoder, "--layer", "block8", "--features", kept, *small)
         result = invoke("train", scenes, *tune, "--finetune", "block7", "--to", first)
         assert result.exit_code == 0, result.output
@@ -381,7 +391,7 @@ class TestTrain:
 
         monkeypatch.setattr("os.fsync", full)
         line = fails(
-            "train", scenes, "--to", tmp_path / "full", *ENCODER, "--words", 8, "--hidden", 8,
+            "train", scenes, "--to", tmp_path / "full", *ENCODER, "--embedding", 8, "--hidden", 8,
             "--epochs", 1,
         )  # fmt: skip
         assert "full" in line

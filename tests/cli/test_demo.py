@@ -53,7 +53,7 @@ def test_ctrl_c_saves_and_names_the_way_on(scenes: Path, tmp_path: Path, invoke:
     to = tmp_path / "run"
     command = [
         *(sys.executable, "-m", "dlmie", "train", str(scenes), "--to", str(to), *ENCODER),
-        *("--words", "8", "--hidden", "8", "--batch", "8", "--epochs", "100000", "--quiet"),
+        *("--embedding", "8", "--hidden", "8", "--batch", "8", "--epochs", "100000", "--quiet"),
     ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ

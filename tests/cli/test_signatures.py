@@ -41,7 +41,7 @@ def test_every_option_of_a_model_is_explained() -> None:
 
 def test_types_follow_annotations() -> None:
     known = parameters("dlmie.models.captioners.show_attend_tell:ShowAttendTell")
-    assert known["words"].type is int
+    assert known["embedding"].type is int
     assert known["project"].type is int  # int | None
     assert known["hard"].type is bool
     assert known["score"].type is str

@@ -34,7 +34,7 @@ def lin(first: float, last: float, *shape: int) -> np.ndarray:
 
 def small(cell: str) -> CaptionRNN:
     vocabulary = Vocabulary.build([list("abcdef")], min_count=1)
-    model = CaptionRNN((6, 2, 3), vocabulary, cell=cell, words=7, hidden=5, dtype="float64")
+    model = CaptionRNN((6, 2, 3), vocabulary, cell=cell, embedding=7, hidden=5, dtype="float64")
     rng = np.random.default_rng(3)
     for p in model.parameters:
         p.set_value(rng.standard_normal(p.get_value().shape) * 0.7)
@@ -51,7 +51,7 @@ def small(cell: str) -> CaptionRNN:
 def test_golden_losses(
     cell: str, features: np.ndarray, expected: float, golden: dict[str, Any]
 ) -> None:
-    model = CaptionRNN((20,), ThreeWords(), cell=cell, words=30, hidden=40, dtype="float64")
+    model = CaptionRNN((20,), ThreeWords(), cell=cell, embedding=30, hidden=40, dtype="float64")
     model.set_cs231n({k: lin(-1.4, 1.3, *v.shape) for k, v in model.get_cs231n().items()})
     captions = (np.arange(130) % 3).reshape(10, 13).astype(np.int32)
     loss = dlmie.function([model.features, model.tokens], model.loss().per_caption)
@@ -63,7 +63,7 @@ def test_golden_losses(
 def test_golden_steps_and_sequences(golden: dict[str, Any]) -> None:
     def run(cell: str, sizes: tuple[int, int], weights: tuple[Any, Any, Any], *inputs: Any) -> Any:
         model = CaptionRNN(
-            (2, 2, 2), ThreeWords(), cell=cell, words=sizes[0], hidden=sizes[1], dtype="float64"
+            (2, 2, 2), ThreeWords(), cell=cell, embedding=sizes[0], hidden=sizes[1], dtype="float64"
         )
         for part, value in zip("xh", weights[:2], strict=True):
             getattr(model.cell, f"W_{part}").set_value(value)
@@ -99,7 +99,12 @@ def attend(
     """(h, c, alpha) of the attention cell; the course's grids are (images, hidden, 4, 4)."""
     hidden = grid.shape[1]
     model = CaptionRNN(
-        (2, 2, 2), ThreeWords(), cell="attention", words=x.shape[2], hidden=hidden, dtype="float64"
+        (2, 2, 2),
+        ThreeWords(),
+        cell="attention",
+        embedding=x.shape[2],
+        hidden=hidden,
+        dtype="float64",
     )
     cell = model.cell
     for variable, value in zip((cell.W_x, cell.W_h, cell.b, cell.W_z), weights, strict=True):
@@ -189,7 +194,13 @@ def test_the_courses_dictionary_round_trip(cell: str) -> None:
     model, other = (
         small(cell),
         CaptionRNN(
-            (6, 2, 3), small(cell).vocabulary, cell=cell, words=7, hidden=5, dtype="float64", seed=9
+            (6, 2, 3),
+            small(cell).vocabulary,
+            cell=cell,
+            embedding=7,
+            hidden=5,
+            dtype="float64",
+            seed=9,
         ),
     )
     params = model.get_cs231n()

@@ -42,12 +42,12 @@ def spread(model: Any, seed: int = 3, scale: float = 0.5) -> Any:
 
 
 def show_tell(**options: Any) -> ShowTell:
-    sizes = {"words": 6, "hidden": 5, "dtype": "float64"}
+    sizes = {"embedding": 6, "hidden": 5, "dtype": "float64"}
     return spread(ShowTell((4, 2, 3), VOCABULARY, **(sizes | options)))
 
 
 def attend(**options: Any) -> ShowAttendTell:
-    sizes = {"words": 6, "hidden": 5, "attention": 7, "dtype": "float64"}
+    sizes = {"embedding": 6, "hidden": 5, "attention": 7, "dtype": "float64"}
     return spread(ShowAttendTell((4, 2, 3), VOCABULARY, **(sizes | options)))
 
 
@@ -210,7 +210,7 @@ def test_a_planted_cell_draws_all_attention_and_is_not_transposed() -> None:
     """A hand-set model whose score looks for feature 2, and says the word of feature 3 there."""
     rows, columns = 3, 5
     model = ShowAttendTell(
-        (4, rows, columns), VOCABULARY, words=4, hidden=2, attention=1, gate="none",
+        (4, rows, columns), VOCABULARY, embedding=4, hidden=2, attention=1, gate="none",
         deep_output=True, dropout=0.0, dtype="float64",
     )  # fmt: skip
     for p in model.parameters:
@@ -256,7 +256,7 @@ def toy(n: int, seed: int) -> Batch:
 
 
 def test_attention_learns_to_look_at_the_only_cell_that_tells() -> None:
-    model = ShowAttendTell((4, 2, 3), VOCABULARY, words=8, hidden=12, attention=12, dropout=0.0)
+    model = ShowAttendTell((4, 2, 3), VOCABULARY, embedding=8, hidden=12, attention=12, dropout=0.0)
     step = compile_step(model, optim.adam(2e-2))
     step.progress = False
     for i in range(200):
@@ -279,7 +279,7 @@ def every_captioner() -> Iterator[tuple[str, CaptioningStep]]:
         optim.clip_norm(5.0), optim.adamw(optim.cosine(1e-3, 100, warmup=3)), optim.ema(0.9)
     )
     soft = {"alpha_penalty": 1.0, "label_smoothing": 0.1, "scheduled_sampling": 0.1}
-    small: dict[str, Any] = {"words": 6, "hidden": 5}
+    small: dict[str, Any] = {"embedding": 6, "hidden": 5}
     for name, model, options in (
         ("soft", ShowAttendTell(grid, VOCABULARY, **small), soft),
         ("hard", ShowAttendTell(grid, VOCABULARY, gate="vector", hard=True, **small), {}),
@@ -335,14 +335,14 @@ def test_config_makes_an_equal_model() -> None:
         assert [(p.name, p.type) for p in again.parameters] == [
             (p.name, p.type) for p in first.parameters
         ]
-    one, two = (ShowTell((4,), VOCABULARY, words=3, hidden=3, seed=8) for _ in range(2))
+    one, two = (ShowTell((4,), VOCABULARY, embedding=3, hidden=3, seed=8) for _ in range(2))
     for p, q in zip(one.parameters, two.parameters, strict=True):
         np.testing.assert_array_equal(p.get_value(), q.get_value())
 
 
 def test_annotations_may_be_a_symbolic_layer_of_known_shape() -> None:
     layer = pt.tensor("layer", dtype="float32", shape=(None, 4, 2, 3))
-    assert ShowTell(layer, VOCABULARY, words=3, hidden=3).annotation_shape == (4, 2, 3)
+    assert ShowTell(layer, VOCABULARY, embedding=3, hidden=3).annotation_shape == (4, 2, 3)
     with pytest.raises(DlmieError, match=r"known shape .*, not \(4, None, 3\)"):
         ShowTell(pt.tensor("x", dtype="float32", shape=(None, 4, None, 3)), VOCABULARY)
     with pytest.raises(DlmieError, match=r"attention needs a grid of annotations"):
@@ -351,7 +351,7 @@ def test_annotations_may_be_a_symbolic_layer_of_known_shape() -> None:
 
 def test_attends_to_conv5_3_of_vgg() -> None:
     vgg = VGG16(top=False)  # random weights: shapes are what counts
-    model = ShowAttendTell(vgg["conv5_3"], VOCABULARY, words=6, hidden=5, attention=7)
+    model = ShowAttendTell(vgg["conv5_3"], VOCABULARY, embedding=6, hidden=5, attention=7)
     assert model.annotation_shape == (512, 14, 14)
     assert (model.encoder, model.layer) == (vgg, "conv5_3")
     grid = np.random.default_rng(0).standard_normal((2, 512, 14, 14)).astype(np.float32)

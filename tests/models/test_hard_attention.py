@@ -34,7 +34,7 @@ class Told(ShowAttendTell):
 
 def make(cls: type[ShowAttendTell], **options: Any) -> ShowAttendTell:
     model = cls(
-        (3, 1, 2), VOCABULARY, words=4, hidden=5, attention=3,
+        (3, 1, 2), VOCABULARY, embedding=4, hidden=5, attention=3,
         dropout=0.0, hard=True, dtype="float64", **options,
     )  # fmt: skip
     rng = np.random.default_rng(1)
@@ -163,7 +163,7 @@ def toy(n: int, seed: int) -> Batch:
 
 def test_a_hard_model_learns_and_its_baseline_follows() -> None:
     model = ShowAttendTell(
-        (4, 2, 3), VOCABULARY, words=8, hidden=16, attention=16, dropout=0.0, hard=True
+        (4, 2, 3), VOCABULARY, embedding=8, hidden=16, attention=16, dropout=0.0, hard=True
     )
     step = compile_step(model, optim.adam(2e-2), seed=1)
     step.progress = False

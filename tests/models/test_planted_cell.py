@@ -42,7 +42,7 @@ def captioner() -> hub.ImageCaptioner:
     """A captioner that was trained on such images."""
     shape = (1 + len(NAMES), *GRID)
     model = ShowAttendTell(
-        shape, VOCABULARY, words=8, hidden=32, attention=16, dropout=0.0, gate="none"
+        shape, VOCABULARY, embedding=8, hidden=32, attention=16, dropout=0.0, gate="none"
     )
     step = compile_step(model, optim.chain(optim.clip_norm(5.0), optim.adam(3e-2)))
     step.progress = False

@@ -47,7 +47,7 @@ def test_a_class_of_ones_own_is_loaded_as_itself(tmp_path: Path) -> None:
 
     data = make_data(tmp_path)
     path = save_model(
-        Mine((5,), data.vocabulary, words=2, hidden=2), tmp_path / "m.h5", encoder=None
+        Mine((5,), data.vocabulary, embedding=2, hidden=2), tmp_path / "m.h5", encoder=None
     )
     assert type(dlmie.load(path).model) is Mine
     with pytest.raises(DlmieError, match="another captioner of kind 'show-tell'"):
@@ -62,7 +62,15 @@ def test_what_could_not_be_loaded_is_refused_before_training(
 ) -> None:
     data: Captions = make_data(tmp_path)
     cache = make_cache(data, tmp_path / "f.h5")
-    model = type("Stray", (ShowTell,), names)(cache.shape, data.vocabulary, words=2, hidden=2)
+    model = type("Stray", (ShowTell,), names)(cache.shape, data.vocabulary, embedding=2, hidden=2)
     with pytest.raises(DlmieError, match=r"register it, dlmie\.register\(Stray\), before training"):
         dlmie.train(dlmie.compile(model), data, to=tmp_path / "run", features=cache)
     assert not (tmp_path / "run").exists()
+
+
+def test_former_names_of_arguments(tmp_path: Path) -> None:
+    data = make_data(tmp_path)
+    with pytest.warns(DeprecationWarning, match="the argument words of .* is now called embedding"):
+        model = ShowTell((5,), data.vocabulary, words=3, hidden=2)
+    assert model.config["embedding"] == 3
+    assert "words" not in model.config

@@ -58,7 +58,7 @@ def make_step(
     **options: Any,
 ) -> CaptioningStep:
     """A small step with everything that has a state: dropout, Adam, a schedule, averages."""
-    sizes: dict[str, Any] = {"words": 8, "hidden": 12, "dropout": 0.2, "seed": seed}
+    sizes: dict[str, Any] = {"embedding": 8, "hidden": 12, "dropout": 0.2, "seed": seed}
     sizes |= model_options or {}
     if attend:
         sizes["attention"] = 6

@@ -135,7 +135,7 @@ def test_word_likelihood_follows_the_captioner(small: Small) -> None:
     from dlmie.models import ShowTell
 
     vocabulary = Vocabulary.build([["a", "red", "dog"]], min_count=1)
-    model = ShowTell(small["conv2"], vocabulary, words=5, hidden=6, dtype="float64")
+    model = ShowTell(small["conv2"], vocabulary, embedding=5, hidden=6, dtype="float64")
     ids = vocabulary.encode(["a", "dog"])
     tokens = np.array([[START, *ids, END]], np.int32)
     features = small["conv2"]

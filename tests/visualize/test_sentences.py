@@ -33,7 +33,7 @@ def captioner(small32: Small, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def make_captioner(kind: Any, network: Small, folder: Path, **options: Any) -> Any:
     vocabulary = Vocabulary.build([WORDS], min_count=1)
-    model = kind(network["conv2"], vocabulary, words=5, hidden=6, **options)
+    model = kind(network["conv2"], vocabulary, embedding=5, hidden=6, **options)
     path = folder / "captioner.h5"
     path.write_bytes(b"weights")
     member = hub.Member(model, {"encoder": {"layer": "conv2"}}, path, {})

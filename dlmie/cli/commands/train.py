@@ -16,13 +16,13 @@ from dlmie.cli.console import Console, F, Number, given, output_option, section,
 from dlmie.cli.encoders import encoder_options
 from dlmie.cli.options import group_options
 from dlmie.cli.runs import start_run
-from dlmie.cli.settings import GIVEN, assignment, make_settings, trained_models
+from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings, trained_models
 from dlmie.cli.signatures import parameters
 from dlmie.errors import DlmieError
 from dlmie.training.optimizer_options import OptimizerOptions
 
 _HELP = {
-    "words": "Size of the word vectors.",
+    "embedding": "Size of the word vectors.",
     "hidden": "Size of the LSTM.",
     "dropout": "Share of activations dropped while training.",
     "tied": "Word vectors are the weights of the output, too.",
@@ -54,6 +54,9 @@ def _model_options(function: F) -> F:
             kind = Number(kind) if kind in (int, float) else kind
             option = click.option(flag, name, type=kind, **settings)
         function = option(function)
+    for former, name in FORMER_OPTIONS.items():
+        kind = Number(names[name][0][1].type)
+        function = click.option(f"--{former}", former, type=kind, hidden=True)(function)
     return function
 
 
