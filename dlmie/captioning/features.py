@@ -41,12 +41,19 @@ def encoder_header(network: Network, layer: str) -> JsonObject:
 
 
 def _hash_of(network: Network) -> str:
-    """SHA-256 of all weights: what tells two encoders apart whose weights come from no file."""
+    """SHA-256 of all weights as they were when first asked: of an encoder without a weight file.
+
+    What an encoder learns later does not make another one of it.
+    """
+    kept: str | None = vars(network).get("_drawn")
+    if kept is not None:
+        return kept
     digest = hashlib.sha256()
     for parameter in sorted(network.parameters, key=lambda p: str(p.name)):
         digest.update(str(parameter.name).encode())
         digest.update(np.ascontiguousarray(parameter.get_value(borrow=True)).tobytes())
-    return digest.hexdigest()
+    network._drawn = digest.hexdigest()
+    return network._drawn
 
 
 def learned_from(header: JsonObject, size: int) -> JsonObject:

@@ -77,6 +77,7 @@ def plan(
     network, layer = None, ""
     if cache is None or tunes:
         network, layer = _network(encoder, settings)
+        encoder_header(network, layer)  # notes what weights it has before it is given others
         if learned:
             mine = [p for p in network.parameters if str(p.name) in learned]
             containers.assign(mine, learned, str(settings.start))

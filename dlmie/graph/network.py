@@ -104,6 +104,8 @@ class Network(View):
         None  # where the weights came from: {"package" | "path", "sha256"}
     )
 
+    _drawn: str  # what identifies weights that come from no file
+
     def __init__(self, input: Variable) -> None:
         super().__init__(self, input, self.build(input))
 

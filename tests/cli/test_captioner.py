@@ -165,17 +165,6 @@ class TestCaption:
         line = fails("caption", run, path, "-o", path / "captions.txt")
         assert "captions.txt" in line
 
-    def test_disk_full_while_writing(
-        self, run: Path, photographs: Path, tmp_path: Path, monkeypatch: Any, fails: Any
-    ) -> None:
-        def full(*_: Any) -> None:
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("dlmie.cli.output._Text.add", full)
-        to = tmp_path / "captions.txt"
-        assert "No space left" in fails("caption", run, photographs / "color.png", "-o", to)
-        assert list(tmp_path.iterdir()) == []
-
 
 class TestModels:
     def test_nothing_there(self, fails: Any, photographs: Path) -> None:

