@@ -30,7 +30,7 @@ class Captioner:
     """Captions a picture by its mean color, without a network; may stop at some picture."""
 
     def __init__(self, path: Path) -> None:
-        preprocessing = SimpleNamespace(size=SIZE)
+        preprocessing = SimpleNamespace(sizes=(SIZE,))
         self.members = [SimpleNamespace(encoder=SimpleNamespace(preprocessing=preprocessing),
                                         path=path, source=str(path))]  # fmt: skip
         self.seen, self.stop_at, self.stop = 0, -1, KeyboardInterrupt()

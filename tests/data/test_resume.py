@@ -176,7 +176,7 @@ def test_stopped_while_the_text_is_written(
         elif place == "header":
             patch.setattr(slots.os, "fsync", stop)
         else:
-            patch.setattr(writer.os, "replace", stop)
+            patch.setattr(slots.os, "replace", stop)
         with pytest.raises(Stopped):
             write(path, records(20))
     assert not path.exists()
