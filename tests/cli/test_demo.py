@@ -60,8 +60,8 @@ def test_ctrl_c_saves_and_names_the_way_on(scenes: Path, tmp_path: Path, invoke:
     )
     try:
         deadline = time.monotonic() + 120
-        # The first checkpoint is there before the first batch; the log begins with an epoch's end.
-        while not (to / "log.jsonl").exists() and time.monotonic() < deadline:
+        log = to / "log.jsonl"  # it is there, and empty, before the first batch
+        while not (log.exists() and log.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -70,8 +70,8 @@ def test_ctrl_c_saves_and_names_the_way_on(scenes: Path, tmp_path: Path, invoke:
     assert process.returncode == 1, err
     assert f"dlmie train --resume {to}" in err
     assert "Traceback" not in err
-    log = (to / "log.jsonl").read_text().splitlines()
-    epochs = max(json.loads(line).get("epoch", 0) for line in log)
+    lines = log.read_text().splitlines()
+    epochs = max(json.loads(line).get("epoch", 0) for line in lines)
     result = invoke("train", "--resume", to, "--epochs", epochs + 1, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["epochs"] == epochs + 1
