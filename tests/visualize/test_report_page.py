@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -38,7 +39,9 @@ def example(number: int, alphas: np.ndarray | None) -> Example:
     )
 
 
-def page(count: int = 130, *, attention: bool = True) -> str:
+def page(
+    count: int = 130, *, attention: bool = True, more: Mapping[str, float | None] | None = None
+) -> str:
     alphas = np.full((7, 3, 4), 0.01, np.float32)
     for word in range(7):
         alphas[word, word % 3, word % 4] = 0.2 + 0.1 * word
@@ -46,7 +49,7 @@ def page(count: int = 130, *, attention: bool = True) -> str:
     return build_page(
         title="runs/<star> on dev",
         subtitle="show-attend-tell",
-        scores=scores.to_json(),
+        scores={**scores.to_json(), **(more or {})},
         protocol_line=scores.protocol_line,
         examples=[example(i, alphas if attention else None) for i in range(count)],
         rank_by="cider_d",
@@ -83,6 +86,23 @@ def test_links_lead_to_places_of_the_page() -> None:
     places = [link[1:] for link in Links(html).found if link.startswith("#")]
     assert len(places) == 5
     assert all(f'id="{place}"' in html for place in places)
+
+
+def test_where_attention_rests_stands_beside_the_pointing_score() -> None:
+    told = {
+        "pointing": 0.625, "pointing_chance": 0.25, "pointing_brightest": 0.75,
+        "attention_entropy": 0.5, "naming": 0.875,
+    }  # fmt: skip
+    html = page(3, more=told)
+    for said in (
+        "<dt>pointing</dt><dd>0.6250",
+        "<small>chance 0.2500</small>",
+        "<small>brightest cell on the thing 0.7500</small>",
+        "<small>entropy, 1 if even 0.5000</small>",
+        "<dt>named things that are there</dt><dd>0.8750",
+    ):
+        assert said in html
+    assert "named things" not in page(3, more={**told, "naming": None})
 
 
 def test_text_cannot_leave_its_place() -> None:

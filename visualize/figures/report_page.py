@@ -32,6 +32,7 @@ LABELS = {
     "bleu_4_method2": "BLEU-4 (smoothed)",
     "log_probability": "log p",
     "pointing": "pointing",
+    "naming": "named things that are there",
     "truth": "truth",
     "truth_claims": "true claims",
 }
@@ -40,6 +41,8 @@ _POINTING = {
     "pointing_chance": "chance",
     "pointing_shuffled": "other words' maps",
     "pointing_ceiling": "at most",
+    "pointing_brightest": "brightest cell on the thing",
+    "attention_entropy": "entropy, 1 if even",
 }
 _CURVES = (
     ("Loss a word", {"loss": "training", "dev_loss": "dev"}),
