@@ -21,6 +21,8 @@ from dlmie.typing import JsonObject
 
 # Captioners that are installed with the package, by name.
 SHIPPED = {"flickr8k": "flickr8k.h5"}
+#: The one that commands use where none is named.
+DEFAULT = "flickr8k"
 
 
 @dataclass

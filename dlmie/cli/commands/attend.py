@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dlmie.cli.captioners import captioner_and_images
 from dlmie.cli.console import (
     Console,
     chosen_decoding,
@@ -29,8 +30,7 @@ FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 
 
 @verb("attend")
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.argument("words", nargs=-1, required=True, metavar="[MODEL] IMAGES...")
 @options_of(
     "dlmie.captioning.figures:attend_images",
     say="Look while saying this sentence.  [default: the caption that is found]",
@@ -63,8 +63,7 @@ FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 @decoding_options
 def command(
     console: Console,
-    model: str,
-    images: tuple[str, ...],
+    words: tuple[str, ...],
     say: str | None,
     batch: int,
     strict: bool,
@@ -76,8 +75,9 @@ def command(
     """Draw where MODEL looks in IMAGES at each word: files, and folders with all images in them;
     - is an image on standard input.
 
-    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie; several
-    with commas between them decide together. It must attend (show-attend-tell).
+    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie, which is
+    used where none is named; several with commas between them decide together. It must attend
+    (show-attend-tell).
 
     A figure shows the photograph and a panel for each word, on one scale. Its numbers are in the
     JSON file beside it.
@@ -88,15 +88,15 @@ def command(
 
     import dlmie
     from dlmie.captioning.figures import attend_images
-    from dlmie.cli.commands.caption import split_names
     from dlmie.cli.output import ImageRun, open_writer
     from dlmie.cli.pictures import drawing_kind, one_line_warnings
 
+    names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
     paths = figure_paths(run.images, output, kind)
     for path in paths:
         console.outputs.writes(path, drawing_kind(path))
-    captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)
+    captioner = dlmie.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     if say is not None:
         _warn_of_unknown(console, captioner, say)

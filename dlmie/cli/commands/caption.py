@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dlmie.cli.captioners import captioner_and_images
 from dlmie.cli.console import (
     Console,
     chosen_decoding,
@@ -21,8 +22,7 @@ from dlmie.files.rows import Row
 
 
 @verb("caption")
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=click.Path())
+@click.argument("words", nargs=-1, required=True, metavar="[MODEL] IMAGES...")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table that spreadsheets open.")
 @options_of("dlmie.captioning.decoding:Decoding", n_best=("Captions for each image.", whole(1)))
 @options_of("dlmie.captioning.photographs:caption_images", batch=("Images at a time.", whole(1)))
@@ -32,8 +32,7 @@ from dlmie.files.rows import Row
 @decoding_options
 def command(
     console: Console,
-    model: str,
-    images: tuple[str, ...],
+    words: tuple[str, ...],
     as_csv: bool,
     n_best: int,
     batch: int,
@@ -44,8 +43,8 @@ def command(
 ) -> None:
     """Caption IMAGES: files, and folders with all images in them; - is one on standard input.
 
-    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie; several
-    with commas between them decide together.
+    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie, which is
+    used where none is named; several with commas between them decide together.
 
     Captions are printed as they are found. An image that cannot be read is left out and listed on
     standard error.
@@ -59,8 +58,9 @@ def command(
     import dlmie
     from dlmie.captioning.photographs import caption_images
 
+    names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
-    captioner = dlmie.load(split_names(model), encoder_weights=encoder_weights)
+    captioner = dlmie.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     console.outputs.reads(*(member.path for member in captioner.members))
     settings = {"models": model_hashes(captioner), **asdict(decoding), "batch": batch}
@@ -81,13 +81,6 @@ def command(
                         writer.add(describe(str(path), captions))
                 bar.update()
     run.finish()
-
-
-def split_names(model: str) -> list[str]:
-    """``a,b`` → two models; a name that exists with its comma stays one."""
-    from pathlib import Path
-
-    return [model] if Path(model).exists() else [name for name in model.split(",") if name]
 
 
 def model_hashes(captioner: Any) -> list[str]:

@@ -64,7 +64,7 @@ def command(
     chosen = {**chosen_decoding(), "seed": console.seed}
     from dlmie import captioning as hub
     from dlmie.captioning.reports import report
-    from dlmie.cli.commands.caption import split_names
+    from dlmie.cli.captioners import split_names
     from dlmie.cli.commands.evaluate import data_of, features_of_run, open_features
     from dlmie.data.captions.dataset import Captions
 

@@ -1,0 +1,62 @@
+"""Which captioner a command means: named before the images, or the one that comes with dlmie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from dlmie.data.images import find_images, is_image_name
+from dlmie.errors import DataError
+
+
+def split_names(model: str) -> list[str]:
+    """``a,b`` → two models; a name that exists with its comma stays one."""
+    return [model] if Path(model).exists() else [name for name in model.split(",") if name]
+
+
+def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The captioners and the images that ``[MODEL] IMAGES…`` name.
+
+    The first word is a model unless it is an image, a folder of images, or alone.
+
+    Raises
+    ------
+    click.UsageError
+        A captioner is named, but no image.
+
+    Examples
+    --------
+    >>> captioner_and_images(["photo.jpg"])
+    (['flickr8k'], ['photo.jpg'])
+    >>> captioner_and_images(["runs/sat", "photo.jpg"])
+    (['runs/sat'], ['photo.jpg'])
+    """
+    from dlmie.captioning.captioner import DEFAULT, SHIPPED
+
+    first, *others = words
+    names = split_names(first)
+    if not others:
+        if all(name in SHIPPED or _holds_run(Path(name)) for name in names):
+            raise click.UsageError(f"name the images after {first}")
+        return [DEFAULT], [first]
+    if _is_image(first):
+        return [DEFAULT], list(words)
+    return names, others
+
+
+def _is_image(word: str) -> bool:
+    path = Path(word)
+    if word == "-" or is_image_name(path.name):
+        return True
+    if not path.is_dir() or _holds_run(path):
+        return False
+    try:
+        return bool(find_images([path]))
+    except DataError:  # no image in this folder
+        return False
+
+
+def _holds_run(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("best.h5", "config.json"))
