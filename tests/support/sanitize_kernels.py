@@ -1,6 +1,6 @@
 """Run every kernel of the C library through ctypes on odd shapes, beside its NumPy definition.
 
-    python tests/ops/sanitize_kernels.py
+    python tests/support/sanitize_kernels.py
 
 builds the library with the address and undefined-behavior sanitizers and runs all cases under
 them; the first finding ends the run.  Nothing else is compiled: PyTensor walks the graphs in
