@@ -17,8 +17,8 @@ _PUBLIC = {
     "compile": "dlmie.training.runs",
     "train": "dlmie.training.runs",
     "resume": "dlmie.training.runs",
-    "load": "dlmie.captioning",
-    "evaluate": "dlmie.captioning",
+    "load": "dlmie.trained",
+    "evaluate": "dlmie.trained",
     "Network": "dlmie.graph.network",
     "register": "dlmie.models.registry",
 }

@@ -6,7 +6,7 @@ argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -144,6 +144,13 @@ def binary_cross_entropy(
     one = _like(logits, 1.0)
     each = targets * pt.softplus(-logits) + (one - targets) * pt.softplus(logits)
     return reduce(each, reduction)
+
+
+#: The losses of scores and true classes, by the names that models and runs have for them.
+CLASSIFICATION: Mapping[str, Callable[..., Variable]] = {
+    "cross-entropy": cross_entropy,
+    "hinge": multiclass_hinge,
+}
 
 
 def sum_of_squares(parameters: Iterable[Variable]) -> Variable:

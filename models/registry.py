@@ -30,11 +30,14 @@ class Entry:
     layers : mapping
         Of an encoder: the layer that a captioner sees unless another is named, a "vector" for each
         image or a "grid" to attend to.
+    objective : str
+        What a command trains the model for unless it says otherwise; "": the usual one of its task.
     """
 
     role: Role
     target: str
     layers: Mapping[str, str] = field(default_factory=dict)
+    objective: str = ""
 
     @property
     def class_name(self) -> str:
@@ -77,10 +80,12 @@ MODELS: dict[str, Entry] = {
     "show-attend-tell": Entry("captioner", f"{_CAPTIONERS}.show_attend_tell:ShowAttendTell"),
     "caption-rnn": Entry("captioner", f"{_CAPTIONERS}.caption_rnn:CaptionRNN"),
     "softmax": Entry("classifier", "dlmie.models.classifiers.linear:Softmax"),
-    "linear-svm": Entry("classifier", "dlmie.models.classifiers.linear:LinearSVM"),
+    "linear-svm": Entry(
+        "classifier", "dlmie.models.classifiers.linear:LinearSVM", objective="hinge"
+    ),
 }
 #: The task by which a role is trained.
-TASKS: dict[Role, str] = {"captioner": "captioning"}
+TASKS: dict[Role, str] = {"captioner": "captioning", "classifier": "classification"}
 
 # Classes that were registered while the program runs.
 _registered: dict[str, type] = {}

@@ -66,6 +66,8 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
     shift
         Move each image by up to so many pixels up or down and left or right, at random; what comes
         in from outside is the mean (He et al. 2016, section 4.2: 4 pixels).
+    limit
+        Use only so many images, the first.
     prefetch
         How many batches a background thread may work ahead; 0 works without a thread.
     dtype
@@ -96,26 +98,29 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
         position: int = 0,
         flip: bool = False,
         shift: int = 0,
+        limit: int | None = None,
         prefetch: int = 2,
         dtype: str = "float32",
     ) -> None:
         super().__init__(batch=batch, seed=seed, prefetch=prefetch)
         at_least({"shift": shift}, 0)
+        at_least({"limit": limit}, 1)
         if not len(split):
             raise DataError(f"the split {split.name} has no images")
         if split.shape != normalization.shape:
             raise DataError(f"images of {split.shape} do not fit a model of {normalization.shape}")
         self._split, self._normalization = split, normalization
         self.flip, self.shift, self.dtype = flip, shift, dtype
+        self._count = len(split) if limit is None else min(limit, len(split))
         self.seek(epoch, position)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return -(-len(self._split) // self.batch)
+        return -(-self._count // self.batch)
 
     def order(self, epoch: int) -> np.ndarray:
         """Which image comes when in an epoch: (images,) int64."""
-        return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(len(self._split))
+        return np.random.default_rng([self.seed, epoch, _ORDER]).permutation(self._count)
 
     def make(self, epoch: int, position: int) -> Iterator[LabelledBatch]:
         """The batches of an epoch from number ``position`` on."""
@@ -127,9 +132,9 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
     def _views(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """How each image is seen: whether mirrored (images,), and moved by what (images, 2)."""
         rng = np.random.default_rng([self.seed, epoch, _VIEWS])
-        count = len(self._split)
-        mirrored = rng.random(count) < 0.5
-        return mirrored & self.flip, rng.integers(0, 2 * self.shift + 1, (count, 2))
+        mirrored = rng.random(self._count) < 0.5
+        moved = rng.integers(0, 2 * self.shift + 1, (self._count, 2))
+        return mirrored & self.flip, moved
 
     def _see(self, batch: LabelledBatch, views: tuple[np.ndarray, np.ndarray]) -> LabelledBatch:
         images, (mirrored, moved) = batch.images, views

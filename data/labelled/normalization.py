@@ -60,9 +60,9 @@ class Normalization:
         """
         one, none = np.ones(data.shape[2]), np.zeros(data.shape[2])
         if kind == "mean-image":
-            return cls(kind, data.shape, data.mean_image, one)
+            return cls(kind, data.shape, data.mean_image.copy(), one)
         if kind == "per-channel":
-            return cls(kind, data.shape, data.channel_mean, data.channel_std)
+            return cls(kind, data.shape, data.channel_mean.copy(), data.channel_std.copy())
         return cls(kind, data.shape, none, one)
 
     def __call__(self, images: np.ndarray, dtype: str = "float32") -> np.ndarray:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dlmie.captioning.model_files import find_model as find_model
     from dlmie.captioning.model_files import load as load
     from dlmie.captioning.model_files import save_model as save_model
-    from dlmie.captioning.model_files import versions as versions
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -41,6 +40,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "split_reader",
         ],
         "features": ["Encoder", "encoder_from_header", "encoder_header"],
-        "model_files": ["export", "find_model", "load", "save_model", "versions"],
+        "model_files": ["export", "find_model", "load", "save_model"],
     },
 )

@@ -18,6 +18,7 @@ from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
 from dlmie.models import registry
 from dlmie.models.captioners.captioner import Captioner, current_config
+from dlmie.training.runs import best_model
 from dlmie.typing import Json
 
 _HEADER = {
@@ -46,13 +47,7 @@ def find_model(source: str | Path) -> Path:
     """The model file that a run folder, a file or the name of a shipped captioner stands for."""
     path = Path(source)
     if path.is_dir():
-        best = path / "best.h5"
-        if best.is_file():
-            return best
-        raise WeightsError(
-            f"{path} holds no trained model yet (best.h5): train at least one epoch, or continue "
-            f"with dlmie train --resume {path}"
-        )
+        return best_model(path)
     if path.is_file():
         return path
     if str(source) in SHIPPED:
@@ -284,15 +279,3 @@ def _alike(one: Member, other: Member) -> bool:
 
 def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype)
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that decides a result."""
-    import platform
-    from importlib.metadata import version
-
-    import dlmie
-
-    names = ("pytensor", "numpy", "scipy", "h5py", "scikit-image", "nltk")
-    found = {name: version(name) for name in names}
-    return {"dlmie": dlmie.__version__, "python": platform.python_version(), **found}

@@ -25,7 +25,9 @@ class CaptioningOptions(TrainingOptions):
     batch: int = option(64, "Captions in a step.", low=1)
     epochs: int = option(20, "Passes over the training captions.", low=1)
     monitor: str = option(
-        "bleu_4", "Score of dev that chooses the best epoch: bleu_4, cider_d, …, dev_loss."
+        "bleu_4",
+        "Score of dev that chooses the best epoch: bleu_4, cider_d, …, dev_loss; "
+        "of classifiers: accuracy, which is their default.",
     )
     captions_per_image: int | None = option(
         None, "Use so many captions of an image in an epoch.", low=1

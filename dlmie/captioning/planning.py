@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dlmie import optim
 from dlmie.captioning.captioner import ImageCaptioner
 from dlmie.captioning.features import encoder_header
 from dlmie.captioning.model_files import load
@@ -18,13 +17,12 @@ from dlmie.captioning.task import TASK
 from dlmie.data.batches import Batches, FirstImages
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.feature_cache import Features
-from dlmie.errors import DlmieError, MisuseError
+from dlmie.errors import DlmieError
 from dlmie.files import containers
 from dlmie.graph import init
 from dlmie.models.encoders.image_network import Classifier
 from dlmie.models.encoders.selection import DEFAULT, select
 from dlmie.training.config import DataSource, RunConfig
-from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.settings import Settings
 from dlmie.typing import JsonObject
 
@@ -208,12 +206,4 @@ def _chain(settings: Settings, options: CaptioningOptions, data: Captions) -> li
         captions_per_image=options.captions_per_image,
     )
     TASK.check(options, data)
-    links = OptimizerOptions.of(settings.optimizer).chain(
-        steps_per_epoch=len(batches),
-        epochs=options.epochs,
-        higher_is_better=TASK.metric(options.monitor).higher_is_better,
-    )
-    try:
-        return optim.from_json(links).to_json()
-    except optim.OptimiserError as error:
-        raise MisuseError(str(error)) from None
+    return TASK.chain(settings.optimizer, options, len(batches))

@@ -16,7 +16,7 @@ from dlmie.captioning.decoding import Decoding
 from dlmie.captioning.evaluation import decode_in_batches, loss_per_word, score_captions
 from dlmie.captioning.feature_caches import encoder_of, reopened_features, training_features
 from dlmie.captioning.features import encoder_from_header, learned_from
-from dlmie.captioning.model_files import save_model, versions
+from dlmie.captioning.model_files import save_model
 from dlmie.captioning.options import CaptioningOptions
 from dlmie.captioning.step import CaptioningStep, compile, make_step
 from dlmie.data.batches import Batches, FirstImages, image_reader
@@ -32,6 +32,7 @@ from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
 from dlmie.training.step import TrainingStep
 from dlmie.training.task import Session, Task
+from dlmie.training.versions import versions
 from dlmie.typing import JsonObject
 
 

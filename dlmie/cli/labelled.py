@@ -1,14 +1,15 @@
-"""What ``dlmie prepare`` and ``dlmie inspect`` do with labelled images."""
+"""What ``dlmie prepare``, ``inspect`` and ``evaluate`` do with labelled images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import Console, fields
+from dlmie.cli.console import Console, fields, given
+from dlmie.cli.data import data_of
 from dlmie.text import bytes_text, format_table
 
 if TYPE_CHECKING:
@@ -97,6 +98,41 @@ def _report(console: Console, data: LabelledImages) -> None:
         "problems": header["problems"],
     }
     console.result(document, repr(data))
+
+
+def are_classifiers(models: Sequence[str]) -> bool:
+    """Whether models are classifiers; captioners and classifiers together are an error."""
+    from dlmie.trained import is_classifier
+
+    kinds = {is_classifier(model) for model in models}
+    if len(kinds) > 1:
+        raise click.UsageError("evaluate captioners and classifiers one after the other")
+    return kinds.pop()
+
+
+def evaluate_classifiers(
+    console: Console, models: Sequence[str], split: str, data: str | None
+) -> None:
+    """Print how good classifiers are on a split; side by side where they are several."""
+    for name in given(click.get_current_context()):
+        if name not in ("models", "split", "data"):
+            raise click.UsageError(f"--{name.replace('_', '-')} does not apply to classifiers")
+    from dlmie.classification import evaluate
+    from dlmie.data.labelled.dataset import LabelledImages
+
+    with LabelledImages(data or data_of(models[0])) as opened:
+        scores = [evaluate(model, opened[split]) for model in models]
+    documents = [
+        {"model": model, **each.to_json()} for model, each in zip(models, scores, strict=True)
+    ]
+    if len(models) == 1:
+        console.result(documents[0], str(scores[0]))
+        return
+    rows = [
+        (model, f"{each.accuracy:.4f}", f"{each.loss:.4f}")
+        for model, each in zip(models, scores, strict=True)
+    ]
+    console.result(documents, format_table(("model", "accuracy", "loss"), rows))
 
 
 def describe_labelled(path: Path) -> tuple[dict[str, object], str]:

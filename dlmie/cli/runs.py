@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlmie.cli.console import Console
+from dlmie.models.registry import task_of
 from dlmie.training.settings import Settings
 
 if TYPE_CHECKING:
-    from dlmie.data.captions.dataset import Captions
     from dlmie.training.runs import Run
+    from dlmie.training.task import Data
 
 
 def start_run(
     settings: Settings,
-    data: Captions | str | Path,
+    data: Data | str | Path,
     to: str | Path,
     console: Console,
     features: str | Path | None = None,
@@ -26,23 +27,25 @@ def start_run(
     Parameters
     ----------
     settings : Settings
-    data : Captions or path
+    data : Captions, LabelledImages or path
     features : path, optional
         What the encoder makes of the images; computed where it is missing.
     """
-    from dlmie.captioning.planning import plan
-    from dlmie.data.captions.dataset import Captions
+    from dlmie.training import registry
     from dlmie.training.runs import check_new, train
 
     check_new(Path(to))
-    prepared = data if isinstance(data, Captions) else Captions(data)
+    name = task_of(settings.model)
+    prepared = registry.task(name).open(data) if isinstance(data, (str, Path)) else data
+    plan = registry.planner(name)
     made = plan(settings, prepared, seed=console.seed, features=features, note=console.note)
     made.step.progress = console.progress
+    features = made.features if made.features is not None else features
+    inputs = {} if features is None else {"features": features}
     return train(
         made.step,
         prepared,
         to=to,
-        features=made.features if made.features is not None else features,
         seed=console.seed,
         progress=console.progress,
         meta={
@@ -50,5 +53,6 @@ def start_run(
             "start": settings.start,
             "command": sys.argv[1:],
         },
+        **inputs,
         **settings.training,
     )

@@ -14,12 +14,15 @@ from dlmie.models import registry
 from dlmie.text import suggest
 from dlmie.training.config import TaskOptions
 from dlmie.training.optimizer_options import OptimizerOptions
-from dlmie.training.registry import task_options
+from dlmie.training.registry import TASKS, task_options
 from dlmie.training.settings import Settings
 from dlmie.typing import Json
 
 #: What a model's constructor takes that is no setting of a run's ``config``.
-GIVEN = ("annotations", "vocabulary", "self", "seed", "dtype")
+GIVEN = (
+    *("annotations", "vocabulary", "shape", "classes", "normalization"),
+    *("self", "seed", "dtype"),
+)
 _ENCODER = ("name", "layer", "size", "weights", "output_stride")
 # Options whose names are not those of their settings.
 _RENAMED = {
@@ -60,6 +63,7 @@ def make_settings(chosen: Mapping[str, Any]) -> Settings:
     settings = _begin(chosen)
     options = task_options(registry.task_of(settings.model))
     settings.start = chosen.get("start")
+    settings.normalization = chosen.get("normalization", settings.normalization)
     for word in chosen.get("changes", ()):
         _assign(settings, options, *assignment(word))
     if "encoder" in chosen and chosen["encoder"] != settings.encoder.get("name"):
@@ -71,6 +75,7 @@ def make_settings(chosen: Mapping[str, Any]) -> Settings:
         settings.training["decoding"] = {"beam": chosen["beam"]}
     _choose_objective(settings, options, chosen)
     _check(settings, options)
+    _check_task(settings, options, chosen)
     return settings
 
 
@@ -115,7 +120,8 @@ def _place(settings: Settings, options: TaskOptions, name: str) -> tuple[str, st
 
 def _choose_objective(settings: Settings, options: TaskOptions, chosen: Mapping[str, Any]) -> None:
     """The name of the objective, with what it must be given."""
-    kind = settings.objective.get("kind", next(iter(options.objectives)))
+    usual = registry.MODELS[settings.model].objective or next(iter(options.objectives))
+    kind = settings.objective.get("kind", usual)
     if chosen.get("self_critical"):
         kind = "self-critical"
     if chosen.get("teachers"):
@@ -152,6 +158,32 @@ def _check(settings: Settings, options: TaskOptions) -> None:
         optimizer.chain(steps_per_epoch=1, epochs=1, higher_is_better=True)
     except DlmieError as error:
         raise click.UsageError(str(error)) from None
+
+
+#: Options of ``dlmie train`` that only one task knows, beside those that it declares.
+_OF_TASK = {
+    "captioning": (
+        *("encoder", "layer", "image_size", "encoder_weights", "features", "start", "teachers"),
+        *("self_critical", "beam", "overfit"),
+    ),
+    "classification": ("normalization",),
+}
+
+
+def _check_task(settings: Settings, options: TaskOptions, chosen: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing for the model's task."""
+    own = registry.task_of(settings.model)
+    known = sections(settings, options)
+    mine = {*known["training"], *known["objective"]}
+    for task in TASKS:
+        if task == own:
+            continue
+        theirs = sections(settings, task_options(task))
+        others = {*theirs["training"], *theirs["objective"], *_OF_TASK[task]}
+        for name in chosen:
+            if name in others - mine:
+                flag = {"start": "--from", "teachers": "--teacher"}.get(name, _flag(name))
+                raise click.UsageError(f"{flag} has no meaning for {settings.model}")
 
 
 def _flag(name: str) -> str:

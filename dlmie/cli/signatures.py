@@ -51,7 +51,8 @@ def parameters(target: str) -> dict[str, Parameter]:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             return _of_function(node)
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return _of_class(node)
+            inherited = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            return _of_class(node) or parameters(f"{module}:{inherited[0]}")
         if isinstance(node, ast.ImportFrom) and name in (alias.name for alias in node.names):
             return parameters(f"{node.module}:{name}")
     raise LookupError(f"{module} has no {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dlmie.errors import DlmieError
@@ -12,10 +13,11 @@ from dlmie.training.config import TaskOptions
 if TYPE_CHECKING:
     from dlmie.training.task import Task
 
-# A package for each, with modules `task` and `options`.  Nothing is imported by a string that a
-# file holds: only by these.
+# A package for each, with modules `task`, `options` and `planning`.  Nothing is imported by a name
+# that a file holds: only by these.
 TASKS = {
     "captioning": "dlmie.captioning",
+    "classification": "dlmie.classification",
 }
 
 
@@ -34,6 +36,12 @@ def task(name: str) -> Task[Any]:
 def task_options(name: str) -> TaskOptions:
     """The options of a task, without importing what it computes with; raises as `task` does."""
     found: TaskOptions = importlib.import_module(f"{_package(name)}.options").OPTIONS
+    return found
+
+
+def planner(name: str) -> Callable[..., Any]:
+    """What builds the step of a new run of a task from settings and data; raises as `task` does."""
+    found: Callable[..., Any] = importlib.import_module(f"{_package(name)}.planning").plan
     return found
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dlmie import optim
-from dlmie.errors import DataError, DlmieError
+from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.files import atomic
 from dlmie.files.documents import read_json
 from dlmie.files.locks import locked
@@ -45,6 +45,23 @@ class Run:
     def log(self) -> list[JsonObject]:
         """The records of ``log.jsonl``."""
         return read_log(self.folder)
+
+
+def best_model(folder: Path) -> Path:
+    """The model file of a run.
+
+    Raises
+    ------
+    WeightsError
+        It has none yet.
+    """
+    best = folder / BEST
+    if not best.is_file():
+        raise WeightsError(
+            f"{folder} holds no trained model yet ({BEST}): train at least one epoch, or continue "
+            f"with dlmie train --resume {folder}"
+        )
+    return best
 
 
 def read_log(folder: Path) -> list[JsonObject]:

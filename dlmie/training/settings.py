@@ -31,6 +31,8 @@ class Settings:
         Of the task's options.
     recipe : str, optional
         The name of the recipe they began with.
+    normalization : str, optional
+        How a classifier's pixels are normalized; by default what suits the task.
     start : path, optional
         A trained model whose weights the run starts with.
     """
@@ -42,6 +44,7 @@ class Settings:
     objective: JsonObject = field(default_factory=dict)
     training: JsonObject = field(default_factory=dict)
     recipe: str | None = None
+    normalization: str | None = None
     start: str | None = None
 
     @classmethod
@@ -56,6 +59,7 @@ class Settings:
             objective={**objective, **recipe.get("objective", {})},
             training=dict(recipe.get("training", {})),
             recipe=name,
+            normalization=recipe.get("normalization"),
         )
 
     @property

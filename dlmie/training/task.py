@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from dlmie import optim
-from dlmie.errors import DataError, DlmieError
+from dlmie.errors import DataError, DlmieError, MisuseError
 from dlmie.text import suggest
 from dlmie.training.checkpoint import Stateful
 from dlmie.training.config import RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
+from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.step import TrainingStep
 from dlmie.typing import JsonObject
 
@@ -108,6 +109,34 @@ class Task(Generic[DataType]):
             raise DataError(
                 f"{data.path} has no split dev to measure {options.monitor}: monitor loss instead"
             )
+
+    def chain(
+        self, optimizer: JsonObject, options: TrainingOptions, steps_per_epoch: int
+    ) -> list[JsonObject]:
+        """The optimizer of a new run, complete.
+
+        Parameters
+        ----------
+        optimizer : mapping
+            Fields of :class:`~dlmie.training.optimizer_options.OptimizerOptions`.
+        options : TrainingOptions
+        steps_per_epoch : int
+            What lengths in epochs become.
+
+        Raises
+        ------
+        MisuseError
+            An option that its rule or schedule does not know.
+        """
+        links = OptimizerOptions.of(optimizer).chain(
+            steps_per_epoch=steps_per_epoch,
+            epochs=options.epochs,
+            higher_is_better=self.metric(options.monitor).higher_is_better,
+        )
+        try:
+            return optim.from_json(links).to_json()
+        except optim.OptimiserError as error:
+            raise MisuseError(str(error)) from None
 
     def upgraded(self, document: JsonObject) -> JsonObject:
         """A configuration of an older version in today's form."""

@@ -16,7 +16,7 @@ from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter, find_parameters
 from dlmie.graph.network import count as count_elements
 from dlmie.layers.noise import Noise
-from dlmie.losses import sum_of_squares
+from dlmie.losses import CLASSIFICATION, sum_of_squares
 from dlmie.text import format_table
 
 Config = dict[str, int | float | str | None]
@@ -51,6 +51,8 @@ class ImageClassifier:
         The symbolic true classes.
     """
 
+    #: The name of the task that trains it.
+    task: ClassVar[str] = "classification"
     kind: ClassVar[str]
     #: The loss that the model is named for: "cross-entropy" or "hinge".
     loss: ClassVar[str] = "cross-entropy"
@@ -130,6 +132,17 @@ class ImageClassifier:
         logits = self.logits(self.images)
         compiled: Callable[[np.ndarray], np.ndarray] = function(
             [self.images], logits, name=f"{self.kind} logits"
+        )
+        return compiled
+
+    @cached_property
+    def score(self) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Compiled: normalized images and labels → logits, and the loss summed over the batch."""
+        logits = self.logits(self.images)
+        summed = CLASSIFICATION[self.loss](logits, self.labels, reduction="sum")
+        inputs = [self.images, self.labels]
+        compiled: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = function(
+            inputs, [logits, summed], name=f"{self.kind} loss"
         )
         return compiled
 

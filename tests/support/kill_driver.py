@@ -16,29 +16,40 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
+import classification_cases
 from captioning_cases import make_cache, make_data, make_network_step, make_step
 
 import dlmie
-from dlmie.captioning.task import TASK
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
+from dlmie.data.labelled.dataset import LabelledImages
+from dlmie.training import registry
+from dlmie.training.runs import read_config
 
-OPTIONS: dict[str, Any] = {
-    "epochs": 3, "batch": 16, "monitor": "dev_loss", "decoding": {"beam": 2}, "checkpoint_every": 3,
-    "seed": 4, "progress": False,
+COMMON: dict[str, Any] = {
+    "epochs": 3, "batch": 16, "monitor": "dev_loss", "checkpoint_every": 3, "seed": 4,
+    "progress": False,
 }  # fmt: skip
+OPTIONS: dict[str, Any] = {**COMMON, "decoding": {"beam": 2}}
 
 
 def work(kind: str, folder: Path, said: int) -> None:
     """Begin the run or continue it, telling of every step through the pipe ``said``."""
     if (folder / "run" / "config.json").exists():
-        rebuild = TASK.build
+        task: Any = registry.task(read_config(folder / "run").task)
+        rebuild = task.build
 
         def watched(*arguments: Any) -> Any:
             return watch(rebuild(*arguments), said)
 
-        TASK.build = watched  # type: ignore[method-assign]
+        task.build = watched
         dlmie.resume(folder / "run", progress=False)
+        return
+    if kind == "softmax":
+        labelled = LabelledImages(folder.parent / "colors.h5")
+        step: Any = classification_cases.make_step(labelled)
+        options: dict[str, Any] = {**COMMON, "flip": True, "shift": 1}
+        dlmie.train(watch(step, said), labelled, to=folder / "run", **options)
         return
     data = Captions(folder.parent / "scenes.h5")
     options = dict(OPTIONS)
@@ -115,8 +126,11 @@ def heard_steps(heard: int, steps: int | None) -> bool:
 
 def main(kind: str, folder: Path, kills: int, seed: int) -> None:
     random.seed(seed)
-    make_data(folder)
-    make_cache(Captions(folder / "scenes.h5"), folder / "blocks.h5")
+    if kind == "softmax":
+        classification_cases.make_data(folder)
+    else:
+        make_data(folder)
+        make_cache(Captions(folder / "scenes.h5"), folder / "blocks.h5")
     (folder / "whole").mkdir()
     (folder / "killed").mkdir()
     attempt(kind, folder / "whole", None)

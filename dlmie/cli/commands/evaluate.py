@@ -17,7 +17,9 @@ from dlmie.cli.console import (
     verb,
     whole,
 )
+from dlmie.cli.data import data_of
 from dlmie.cli.encoders import weights_option
+from dlmie.cli.labelled import are_classifiers, evaluate_classifiers
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.errors import DlmieError
 from dlmie.files.outputs import COCO
@@ -62,13 +64,17 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D.
+    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; classifiers: accuracy.
 
     MODELS are run folders, model files or names of captioners that come with dlmie. Captions run
     free and are compared with all references as people wrote them; the protocol line says what
     makes the numbers comparable. Where the data say what is where, as scenes do, and MODEL
-    attends, the pointing score tells how much attention rests on a thing when it is named.
+    attends, the pointing score tells how much attention rests on a thing when it is named. Of
+    classifiers, accuracy is shown by class as well, with what each class is most taken for.
     """
+    if are_classifiers(models):
+        evaluate_classifiers(console, models, split, data)
+        return
     if output is not None and export is None:
         raise click.UsageError("--output says where --export coco goes: give both")
     if export is not None and output is not None and len(models) > 1 and not ensemble:
@@ -141,18 +147,6 @@ def features_of_run(model: str) -> list[str]:
         return []
     path = read_config(Path(model)).inputs.get("features")
     return [] if path is None else [path]
-
-
-def data_of(model: str) -> str:
-    """The prepared file that a run was trained on."""
-    from dlmie.training.runs import read_config
-
-    if not (Path(model) / "config.json").is_file():
-        raise click.UsageError(f"{model} is no run folder: say what to evaluate on with --data")
-    path = read_config(Path(model)).data.path
-    if not Path(path).is_file():
-        raise DlmieError(f"{path}, the data of {model}, is gone: name its place with --data")
-    return path
 
 
 def open_features(captioner: Any, source: Any, images: Any, named: str | None) -> Any:

@@ -224,7 +224,7 @@ def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
 
 def _scores(record: Any) -> str | None:
     """The numbers of a record of the log that are scores."""
-    names = ("bleu_1", "bleu_4", "cider_d", "dev_loss")
+    names = ("bleu_1", "bleu_4", "cider_d", "accuracy", "dev_loss")
     shown = [f"{name} {record[name]:.4f}" for name in names if name in (record or {})]
     return ", ".join(shown) or None
 

@@ -12,6 +12,11 @@ from dlmie.captioning.options import (
     DistillationOptions,
     TeacherForcingOptions,
 )
+from dlmie.classification.options import (
+    ClassificationOptions,
+    CrossEntropyOptions,
+    HingeOptions,
+)
 from dlmie.cli.console import Console, F, Number, given, output_option, section, verb, whole
 from dlmie.cli.encoders import encoder_options
 from dlmie.cli.options import group_options
@@ -33,6 +38,8 @@ _HELP = {
     "hard": "Draw where to look (REINFORCE) instead of averaging.",
     "project": "Map annotations to so many channels first.",
     "cell": "Recurrent cell: rnn, lstm or attention.",
+    "weight_scale": "Standard deviation of the first weights.",
+    "regularization": "Strength of the penalty on squared weights.",
 }
 
 
@@ -107,6 +114,17 @@ def _shown(default: Any) -> str:
 )
 @section("Model", _model_options)
 @section(
+    "Classifiers",
+    click.option(
+        "--normalization",
+        type=click.Choice(["mean-image", "per-channel", "none"]),
+        help="What is subtracted from pixels, and divided by.  [default: mean-image]",
+    ),
+    group_options(CrossEntropyOptions, skip=TeacherForcingOptions.names()),
+    group_options(HingeOptions),
+    group_options(ClassificationOptions, skip=CaptioningOptions.names()),
+)
+@section(
     "Objective",
     group_options(TeacherForcingOptions),
     click.option(
@@ -127,14 +145,15 @@ def _shown(default: Any) -> str:
 )
 @click.pass_context
 def command(ctx: click.Context, console: Console, **_: Any) -> None:
-    """Train a captioner on the prepared file DATA, into a new run folder.
+    """Train a captioner or a classifier on the prepared file DATA, into a new run folder.
 
     \b
     dlmie train flickr8k.h5 --recipe show-tell-flickr8k --to runs/first
+    dlmie train cifar10.h5 --model softmax --to runs/softmax
     dlmie train --resume runs/first --epochs 30
 
-    The folder is all that captioning needs. Ctrl-C finishes the step and saves; a run continues
-    bit for bit, even after kill -9.
+    The folder is all that using the model needs. Ctrl-C finishes the step and saves; a run
+    continues bit for bit, even after kill -9.
     """
     chosen = given(ctx)
     if "overfit" in chosen:

@@ -1,0 +1,51 @@
+"""The options of classification, declared once: for Python, recipes, ``config.json`` and commands.
+
+Nothing here needs PyTensor, so that ``dlmie train --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dlmie.training.config import OptionGroup, TaskOptions, TrainingOptions, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationOptions(TrainingOptions):
+    """How a classifier is trained.
+
+    ``flip`` mirrors a random half of the images; of the scores, ``monitor`` names one of
+    ``accuracy``, ``dev_loss`` and ``loss``.
+    """
+
+    # What captioning has, too, has its help there.
+    batch: int = option(128, low=1)
+    monitor: str = option("accuracy")
+    flip: bool = option(False)
+    shift: int = option(0, "Of classifiers: move images by up to so many pixels.", low=0)
+
+    ORDER: ClassVar[frozenset[str]] = TrainingOptions.ORDER | {"flip", "shift"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyOptions(OptionGroup):
+    """The negative log-likelihood of the true class."""
+
+    label_smoothing: float = option(0.0, low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingeOptions(OptionGroup):
+    """The support vector machine's: wrong classes within a margin of the true one's score."""
+
+    margin: float = option(1.0, "Of linear-svm: by so much the true class shall lead.", low=0)
+
+
+#: The objectives of classification by the name in a run's configuration.
+OBJECTIVES: dict[str, type[OptionGroup]] = {
+    "cross-entropy": CrossEntropyOptions,
+    "hinge": HingeOptions,
+}
+
+OPTIONS = TaskOptions(training=ClassificationOptions, objectives=OBJECTIVES)

@@ -1,0 +1,171 @@
+"""Classification as training sees it: data, steps, scores, and the model that is kept."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dlmie import optim
+from dlmie.classification.evaluation import evaluate
+from dlmie.classification.model_files import save_model
+from dlmie.classification.options import ClassificationOptions
+from dlmie.classification.step import ClassificationStep, compile, make_step
+from dlmie.data.labelled.batches import LabelledBatches
+from dlmie.data.labelled.dataset import LabelledImages
+from dlmie.data.labelled.normalization import Normalization
+from dlmie.errors import DataError
+from dlmie.models import registry as models
+from dlmie.models.classifiers.image_classifier import ImageClassifier
+from dlmie.training.config import DataSource, RunConfig, TrainingOptions
+from dlmie.training.loop import EpochBatches, Record
+from dlmie.training.objective import LOSS, Metric
+from dlmie.training.step import TrainingStep
+from dlmie.training.task import Session, Task
+from dlmie.training.versions import versions
+from dlmie.typing import JsonObject
+
+
+class Classification(Task[LabelledImages]):
+    """Classifiers trained on prepared labelled images."""
+
+    name: ClassVar[str] = "classification"
+    options: ClassVar[type[TrainingOptions]] = ClassificationOptions
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("accuracy"),
+        Metric("dev_loss", higher_is_better=False),
+        LOSS,
+    )
+    tie_breaker: ClassVar[Metric] = metrics[1]  # the dev loss
+
+    def compile(
+        self,
+        model: ImageClassifier,
+        optimizer: optim.Chain | optim.Transform | None = None,
+        **options: Any,
+    ) -> ClassificationStep:
+        return compile(model, optimizer, **options)
+
+    def open(self, path: str | Path) -> LabelledImages:
+        return LabelledImages(path)
+
+    def configure(  # type: ignore[override]
+        self,
+        step: ClassificationStep,
+        data: LabelledImages,
+        meta: JsonObject,
+        *,
+        progress: bool,
+        **options: Any,
+    ) -> tuple[RunConfig, Session]:
+        """As :meth:`Task.configure`."""
+        chosen = ClassificationOptions.of(options)
+        self.check(chosen, data)
+        models.check_registered(step.model, "classifier")
+        check_fits(step.model, data)
+        config = RunConfig(
+            task=self.name,
+            model={"kind": step.model.kind, "config": step.model.config},
+            objective=step.describe(),
+            optimizer=step.optimizer.to_json(),
+            data=DataSource(str(data.path.resolve()), data.hash),
+            training=chosen,
+            inputs={"normalization": step.model.normalization.kind},
+            meta={**meta, "versions": versions()},
+        )
+        return config, self._session(config, step, data)
+
+    def build(self, config: RunConfig, data: LabelledImages) -> ClassificationStep:
+        """As :meth:`Task.build`; a checkpoint puts back what the model saw through."""
+        make: Any = models.model_class(config.model["kind"], "classifier")
+        model = make(
+            data.shape,
+            data.classes,
+            normalization=Normalization.of(data, config.inputs.get("normalization", "none")),
+            **config.model["config"],
+        )
+        return make_step(config.objective, model, optim.from_json(config.optimizer))
+
+    def session(
+        self, config: RunConfig, step: TrainingStep, data: LabelledImages, *, progress: bool
+    ) -> Session:
+        assert isinstance(step, ClassificationStep)
+        return self._session(config, step, data)
+
+    def _session(
+        self, config: RunConfig, step: ClassificationStep, data: LabelledImages
+    ) -> Session:
+        options = config.training
+        assert isinstance(options, ClassificationOptions)
+        return Session(
+            batches=partial(training_batches, step.model, data, options),
+            measure=partial(_measure, step, data),
+            save_best=partial(_save_best, step, config),
+            state=step.unsaved,
+        )
+
+
+TASK = Classification()
+
+
+def check_fits(model: ImageClassifier, data: LabelledImages) -> None:
+    """Refuse data of other classes or images than a model was made for.
+
+    Raises
+    ------
+    DataError
+        Says what differs.
+    """
+    if model.classes != data.classes:
+        raise DataError(
+            f"{data.path} has {len(data.classes)} classes ({', '.join(data.classes)}), the model "
+            f"{len(model.classes)} ({', '.join(model.classes)})"
+        )
+    if model.shape != data.shape:
+        raise DataError(f"{data.path} has images of {data.shape}, the model takes {model.shape}")
+
+
+def training_batches(
+    model: ImageClassifier,
+    data: LabelledImages,
+    options: ClassificationOptions,
+    epoch: int,
+    position: int,
+) -> EpochBatches:
+    """The batches of an epoch from a position on."""
+    return LabelledBatches(
+        data["train"],
+        model.normalization,
+        batch=options.batch,
+        seed=options.seed,
+        epoch=epoch,
+        position=position,
+        flip=options.flip,
+        shift=options.shift,
+        limit=options.limit,
+        dtype=model.dtype,
+    )
+
+
+def _measure(step: ClassificationStep, data: LabelledImages) -> dict[str, float]:
+    """Accuracy and loss on the dev split, with averaged weights."""
+    if "dev" not in data:
+        return {}
+    with step.averaged():
+        scores = evaluate(step.model, data["dev"])
+    return {"accuracy": scores.accuracy, "dev_loss": scores.loss}
+
+
+def _save_best(step: ClassificationStep, config: RunConfig, path: Path, record: Record) -> None:
+    """Write the model as it is now, with averaged weights where the optimizer keeps some."""
+    with step.averaged():
+        save_model(
+            step.model,
+            path,
+            meta={
+                "data": config.data.hash,
+                "recipe": config.meta.get("recipe"),
+                "scores": {k: v for k, v in record.items() if isinstance(v, (int, float))},
+                "versions": versions(),
+            },
+        )

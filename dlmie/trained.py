@@ -1,0 +1,77 @@
+"""Trained models of every task: loaded by what their files say, and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlmie.files import containers
+from dlmie.models import registry
+
+if TYPE_CHECKING:
+    from dlmie.captioning.captioner import ImageCaptioner
+    from dlmie.models.classifiers.image_classifier import ImageClassifier
+
+
+def load(
+    source: str | Path | Sequence[str | Path], **options: Any
+) -> ImageCaptioner | ImageClassifier:
+    """Load a trained model: a run folder, a model file, or the name of a model that is shipped.
+
+    Parameters
+    ----------
+    source
+        Several captioners make an ensemble.
+    **options
+        Of :func:`dlmie.captioning.load`: ``encoder_weights``.
+
+    Raises
+    ------
+    WeightsError
+        Nothing there, damaged, of a later version, or not fitting: one line that says which.
+    """
+    from dlmie import captioning, classification
+
+    if isinstance(source, (str, Path)) and is_classifier(source):
+        return classification.load(source)
+    return captioning.load(source, **options)
+
+
+def is_classifier(source: str | Path) -> bool:
+    """Whether a run folder or a model file holds a classifier.
+
+    Raises
+    ------
+    WeightsError
+        Nothing there, or not a model.
+    """
+    from dlmie.captioning.model_files import find_model
+
+    kind = containers.load_header(find_model(source)).get("kind")
+    return kind in registry.names("classifier")
+
+
+def evaluate(model: Any, split: Any, **options: Any) -> Any:
+    """Score a trained model on a split of a data set.
+
+    Parameters
+    ----------
+    model
+        A loaded model, or what :func:`load` takes.
+    split
+        ``LabelledImages("cifar10.h5")["dev"]`` for a classifier,
+        ``Captions("flickr8k.h5")["dev"]`` for a captioner.
+    **options
+        See :func:`dlmie.classification.evaluate` and :func:`dlmie.captioning.evaluate`.
+
+    Returns
+    -------
+    ClassScores or Scores
+    """
+    from dlmie import captioning, classification
+    from dlmie.data.labelled.dataset import LabelledSplit
+
+    if isinstance(split, LabelledSplit):
+        return classification.evaluate(model, split, **options)
+    return captioning.evaluate(model, split, **options)
