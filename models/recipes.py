@@ -131,6 +131,24 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {},
         "training": {"epochs": 6, "batch": 64, "monitor": "bleu_4", "decoding": {"beam": 3}},
     },
+    "softmax-cifar10": {
+        "about": "Softmax regression on CIFAR-10's pixels: less than a minute.",
+        "model": "softmax",
+        "config": {"regularization": 0.03},
+        "normalization": "per-channel",
+        "optimizer": {"optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "clip_norm": 5.0},
+        "objective": {},
+        "training": {"epochs": 8, "batch": 128, "monitor": "accuracy"},
+    },
+    "linear-svm-cifar10": {
+        "about": "The multiclass support vector machine on CIFAR-10's pixels: less than a minute.",
+        "model": "linear-svm",
+        "config": {"regularization": 0.1},
+        "normalization": "per-channel",
+        "optimizer": {"optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "clip_norm": 5.0},
+        "objective": {},
+        "training": {"epochs": 8, "batch": 128, "monitor": "accuracy"},
+    },
 }  # fmt: skip
 
 

@@ -62,6 +62,7 @@ def make_settings(chosen: Mapping[str, Any]) -> Settings:
     chosen = {FORMER_OPTIONS.get(name, name): value for name, value in chosen.items()}
     settings = _begin(chosen)
     options = task_options(registry.task_of(settings.model))
+    _check_task(settings, options, chosen)
     settings.start = chosen.get("start")
     settings.normalization = chosen.get("normalization", settings.normalization)
     for word in chosen.get("changes", ()):
@@ -75,7 +76,6 @@ def make_settings(chosen: Mapping[str, Any]) -> Settings:
         settings.training["decoding"] = {"beam": chosen["beam"]}
     _choose_objective(settings, options, chosen)
     _check(settings, options)
-    _check_task(settings, options, chosen)
     return settings
 
 

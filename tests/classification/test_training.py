@@ -256,3 +256,27 @@ class TestModelFiles:
     def test_a_run_without_a_model(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="holds no trained model yet"):
             load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "floor"), [("softmax", 0.38), ("linear-svm", 0.37)])
+def test_recipes_on_cifar10(shared: Path, tmp_path: Path, model: str, floor: float) -> None:
+    """20,000 of the 49,000 training images; the course's target with all of them is 0.35."""
+    import sys
+
+    from click.testing import CliRunner
+
+    from dlmie.cli import main
+    from dlmie.data.labelled.dataset import prepare
+
+    sys.path.insert(0, str(shared / "data"))
+    try:
+        import read_cifar10
+    finally:
+        sys.path.pop(0)
+    read_cifar10.write(tmp_path)
+    prepare(tmp_path, to=tmp_path / "c.h5", progress=False).close()
+    words = ["train", tmp_path / "c.h5", "--recipe", f"{model}-cifar10", "--to", tmp_path / "run"]
+    result = CliRunner().invoke(main, [str(word) for word in [*words, "--json", "--quiet"]])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["best"] >= floor

@@ -65,7 +65,8 @@ def command(
     from dlmie import captioning as hub
     from dlmie.captioning.reports import report
     from dlmie.cli.captioners import split_names
-    from dlmie.cli.commands.evaluate import data_of, features_of_run, open_features
+    from dlmie.cli.commands.evaluate import features_of_run, open_features
+    from dlmie.cli.data import data_of
     from dlmie.data.captions.dataset import Captions
 
     names = split_names(model)
