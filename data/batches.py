@@ -75,7 +75,7 @@ class Batch:
     Attributes
     ----------
     inputs : numpy.ndarray
-        What the captioner sees, one row a caption: ``(batch, …)`` float32.
+        What the captioner sees, one row per caption: ``(batch, …)`` float32.
     tokens : numpy.ndarray
         Word numbers from start to end, ``PAD`` after it: ``(batch, time + 1)`` int32. The words
         that a model reads are ``tokens[:, :-1]``, those it should answer ``tokens[:, 1:]``.

@@ -14,7 +14,7 @@ _END = object()
 
 
 def default_workers() -> int:
-    """The number of threads that decode images: one a processor, at most 8."""
+    """The number of threads that decode images: one per processor, at most 8."""
     available = getattr(os, "sched_getaffinity", None)
     return min(8, len(available(0)) if available else os.cpu_count() or 1)
 
@@ -78,7 +78,7 @@ def prefetch(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, Non
             yield item
     finally:
         stop.set()
-        while thread.is_alive():  # a full queue would hold the thread for ever
+        while thread.is_alive():  # a full queue would hold the thread forever
             try:
                 waiting.get(timeout=0.01)
             except queue.Empty:

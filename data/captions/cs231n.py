@@ -150,7 +150,7 @@ class CocoCaptioning:
         length: int = 17,
         splits: Mapping[str, str] | None = None,
     ) -> CocoCaptioning:
-        """Make it from a prepared data set and one feature vector an image.
+        """Make it from a prepared data set and one feature vector per image.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a data set is before it is prepared: one record an image, from whatever file it came."""
+"""What a data set is before it is prepared: one record per image, from whatever file it came."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Vocabulary:
         Parameters
         ----------
         token_lists
-            One list of words a caption, of the **training** split only.
+            One list of words per caption, of the **training** split only.
         min_count
             Words that occur less often are left out (they are read as ``<unk>``).
         max_size

@@ -171,7 +171,7 @@ class Decoded:
         bits = _tag(self._image, _BITS)
         top = 2**bits - 1 if isinstance(bits, int) and 8 < bits < 16 else 65535
         if low < 0 or high > top:
-            raise ImageError(f"grey values {low}..{high} are outside 0..{top}")
+            raise ImageError(f"gray values {low}..{high} are outside 0..{top}")
         if top == 65535 and 0 < high <= _NEARLY_BLACK:
             self.notes.append(
                 f"its 16-bit pixels end at {high} of 65535, so it looks nearly black; if white was "

@@ -1,6 +1,6 @@
 """Views of an image to learn from: as it is, mirrored, or cut out at random.
 
-A captioner that sees other views of a photograph in each epoch cannot learn it by heart so soon.
+A captioner that sees other views of a photograph in each epoch overfits it less soon.
 Views have numbers: 0 is the image, 1 its mirror image, from 2 on each is a crop of its own.
 """
 

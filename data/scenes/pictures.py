@@ -46,7 +46,7 @@ def _flower(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (petals | (radius <= 0.5)) & (radius > 0.24)
 
 
-# Each is true inside the shape, for x to the right and y upwards in radii from the centre.
+# Each is true inside the shape, for x to the right and y upwards in radii from the center.
 OUTLINES: dict[str, Outline] = {
     "circle": lambda x, y: x**2 + y**2 <= 1,
     "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) <= 0.9,

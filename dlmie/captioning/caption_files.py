@@ -32,11 +32,11 @@ class CaptionSet:
     Attributes
     ----------
     names : list[str]
-        One an image; the line's number, from 1, for plain text.
+        One per image; the line's number, from 1, for plain text.
     hypotheses : list[str]
-        One an image.
+        One per image.
     references : list[list[str]]
-        At least one an image.
+        At least one per image.
     notes : list[str]
         Lines about what was left out on purpose.
     """
@@ -70,8 +70,8 @@ def read_captions(
     Karpathy, Flickr, tables, lists and lines of JSON objects, ``{image: captions}``), and what
     ``dlmie caption`` and ``dlmie evaluate`` write; of ranked captions the first counts.  Images are
     matched by their label (``image_id``) or by their name, where exactly one fits.  Or both are
-    plain text: one caption a line, and one file or more of references, line by line; an empty line
-    is an image without this reference.
+    plain text: one caption per line, and one file or more of references, line by line; an empty
+    line is an image without this reference.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def write_coco_results(
     path
         The file; it is there whole or not at all.
     names
-        One an image; names that are whole numbers, as COCO's are, are written as numbers.
+        One per image; names that are whole numbers, as COCO's are, are written as numbers.
     captions
-        One an image.
+        One per image.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def _align_names(said: _File, answers: Sequence[_File], subset: bool) -> Caption
     repeated = [_called(entry) for entry in said.images if len(entry.captions) != 1]
     if repeated:
         raise DataError(
-            f"{said.path}: exactly one caption an image is scored; not so {_some(repeated)}"
+            f"{said.path}: exactly one caption per image is scored; not so {_some(repeated)}"
         )
     places = [references.find(entry) for entry in said.images]
     unknown = [
@@ -274,7 +274,7 @@ def _align_names(said: _File, answers: Sequence[_File], subset: bool) -> Caption
     twice = [references.names[place] for place, count in Counter(known).items() if count > 1]
     if twice:
         raise DataError(
-            f"{said.path}: exactly one caption an image is scored; not so {_some(twice)}"
+            f"{said.path}: exactly one caption per image is scored; not so {_some(twice)}"
         )
     missing = sorted(set(range(len(references.names))) - set(known))
     if missing and not subset:

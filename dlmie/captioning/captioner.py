@@ -119,7 +119,9 @@ class ImageCaptioner:
         try:
             Decoding(**own)
         except (TypeError, DlmieError) as error:
-            raise WeightsError(f"{path} garbles its decoding ({error})") from error
+            raise WeightsError(
+                f"{path} has a damaged description of its decoding ({error})"
+            ) from error
         try:
             return Decoding(**{**own, **options})
         except DlmieError as error:

@@ -57,7 +57,7 @@ def find_model(source: str | Path) -> Path:
         if shipped.is_file():
             return shipped
     raise WeightsError(
-        f"no run folder, model file or shipped captioner {str(source)!r} "
+        f"there is no run folder, model file or shipped captioner {str(source)!r} "
         f"(shipped: {', '.join(SHIPPED)})"
     )
 
@@ -102,7 +102,7 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
         encoder = header.get("encoder")
         prefix = own_prefix(encoder["name"]) if encoder else None
     except (KeyError, TypeError, ValueError, MemoryError) as error:
-        raise WeightsError(f"{path} lacks or garbles its description ({error})") from error
+        raise WeightsError(f"{path} has an incomplete or damaged description ({error})") from error
     own = {str(p.name) for p in model.parameters}
     of_encoder = {
         k: v for k, v in arrays.items() if k not in own and prefix and k.startswith(prefix)

@@ -1,4 +1,4 @@
-"""The overfit self-check: a captioner that works learns a few captions by heart."""
+"""The overfit self-check: a captioner that works overfits a few captions."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class OverfitReport:
         verdict = "passed" if self.passed else "FAILED"
         lines = [
             f"overfit {self.images} images: {verdict}: {self.first_loss:.3f} → {self.loss:.3f} "
-            f"nats a word (target {self.target:g}) after {self.epochs} epochs"
+            f"nats per word (target {self.target:g}) after {self.epochs} epochs"
         ]
         width = max(map(len, self.changes), default=0)
         for name, change in self.changes.items():
@@ -77,7 +77,7 @@ def overfit(
     target: float = 0.5,
     progress: bool = True,
 ) -> OverfitReport:
-    """Check that a model can learn the first caption of each of a few images by heart.
+    """Check that a model can overfit the first caption of each of a few images.
 
     A wrong gradient, a state that is not passed on or annotations that never reach the words show
     here within minutes: the loss stays where the language alone brings it.
@@ -94,7 +94,7 @@ def overfit(
     epochs, batch : int
         At most so many passes, with so many captions in a step.
     target : float
-        Loss in nats a word, without dropout, at which the check has passed.
+        Loss in nats per word, without dropout, at which the check has passed.
     progress : bool
         Show a bar.
 

@@ -40,7 +40,7 @@ class Check:
 
 
 def problem(name: str, value: str, fix: str) -> Check:
-    """Something that must be mended before dlmie can work."""
+    """Something that must be fixed before dlmie can work."""
     return Check(name, value, "problem", fix)
 
 

@@ -339,8 +339,8 @@ def decoding_options(function: F) -> F:
             real(0, 1),
         ),
     )
-    rules = options_of(
-        "dlmie.captioning.decoding:Rules",
+    constraints = options_of(
+        "dlmie.captioning.decoding:Constraints",
         max_length=("Words at most, the end counted.", whole(1)),
         min_length=("Words at least.", whole(0)),
         allow_unknown="Let <unk> be said.",
@@ -348,7 +348,7 @@ def decoding_options(function: F) -> F:
         no_immediate_repeat="Never say a word twice in a row.",
     )
     title = "How captions are found (defaults are those of a model whose file says nothing else)"
-    return section(title, search, rules)(function)
+    return section(title, search, constraints)(function)
 
 
 DECODING = (

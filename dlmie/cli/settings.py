@@ -227,7 +227,7 @@ def _check_known(known: Iterable[str] | None, path: list[str], key: str) -> None
     if path[0] == "decoding" and len(path) == 2:
         fields = [
             *parameters("dlmie.captioning.decoding:Decoding"),
-            *parameters("dlmie.captioning.decoding:Rules"),
+            *parameters("dlmie.captioning.decoding:Constraints"),
         ]
         if path[1] not in fields:
             raise click.UsageError(f"--set {key}: no such setting{suggest(path[1], fields)}")

@@ -242,7 +242,7 @@ def _reconstruct(kind: Any, *_shape_and_code: Any) -> PickledArray:
 
 
 def _put(target: Any, keys_and_values: list[Any]) -> None:
-    """Fill a dictionary, by plain keys only: hashing nested tuples can take for ever."""
+    """Fill a dictionary, by plain keys only: hashing nested tuples can take forever."""
     _expect(target, dict)
     keys, values = keys_and_values[::2], keys_and_values[1::2]
     if not all(isinstance(key, str | bytes | int) for key in keys):

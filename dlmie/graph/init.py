@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
 
-Initialiser: TypeAlias = Callable[
+Initializer: TypeAlias = Callable[
     [np.random.Generator, Sequence[int], npt.DTypeLike], npt.NDArray[Any]
 ]
 
@@ -40,10 +40,10 @@ def nothing_drawn() -> Iterator[None]:
 
 
 class InitError(DlmieError, ValueError):
-    """An initialiser is unknown, or does not fit the parameter it is given for."""
+    """An initializer is unknown, or does not fit the parameter it is given for."""
 
 
-def constant(value: float = 0.0) -> Initialiser:
+def constant(value: float = 0.0) -> Initializer:
     """Every element is ``value``."""
 
     def fill(
@@ -54,52 +54,52 @@ def constant(value: float = 0.0) -> Initialiser:
     return fill
 
 
-def zeros() -> Initialiser:
+def zeros() -> Initializer:
     """Every element is 0."""
     return constant(0.0)
 
 
-def ones() -> Initialiser:
+def ones() -> Initializer:
     """Every element is 1."""
     return constant(1.0)
 
 
-def normal(std: float = 0.01, mean: float = 0.0) -> Initialiser:
+def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:
     """Gaussian with standard deviation ``std``."""
     return _scaled(lambda shape: std, "normal", mean)
 
 
-def uniform(limit: float = 0.05) -> Initialiser:
+def uniform(limit: float = 0.05) -> Initializer:
     """Uniform between ``-limit`` and ``limit``."""
     return _scaled(lambda shape: limit, "uniform")
 
 
-def glorot_normal(gain: float = 1.0) -> Initialiser:
+def glorot_normal(gain: float = 1.0) -> Initializer:
     """Gaussian, variance ``2 gain² / (fan_in + fan_out)`` (Glorot & Bengio 2010, eq. 12)."""
     return _scaled(lambda shape: gain * math.sqrt(2 / sum(fans(shape))), "normal")
 
 
-def glorot_uniform(gain: float = 1.0) -> Initialiser:
+def glorot_uniform(gain: float = 1.0) -> Initializer:
     """Uniform, limit ``gain sqrt(6 / (fan_in + fan_out))`` (Glorot & Bengio 2010, eq. 16)."""
     return _scaled(lambda shape: gain * math.sqrt(6 / sum(fans(shape))), "uniform")
 
 
-def he_normal(gain: float = math.sqrt(2)) -> Initialiser:
+def he_normal(gain: float = math.sqrt(2)) -> Initializer:
     """Gaussian, variance ``gain² / fan_in``; the default suits ReLU (He et al. 2015, eq. 10)."""
     return fan_in_normal(gain)
 
 
-def he_uniform(gain: float = math.sqrt(2)) -> Initialiser:
+def he_uniform(gain: float = math.sqrt(2)) -> Initializer:
     """Uniform of the same variance as :func:`he_normal`: limit ``gain sqrt(3 / fan_in)``."""
     return _scaled(lambda shape: gain * math.sqrt(3 / fans(shape)[0]), "uniform")
 
 
-def fan_in_normal(scale: float = 1.0) -> Initialiser:
+def fan_in_normal(scale: float = 1.0) -> Initializer:
     """Gaussian with standard deviation ``scale / sqrt(fan_in)`` (LeCun et al. 1998)."""
     return _scaled(lambda shape: scale / math.sqrt(fans(shape)[0]), "normal")
 
 
-def orthogonal(gain: float = 1.0) -> Initialiser:
+def orthogonal(gain: float = 1.0) -> Initializer:
     """Orthonormal rows or columns, whichever are fewer, times ``gain`` (Saxe et al. 2014).
 
     Axes after the first count as one: filters (filters, channels, height, width) become a matrix of
@@ -122,12 +122,12 @@ def orthogonal(gain: float = 1.0) -> Initialiser:
     return draw
 
 
-def per_gate(initialiser: Any, gates: int = 4) -> Initialiser:
+def per_gate(initializer: Any, gates: int = 4) -> Initializer:
     """Draw each gate's block of columns by itself: a recurrent matrix (hidden, 4 hidden).
 
     Fans and orthogonality then are those of the (hidden, hidden) matrix that each gate sees.
     """
-    draw_one = resolve(initialiser)
+    draw_one = resolve(initializer)
 
     def draw(
         rng: np.random.Generator, shape: Sequence[int], dtype: npt.DTypeLike
@@ -138,7 +138,7 @@ def per_gate(initialiser: Any, gates: int = 4) -> Initialiser:
     return draw
 
 
-def lstm_bias(forget: float = 1.0) -> Initialiser:
+def lstm_bias(forget: float = 1.0) -> Initializer:
     """Bias of an LSTM (gates i, f, o, g): ``forget`` for the forget gate, 0 for the others.
 
     An open forget gate lets gradients through from the start (Gers et al. 2000; Jozefowicz et al.
@@ -171,12 +171,12 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return shape[1] * field, shape[0] * field
 
 
-def resolve(initialiser: Any) -> Initialiser:
-    """The initialiser that a name, a number, an array or a callable stands for.
+def resolve(initializer: Any) -> Initializer:
+    """The initializer that a name, a number, an array or a callable stands for.
 
     Parameters
     ----------
-    initialiser : str, float, array or callable
+    initializer : str, float, array or callable
         A name of this module (``"he_normal"``), the value of every element, all the values
         themselves, or a callable ``(rng, shape, dtype) -> array``.
 
@@ -192,24 +192,24 @@ def resolve(initialiser: Any) -> Initialiser:
     >>> init.resolve("ones")(np.random.default_rng(0), (2,), "float32")
     array([1., 1.], dtype=float32)
     """
-    if isinstance(initialiser, str):
-        if initialiser not in _BY_NAME:
-            raise InitError(f"no initialiser {initialiser!r}{suggest(initialiser, _BY_NAME)}")
-        return _BY_NAME[initialiser]()
-    if callable(initialiser):
-        if initialiser in _BY_NAME.values():
-            return initialiser()  # init.zeros where init.zeros() is meant
-        return _checked(initialiser)
-    values = np.asarray(initialiser)
+    if isinstance(initializer, str):
+        if initializer not in _BY_NAME:
+            raise InitError(f"no initializer {initializer!r}{suggest(initializer, _BY_NAME)}")
+        return _BY_NAME[initializer]()
+    if callable(initializer):
+        if initializer in _BY_NAME.values():
+            return initializer()  # init.zeros where init.zeros() is meant
+        return _checked(initializer)
+    values = np.asarray(initializer)
     if values.dtype.kind not in "fiub":
         raise InitError(
-            f"cannot initialise from {initialiser!r}: give a name ({', '.join(_BY_NAME)}), "
+            f"cannot initialize from {initializer!r}: give a name ({', '.join(_BY_NAME)}), "
             "a number, an array or a callable (rng, shape, dtype) -> array"
         )
     return constant(values.item()) if values.ndim == 0 else _given(values)
 
 
-def _given(values: npt.NDArray[Any]) -> Initialiser:
+def _given(values: npt.NDArray[Any]) -> Initializer:
     """A copy of an array, whose shape must be the parameter's."""
 
     def copy(
@@ -220,13 +220,13 @@ def _given(values: npt.NDArray[Any]) -> Initialiser:
     return _checked(copy)
 
 
-def _checked(initialiser: Callable[..., Any]) -> Initialiser:
+def _checked(initializer: Callable[..., Any]) -> Initializer:
     """The same, refusing a result that is not of the wanted shape."""
 
     def draw(
         rng: np.random.Generator, shape: Sequence[int], dtype: npt.DTypeLike
     ) -> npt.NDArray[Any]:
-        values = np.asarray(initialiser(rng, tuple(shape), dtype), dtype)
+        values = np.asarray(initializer(rng, tuple(shape), dtype), dtype)
         if values.shape != tuple(shape):
             raise InitError(f"the first value has shape {values.shape}, needed is {tuple(shape)}")
         return values
@@ -236,7 +236,7 @@ def _checked(initialiser: Callable[..., Any]) -> Initialiser:
 
 def _scaled(
     scale: Callable[[Sequence[int]], float], distribution: str, mean: float = 0.0
-) -> Initialiser:
+) -> Initializer:
     """``mean + scale(shape) * x``, x standard normal or uniform on [-1, 1)."""
 
     def draw(
@@ -265,7 +265,7 @@ def _gate_size(shape: Sequence[int], gates: int) -> int:
     return shape[-1] // gates
 
 
-_BY_NAME: dict[str, Callable[[], Initialiser]] = {
+_BY_NAME: dict[str, Callable[[], Initializer]] = {
     "constant": constant,
     "zeros": zeros,
     "ones": ones,

@@ -35,7 +35,7 @@ def parameter(
     value : float array
         Its first value; the dtype stays.
     trainable, regularizable : bool
-        The roles by which optimisers and weight decay ask for it.
+        The roles by which optimizers and weight decay ask for it.
     """
     value = np.asarray(value)
     result = Parameter(

@@ -26,7 +26,7 @@ class Conv2D:
         Height and width of the filters.
     stride, padding, dilation, groups
         As for :func:`dlmie.ops.conv.conv.conv2d`.
-    W, b : initialiser or array
+    W, b : initializer or array
         First values; ``b=None`` for no bias.
     """
 

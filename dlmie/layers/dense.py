@@ -22,7 +22,7 @@ class Linear:
         Prefix of the parameters: ``NAME/W`` (inputs, outputs) and ``NAME/b`` (outputs,).
     inputs, outputs : int
         Sizes of the last axis before and after.
-    W, b : initialiser or array
+    W, b : initializer or array
         First values; ``b=None`` for no bias.
     rng : numpy.random.Generator
     dtype : str
@@ -60,7 +60,7 @@ class Linear:
 
 
 class Embedding:
-    """One learned vector a word: ``W[ids]``.
+    """One learned vector per word: ``W[ids]``.
 
     Parameters
     ----------

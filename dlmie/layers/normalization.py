@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015)."""
+"""Batch normalization (Ioffe and Szegedy, 2015)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dlmie.graph.network import parameter
 
 
 class BatchNorm:
-    """Normalise each channel (axis 1) to zero mean and unit variance, then scale and shift.
+    """Normalize each channel (axis 1) to zero mean and unit variance, then scale and shift.
 
     Trained statistics are running averages: ``running = momentum * running + (1 - momentum) *
     batch`` with the biased variance, as cs231n does.
@@ -47,16 +47,16 @@ class BatchNorm:
         return x * scale.dimshuffle(axes) + shift.dimshuffle(axes)
 
     def train(self, x: Variable) -> tuple[Variable, list[tuple[Variable, Variable]]]:
-        """Training: normalise by the batch's own statistics.
+        """Training: normalize by the batch's own statistics.
 
-        Returns the normalised x and the updates of the running statistics.
+        Returns the normalized x and the updates of the running statistics.
         """
         over = [i for i in range(x.type.ndim) if i != 1]
         axes = ["x", 0, *["x"] * (x.type.ndim - 2)]
         mean = x.mean(axis=over)
-        centred = x - mean.dimshuffle(axes)
-        variance = (centred**2).mean(axis=over)
-        normal = centred / pt.sqrt(variance + self.epsilon).dimshuffle(axes)
+        centered = x - mean.dimshuffle(axes)
+        variance = (centered**2).mean(axis=over)
+        normal = centered / pt.sqrt(variance + self.epsilon).dimshuffle(axes)
         y = normal * self.gamma.dimshuffle(axes) + self.beta.dimshuffle(axes)
         kept, new = self.momentum, np.asarray(1, self.momentum.dtype) - self.momentum
         return y, [

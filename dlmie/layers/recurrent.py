@@ -23,7 +23,7 @@ class _Recurrent:
         Prefix of the parameters: ``NAME/W_x`` (inputs, gates × hidden), ``NAME/W_h`` (hidden,
         gates × hidden) and ``NAME/b``.
     inputs, hidden : int
-    W_x, W_h, b : initialiser or array
+    W_x, W_h, b : initializer or array
     """
 
     gates: int

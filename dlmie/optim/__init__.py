@@ -1,4 +1,4 @@
-"""Optimisers: chains of small transforms that become the updates of a compiled step.
+"""Optimizers: chains of small transforms that become the updates of a compiled step.
 
 ``chain(clip_norm(5.0), adam(cosine(4e-4, 20_000)))`` reads from the gradient to the step: what
 stands before the rule changes gradients, what stands after it changes steps.
@@ -18,7 +18,7 @@ from dlmie.optim.rules import (
     sgd,
 )
 from dlmie.optim.schedules import (
-    OptimiserError,
+    OptimizerError,
     Schedule,
     constant,
     cosine,
@@ -38,9 +38,13 @@ from dlmie.optim.transforms import (
     weight_decay,
 )
 
+#: Its former name.
+OptimiserError = OptimizerError
+
 __all__ = [
     "Chain",
     "OptimiserError",
+    "OptimizerError",
     "Rule",
     "Schedule",
     "Transform",

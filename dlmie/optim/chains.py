@@ -54,7 +54,7 @@ class Chain:
         Parameters
         ----------
         loss : scalar variable
-            What is minimised.
+            What is minimized.
         params : sequence of shared variables
             Floating, with unique names such as ``/decoder/lstm/W``.
         name : str
@@ -63,11 +63,11 @@ class Chain:
         Returns
         -------
         Updates
-            Pairs (shared variable, new value) of the parameters and of the optimiser's own state.
+            Pairs (shared variable, new value) of the parameters and of the optimizer's own state.
 
         Raises
         ------
-        OptimiserError
+        OptimizerError
             Unnamed or doubly named parameters, or some that the loss does not depend on.
         """
         params = list(params)
@@ -110,7 +110,7 @@ class Chain:
         )
 
     def with_factor(self, where: str | Sequence[str], factor: float) -> Chain:
-        """The same optimiser with another learning rate for some parameters: an encoder's.
+        """The same optimizer with another learning rate for some parameters: an encoder's.
 
         Adds a :class:`~dlmie.optim.scale_where` where it belongs, before a closing ``ema``.
         """
@@ -149,9 +149,9 @@ class Updates:
     Attributes
     ----------
     pairs : list
-        Of the parameters, then of the optimiser's state.
+        Of the parameters, then of the optimizer's state.
     state : dict
-        The optimiser's shared variables by name: ``/optimiser/step``,
+        The optimizer's shared variables by name: ``/optimiser/step``,
         ``/optimiser/learning_rate``, ``/optimiser/adam/m/decoder/lstm/W``...  A checkpoint of these
         and of the parameters continues bit for bit.
     gradients : dict
@@ -236,15 +236,15 @@ class Updates:
 
 
 def chain(*links: Transform | Chain) -> Chain:
-    """An optimiser from transforms, in the order in which a gradient passes through them.
+    """An optimizer from transforms, in the order in which a gradient passes through them.
 
     Exactly one link is a rule (``adam``, ``sgd``, ...); chains among the links are unrolled.
 
     Examples
     --------
     >>> from dlmie import optim
-    >>> optimiser = optim.chain(optim.clip_norm(5.0), optim.adam(optim.cosine(4e-4, 20_000)))
-    >>> [link["transform"] for link in optimiser.to_json()]
+    >>> optimizer = optim.chain(optim.clip_norm(5.0), optim.adam(optim.cosine(4e-4, 20_000)))
+    >>> [link["transform"] for link in optimizer.to_json()]
     ['clip_norm', 'adam']
     """
     flat: list[Transform] = []
@@ -275,11 +275,11 @@ def adamw(
 
 
 def from_json(spec: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> Chain:
-    """The optimiser that ``to_json`` described: one dict a transform.
+    """The optimizer that ``to_json`` described: one dict per transform.
 
     Raises
     ------
-    OptimiserError
+    OptimizerError
         An unknown transform, schedule or option, with the nearest known name.
     """
     table = {t.name: t for t in (*TRANSFORMS, *RULES)}

@@ -1,4 +1,4 @@
-"""Rules that turn gradients into steps, and the base of everything an optimiser is a chain of."""
+"""Rules that turn gradients into steps, and the base of everything an optimizer is a chain of."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Transform:
-    """One link of an optimiser: gradients, or steps, in and out.
+    """One link of an optimizer: gradients, or steps, in and out.
 
     ``place`` says where in a chain it makes sense; ``name`` is its name in ``config.json`` and in
     checkpoints.
@@ -44,7 +44,7 @@ class Transform:
     def update(
         self, gradients: list[Any], params: Sequence[Any], state: State, moment: Moment
     ) -> tuple[list[Any], Pairs]:
-        """The transformed gradients, one a parameter, and new values of the state."""
+        """The transformed gradients, one per parameter, and new values of the state."""
         raise NotImplementedError
 
     def updates(self, loss: Variable, params: Sequence[Any]) -> Any:

@@ -19,14 +19,14 @@ from dlmie.errors import DlmieError
 from dlmie.text import suggest
 
 
-class OptimiserError(DlmieError, ValueError):
-    """An optimiser or schedule is misspelt, out of range, or does not fit the parameters."""
+class OptimizerError(DlmieError, ValueError):
+    """An optimizer or schedule is misspelled, out of range, or does not fit the parameters."""
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise an :class:`OptimiserError` unless the condition holds."""
+    """Raise an :class:`OptimizerError` unless the condition holds."""
     if not condition:
-        raise OptimiserError(message)
+        raise OptimizerError(message)
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class Plateau(Schedule):
     """Times ``factor`` after ``patience`` reported scores in a row without a new best one.
 
     The training loop reports: ``updates.report(score)``.  What it remembers is part of the
-    optimiser's state.
+    optimizer's state.
 
     Parameters
     ----------
@@ -360,7 +360,7 @@ def build(spec: Any, key: str, table: Mapping[str, Any]) -> Any:
     try:
         return table[name](**options)
     except TypeError as error:
-        raise OptimiserError(f"{key} {name}: {error}") from None
+        raise OptimizerError(f"{key} {name}: {error}") from None
 
 
 def _inner(value: Any, name: str) -> Schedule:

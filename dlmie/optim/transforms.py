@@ -23,7 +23,7 @@ def named(params: Sequence[Any], where: Where) -> set[str]:
 
     Raises
     ------
-    OptimiserError
+    OptimizerError
         Nothing fits: silently training everything alike would be worse.
     """
     chosen = set()

@@ -135,7 +135,7 @@ class Task(Generic[DataType]):
         )
         try:
             return optim.from_json(links).to_json()
-        except optim.OptimiserError as error:
+        except optim.OptimizerError as error:
             raise MisuseError(str(error)) from None
 
     def upgraded(self, document: JsonObject) -> JsonObject:

@@ -10,7 +10,7 @@ from dlmie.errors import WeightsError
 from dlmie.files.pickles import Deferred, name_of
 
 # Shared containers cost a file a few bytes each, but are walked again wherever they hang:
-# without limits a small file could keep the reader busy for ever.
+# without limits a small file could keep the reader busy forever.
 MAX_DEPTH = 32
 MAX_VISITS = 1_000_000
 

@@ -2,7 +2,7 @@
 
 Glossary.  *Annotations*: the encoder's features of an image, one vector or a grid of them.
 *Teacher forcing*: the true previous word is the input of each step.  *State*: arrays that change
-with each word, one row for each hypothesis.  *Context*: arrays that stay, one row an image.
+with each word, one row for each hypothesis.  *Context*: arrays that stay, one row per image.
 """
 
 from __future__ import annotations

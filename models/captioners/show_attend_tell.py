@@ -31,8 +31,8 @@ class ShowAttendTell(Captioner):
 
     * ``e_i = v · tanh(a_i W_a + h W_q + b)``, ``α = softmax(e)`` (score "tanh"; "relu" and the
       scaled dot product "dot" are the variants of well-known reimplementations);
-    * ``z = β Σ α_i a_i`` with the gate ``β = σ(h W_β + b_β)``: one number ("scalar"), one a channel
-      ("vector") or absent ("none");
+    * ``z = β Σ α_i a_i`` with the gate ``β = σ(h W_β + b_β)``: one number ("scalar"), one per
+      channel ("vector") or absent ("none");
     * x, h and z enter the LSTM's gates of the same step;
     * deep output: ``logits = W_o tanh(W_h h + W_z z + x)``, or a plain layer on h.
 

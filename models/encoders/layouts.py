@@ -109,7 +109,7 @@ def caffe(
 
 
 def torchvision(size: int) -> Preprocessing:
-    """Of torchvision's networks: RGB, normalised by mean and deviation of pixels in 0..1."""
+    """Of torchvision's networks: RGB, normalized by mean and deviation of pixels in 0..1."""
     return Preprocessing(
         size,
         mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),

@@ -1,4 +1,4 @@
-"""The pretrained network of the cs231n visualisation assignment, for TinyImageNet-100-A."""
+"""The pretrained network of the cs231n visualization assignment, for TinyImageNet-100-A."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class PretrainedCNN(Classifier):
         -------
         scalar and list of updates
             The updates move the running statistics; hand them to ``dlmie.function`` with those of
-            the optimiser.
+            the optimizer.
         """
         layers, updates = self._build(x, default_relu, 0, LAST, train=True)
         if "logits" not in layers:

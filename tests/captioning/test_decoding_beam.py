@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_language import ToyModel, log_softmax
 
-from dlmie.captioning.decoding import Rules, beam_search, force, greedy
+from dlmie.captioning.decoding import Constraints, beam_search, force, greedy
 from dlmie.captioning.decoding.beam import _best_words, _largest
 from dlmie.data.captions.vocabulary import END, PAD, START, UNK
 from dlmie.errors import DataError, DlmieError
@@ -24,9 +24,9 @@ few = settings(max_examples=60, deadline=None)
 @few
 @given(models, st.integers(1, 8), st.floats(0, 1.5))
 def test_beam_of_one_is_greedy(model, steps, norm):
-    rules = Rules(max_length=steps)
-    plain = greedy(model.step, model.start(), rules)
-    searched = beam_search(model.step, model.start(), rules, beam=1, length_norm=norm)
+    constraints = Constraints(max_length=steps)
+    plain = greedy(model.step, model.start(), constraints)
+    searched = beam_search(model.step, model.start(), constraints, beam=1, length_norm=norm)
     for one, (other,) in zip(plain, searched, strict=True):
         assert one.words == other.words
         assert one.finished == other.finished
@@ -41,7 +41,7 @@ def test_a_beam_as_wide_as_the_tree_is_exhaustive(seed, steps, norm, end_bias):
     found = beam_search(
         model.step,
         model.start(),
-        Rules(max_length=steps),
+        Constraints(max_length=steps),
         beam=width,
         n_best=min(5, width),
         length_norm=norm,
@@ -61,7 +61,7 @@ def test_score_is_the_log_probability_of_the_returned_words(model, beam, steps, 
     found = beam_search(
         model.step,
         model.start(),
-        Rules(max_length=steps),
+        Constraints(max_length=steps),
         beam=beam,
         n_best=beam,
         length_norm=norm,
@@ -82,7 +82,7 @@ def test_n_best_is_sorted_and_distinct(model, beam, steps, norm):
     found = beam_search(
         model.step,
         model.start(),
-        Rules(max_length=steps),
+        Constraints(max_length=steps),
         beam=beam,
         n_best=beam,
         length_norm=norm,
@@ -97,9 +97,9 @@ def test_n_best_is_sorted_and_distinct(model, beam, steps, norm):
 @few
 @given(models, beams, st.integers(2, 10))
 def test_never_worse_than_a_finished_greedy_caption(model, beam, steps):
-    rules = Rules(max_length=steps)
-    found = beam_search(model.step, model.start(), rules, beam=beam)
-    for one, (best,) in zip(greedy(model.step, model.start(), rules), found, strict=True):
+    constraints = Constraints(max_length=steps)
+    found = beam_search(model.step, model.start(), constraints, beam=beam)
+    for one, (best,) in zip(greedy(model.step, model.start(), constraints), found, strict=True):
         if one.finished:
             assert best.finished
             assert best.log_probability >= one.log_probability - 1e-12
@@ -110,8 +110,8 @@ def test_never_worse_than_a_finished_greedy_caption(model, beam, steps):
 def test_result_does_not_depend_on_the_batch(model, beam, order, count, norm):
     chosen = np.array(order[:count])
     options = {"beam": beam, "n_best": beam, "length_norm": norm}
-    together = beam_search(model.step, model.start(), Rules(max_length=7), **options)
-    apart = beam_search(model.of(chosen), model.start(chosen), Rules(max_length=7), **options)
+    together = beam_search(model.step, model.start(), Constraints(max_length=7), **options)
+    apart = beam_search(model.of(chosen), model.start(chosen), Constraints(max_length=7), **options)
     for image, captions in zip(chosen, apart, strict=True):
         assert [c.words for c in captions] == [c.words for c in together[image]]
         assert [c.score for c in captions] == [c.score for c in together[image]]
@@ -122,7 +122,9 @@ def test_result_does_not_depend_on_the_batch(model, beam, order, count, norm):
 @few
 @given(models, beams)
 def test_alphas_belong_to_the_beam_that_said_the_words(model, beam):
-    found = beam_search(model.step, model.start(), Rules(max_length=6), beam=beam, n_best=beam)
+    found = beam_search(
+        model.step, model.start(), Constraints(max_length=6), beam=beam, n_best=beam
+    )
     for rank in range(min(map(len, found))):
         captions = [captions[rank] for captions in found]
         told = force(model.step, model.start(), [caption.words for caption in captions])
@@ -136,11 +138,11 @@ def test_alphas_belong_to_the_beam_that_said_the_words(model, beam):
 @few
 @given(models, beams, st.integers(0, 4), st.integers(0, 3), st.booleans())
 def test_rules_hold(model, beam, shortest, ngram, immediate):
-    rules = Rules(
+    constraints = Constraints(
         max_length=8, min_length=shortest, no_repeat_ngram=ngram, no_immediate_repeat=immediate
     )
-    found = beam_search(model.step, model.start(), rules, beam=beam, n_best=beam)
-    for caption in sum(found, greedy(model.step, model.start(), rules)):
+    found = beam_search(model.step, model.start(), constraints, beam=beam, n_best=beam)
+    for caption in sum(found, greedy(model.step, model.start(), constraints)):
         words = caption.words
         assert not {PAD, START, END, UNK} & set(words)
         assert not caption.finished or len(words) >= shortest
@@ -159,8 +161,8 @@ def test_unknown_words_only_where_allowed():
 
     state = (np.zeros((2, 1, 1)),)
     for allowed in (False, True):
-        rules = Rules(max_length=5, min_length=2, allow_unknown=allowed)
-        for captions in beam_search(step, state, rules, beam=3):
+        constraints = Constraints(max_length=5, min_length=2, allow_unknown=allowed)
+        for captions in beam_search(step, state, constraints, beam=3):
             assert (UNK in captions[0].words) == allowed
 
 
@@ -168,7 +170,7 @@ def test_a_model_that_knows_nothing_terminates():
     def step(words, state, images):
         return np.full((*words.shape, 50), -np.log(50.0)), state, None
 
-    found = beam_search(step, (np.zeros((4, 1, 1)),), Rules(max_length=20), beam=5, n_best=5)
+    found = beam_search(step, (np.zeros((4, 1, 1)),), Constraints(max_length=20), beam=5, n_best=5)
     assert [len(captions) for captions in found] == [5] * 4
     assert found[0][0].words == []  # the end alone is the most probable caption
     assert found[0][0].score == pytest.approx(-np.log(50))
@@ -178,7 +180,9 @@ def test_a_model_that_knows_nothing_terminates():
 def test_unfinished_hypotheses_compete_when_nothing_ends(beam):
     model = ToyModel(1)
     model.bias[END] = -np.inf
-    found = beam_search(model.step, model.start(), Rules(max_length=4), beam=beam, n_best=beam)
+    found = beam_search(
+        model.step, model.start(), Constraints(max_length=4), beam=beam, n_best=beam
+    )
     for image, captions in enumerate(found):
         assert len(captions) == beam
         for caption in captions:
@@ -190,10 +194,12 @@ def test_unfinished_hypotheses_compete_when_nothing_ends(beam):
 
 @pytest.mark.parametrize("beam", [1, 4])
 def test_rules_that_leave_no_word_give_what_was_said(beam):
-    rules = Rules(max_length=9, min_length=8, no_repeat_ngram=1)  # but there are only three words
+    constraints = Constraints(
+        max_length=9, min_length=8, no_repeat_ngram=1
+    )  # but there are only three words
     model = ToyModel(2)
-    found = beam_search(model.step, model.start(), rules, beam=beam)
-    for captions, plain in zip(found, greedy(model.step, model.start(), rules), strict=True):
+    found = beam_search(model.step, model.start(), constraints, beam=beam)
+    for captions, plain in zip(found, greedy(model.step, model.start(), constraints), strict=True):
         assert sorted(captions[0].words) == sorted(plain.words) == [4, 5, 6]
         assert not captions[0].finished
         assert not plain.finished
@@ -209,7 +215,7 @@ def test_a_model_without_any_possible_word_gives_an_empty_caption():
 
 def test_images_leave_and_the_index_stays_the_same_object_between():
     model = ToyModel(5, images=8, end_bias=1.0)
-    beam_search(model.step, model.start(), Rules(max_length=12), beam=2)
+    beam_search(model.step, model.start(), Constraints(max_length=12), beam=2)
     sizes = [len(images) for images in model.seen]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 8
@@ -225,8 +231,8 @@ def test_log_probabilities_that_cannot_be_overwritten_stay():
 
     before = table.copy()
     state = (np.zeros((2, 1, 1)),)
-    searched = beam_search(step, state, Rules(max_length=5), beam=1)
-    plain = greedy(step, state, Rules(max_length=5))
+    searched = beam_search(step, state, Constraints(max_length=5), beam=1)
+    plain = greedy(step, state, Constraints(max_length=5))
     assert searched[0][0].words == plain[0].words
     np.testing.assert_array_equal(table, before)
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from toy_language import ToyModel, log_softmax
 
 from dlmie.captioning.decoding import (
+    Constraints,
     Decoding,
-    Rules,
     beam_search,
     ensemble_step,
     force,
@@ -29,7 +29,9 @@ def texts(captions):
 @few
 @given(models, st.integers(1, 8))
 def test_greedy_takes_the_most_probable_word_each_time(model, steps):
-    for image, caption in enumerate(greedy(model.step, model.start(), Rules(max_length=steps))):
+    for image, caption in enumerate(
+        greedy(model.step, model.start(), Constraints(max_length=steps))
+    ):
         state, last, total, words = (np.zeros((1, 1, 4)),), START, 0.0, []
         for _ in range(steps):
             logs, state, _ = model.step(np.array([[last]]), state, np.array([image]))
@@ -51,10 +53,10 @@ def test_greedy_takes_the_most_probable_word_each_time(model, steps):
 @given(models, st.integers(1, 3), st.integers(0, 99))
 def test_samples_do_not_depend_on_the_batch(model, samples, seed):
     options = {"samples": samples, "seed": seed}
-    together = sample(model.step, model.start(), Rules(max_length=6), **options)
+    together = sample(model.step, model.start(), Constraints(max_length=6), **options)
     chosen = np.array([2, 0])
     apart = sample(
-        model.of(chosen), model.start(chosen), Rules(max_length=6), keys=chosen, **options
+        model.of(chosen), model.start(chosen), Constraints(max_length=6), keys=chosen, **options
     )
     assert texts(apart) == texts([together[2], together[0]])
     for image, captions in enumerate(together):
@@ -82,12 +84,12 @@ def test_samples_follow_the_probabilities():
         return np.broadcast_to(logs, (*words.shape, size)), state, None
 
     state = (np.zeros((1, 1, 1)),)
-    (captions,) = sample(step, state, Rules(max_length=1), samples=20_000)
+    (captions,) = sample(step, state, Constraints(max_length=1), samples=20_000)
     shares = np.bincount([caption.words[0] for caption in captions], minlength=size) / 20_000
     assert np.abs(shares - expected).max() < 0.015
-    (captions,) = sample(step, state, Rules(max_length=1), samples=2_000, top_k=5)
+    (captions,) = sample(step, state, Constraints(max_length=1), samples=2_000, top_k=5)
     assert {c.words[0] for c in captions} == set(np.argsort(-expected)[:5].tolist())
-    (captions,) = sample(step, state, Rules(max_length=1), samples=2_000, top_p=0.3)
+    (captions,) = sample(step, state, Constraints(max_length=1), samples=2_000, top_p=0.3)
     order = np.argsort(-expected)
     nucleus = order[: 1 + int((expected[order].cumsum() < 0.3).sum())]
     assert {c.words[0] for c in captions} == set(nucleus.tolist())
@@ -177,7 +179,7 @@ def test_decoding_runs_and_describes_itself():
     model = ToyModel(4)
     searched = Decoding(beam=3, n_best=2, max_length=6)(model.step, model.start())
     plain = beam_search(
-        model.step, model.start(), Rules(max_length=6), beam=3, n_best=2, length_norm=0.7
+        model.step, model.start(), Constraints(max_length=6), beam=3, n_best=2, length_norm=0.7
     )
     assert texts(searched) == texts(plain)
     drawn = Decoding(samples=2, seed=3, top_k=2)
@@ -197,4 +199,4 @@ def test_decoding_runs_and_describes_itself():
 )
 def test_rules_out_of_range(options):
     with pytest.raises(DataError, match=r"length|no_repeat_ngram"):
-        Rules(**options)
+        Constraints(**options)

@@ -1,4 +1,4 @@
-"""SPEC's bug hunt: a model that attends learns captions by heart at least as well as one that
+"""SPEC's bug hunt: a model that attends overfits captions at least as well as one that
 does not."""
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def photographs(workplace: Path) -> Path:
     color = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     picture = PIL.Image.fromarray(color)
     picture.save(folder / "color.png")
-    picture.convert("L").save(folder / "grey.png")
+    picture.convert("L").save(folder / "gray.png")
     picture.convert("CMYK").save(folder / "cmyk.jpg")
     picture.convert("RGBA").save(folder / "alpha.png")
     picture.resize((1, 1)).save(folder / "single.png")

@@ -16,7 +16,7 @@ from cli_encoder import ENCODER
 
 from dlmie.files import containers as storage
 
-GOOD = {"color.png", "grey.png", "cmyk.jpg", "alpha.png", "single.png", "deep.png", "animated.gif"}
+GOOD = {"color.png", "gray.png", "cmyk.jpg", "alpha.png", "single.png", "deep.png", "animated.gif"}
 
 
 class TestOverfit:

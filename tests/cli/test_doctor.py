@@ -47,7 +47,7 @@ def test_text_names_every_fix(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert "✗  broken" in result.stdout
     assert "→ install one" in result.stdout
     assert "→ use more" in result.stdout
-    assert "1 problem to mend; 1 hint" in result.stdout
+    assert "1 problem to fix; 1 hint" in result.stdout
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

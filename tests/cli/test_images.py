@@ -65,7 +65,7 @@ class TestClassify:
 
     def test_json_to_a_file(self, photographs: Path, tmp_path: Path, invoke: Any) -> None:
         to = tmp_path / "classes.json"
-        words = (photographs / "grey.png", *self.ENCODER, "--json", "--output", to, "--quiet")
+        words = (photographs / "gray.png", *self.ENCODER, "--json", "--output", to, "--quiet")
         result = invoke("classify", *words)
         assert result.stdout == ""
         assert len(json.loads(to.read_text())) == 1

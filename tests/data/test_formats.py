@@ -1,4 +1,4 @@
-"""Each kind of captions file is recognised by its content, and each bad row is reported."""
+"""Each kind of captions file is recognized by its content, and each bad row is reported."""
 
 from __future__ import annotations
 

@@ -75,16 +75,16 @@ class TestKindsOfImages:
         load_image(original)[:] = 0
         assert original.any()
 
-    def test_grey(self) -> None:
-        grey = pixels()[:, :, 0]
-        for source in (grey, grey[:, :, None], encoded(PIL.Image.fromarray(grey), "PNG")):
-            np.testing.assert_array_equal(load_image(source), np.repeat(grey[:, :, None], 3, 2))
+    def test_gray(self) -> None:
+        gray = pixels()[:, :, 0]
+        for source in (gray, gray[:, :, None], encoded(PIL.Image.fromarray(gray), "PNG")):
+            np.testing.assert_array_equal(load_image(source), np.repeat(gray[:, :, None], 3, 2))
 
     @pytest.mark.parametrize("mode", ["LA", "RGBA"])
     def test_alpha_lies_over_white(self, mode: str) -> None:
-        colour = np.full((2, 2, len(mode) - 1), 100, np.uint8)
+        color = np.full((2, 2, len(mode) - 1), 100, np.uint8)
         alpha = np.array([[0, 255], [128, 51]], np.uint8)
-        array = np.concatenate([colour, alpha[:, :, None]], axis=2)
+        array = np.concatenate([color, alpha[:, :, None]], axis=2)
         white = np.array([[255, 100], [177, 224]])  # round(100 α + 255 (1 − α))
         for source in (array, encoded(PIL.Image.fromarray(array), "PNG")):
             np.testing.assert_array_equal(load_image(source)[:, :, 1], white)
@@ -99,7 +99,7 @@ class TestKindsOfImages:
             clear = load_image(encoded(image, "PNG", transparency=transparency))
             np.testing.assert_array_equal(clear[0], [[10, 20, 30], [255] * 3, [70, 80, 90]])
 
-    def test_grey_and_rgb_with_a_transparent_colour(self) -> None:
+    def test_gray_and_rgb_with_a_transparent_color(self) -> None:
         rgb = PIL.Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
         result = load_image(encoded(rgb, "PNG", transparency=(1, 2, 3)))
         np.testing.assert_array_equal(result, [[[255] * 3, [4, 5, 6]]])
@@ -114,18 +114,18 @@ class TestKindsOfImages:
         assert np.abs(result.astype(int) - [200, 40, 60]).max() < 12
 
     @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-    def test_sixteen_bit_grey(self, kind: str) -> None:
-        grey = np.array([[0, 257, 32768, 65535]], np.uint16)
-        result = load_image(encoded(PIL.Image.fromarray(grey), kind))
+    def test_sixteen_bit_gray(self, kind: str) -> None:
+        gray = np.array([[0, 257, 32768, 65535]], np.uint16)
+        result = load_image(encoded(PIL.Image.fromarray(gray), kind))
         np.testing.assert_array_equal(result[0, :, 0], [0, 1, 128, 255])
-        np.testing.assert_array_equal(load_image(grey), result)
+        np.testing.assert_array_equal(load_image(gray), result)
 
     def test_float_tiff(self) -> None:
-        grey = np.array([[0.0, 0.5, 1.0]], np.float32)
-        result = load_image(encoded(PIL.Image.fromarray(grey), "TIFF"))
+        gray = np.array([[0.0, 0.5, 1.0]], np.float32)
+        result = load_image(encoded(PIL.Image.fromarray(gray), "TIFF"))
         np.testing.assert_array_equal(result[0, :, 0], [0, 128, 255])
         with pytest.raises(ImageError, match=r"0\.\.1"):
-            load_image(encoded(PIL.Image.fromarray(grey * 300), "TIFF"))
+            load_image(encoded(PIL.Image.fromarray(gray * 300), "TIFF"))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_exif_orientation(self, orientation: int) -> None:
@@ -151,7 +151,7 @@ class TestKindsOfImages:
 
     @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
     def test_of_an_animation_the_first_frame_counts(self, kind: str) -> None:
-        frames = [PIL.Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+        frames = [PIL.Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
         np.testing.assert_array_equal(load_image(data)[3, 3], [255, 0, 0])

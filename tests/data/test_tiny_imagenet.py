@@ -14,12 +14,12 @@ from dlmie.errors import DataError
 CLASSES = {"n02123045": "tabby, tabby cat", "n07614500": "ice cream, icecream"}
 
 
-def picture(path: Path, grey: int | None = None, seed: int = 0, side: int = 64) -> np.ndarray:
-    """A JPEG of one colour, or a grey one; JPEG keeps flat images as they are."""
+def picture(path: Path, gray: int | None = None, seed: int = 0, side: int = 64) -> np.ndarray:
+    """A JPEG of one color, or a gray one; JPEG keeps flat images as they are."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = np.random.default_rng(seed).integers(0, 256, 3).astype(np.uint8)
-    pixels = np.full((side, side), grey, np.uint8) if grey is not None else colour
-    pixels = pixels if grey is not None else np.tile(colour, (side, side, 1))
+    color = np.random.default_rng(seed).integers(0, 256, 3).astype(np.uint8)
+    pixels = np.full((side, side), gray, np.uint8) if gray is not None else color
+    pixels = pixels if gray is not None else np.tile(color, (side, side, 1))
     PIL.Image.fromarray(pixels).save(path, format="JPEG", quality=95, subsampling=0)
     return np.asarray(PIL.Image.open(path).convert("RGB")).transpose(2, 0, 1)
 
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
         boxes = "".join(f"{wnid}_{i}.JPEG\t0\t0\t62\t62\n" for i in range(3))
         (place / f"{wnid}_boxes.txt").write_text(boxes)
     picture(tmp_path / "val" / "images" / "val_0.JPEG", seed=10)
-    picture(tmp_path / "val" / "images" / "val_1.JPEG", grey=90)
+    picture(tmp_path / "val" / "images" / "val_1.JPEG", gray=90)
     (tmp_path / "val" / "val_annotations.txt").write_text(
         "val_1.JPEG\tn07614500\t0\t0\t62\t62\nval_0.JPEG\tn02123045\t0\t0\t62\t62\n"
     )
@@ -53,7 +53,7 @@ def test_the_layout(folder: Path) -> None:
     assert data.X_train.dtype == np.float32
     assert data.y_train.tolist() == [0, 0, 0, 1, 1, 1]
     assert data.y_val.tolist() == [1, 0]
-    assert (data.X_val[0] == data.X_val[0, :1]).all()  # grey: three equal channels
+    assert (data.X_val[0] == data.X_val[0, :1]).all()  # gray: three equal channels
     again = picture(folder / "copy.jpg", seed=4)
     np.testing.assert_array_equal(data.X_train[4], again)
     assert data.X_test.shape == (2, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""Initialisers: statistics, shapes, reproducibility, and how names and arrays are understood."""
+"""Initializers: statistics, shapes, reproducibility, and how names and arrays are understood."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_same_seed_same_values_in_either_precision(name: str) -> None:
 
 
 def test_chunks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, initialiser in RANDOM.items():
-        whole = initialiser(rng(), (7, 11), "float32")
+    for name, initializer in RANDOM.items():
+        whole = initializer(rng(), (7, 11), "float32")
         with monkeypatch.context() as patch:
             patch.setattr(init, "_CHUNK", 8)
-            np.testing.assert_array_equal(initialiser(rng(), (7, 11), "float32"), whole, name)
+            np.testing.assert_array_equal(initializer(rng(), (7, 11), "float32"), whole, name)
 
 
 def test_mean_and_limits() -> None:
@@ -148,8 +148,8 @@ def test_resolve_refuses_with_a_hint() -> None:
 
 def test_nothing_is_drawn_for_a_model_that_a_file_fills() -> None:
     with init.nothing_drawn():
-        for initialiser in (init.normal(), init.orthogonal(), init.per_gate("orthogonal", gates=2)):
-            assert not initialiser(rng(), (4, 8), "float32").any()
+        for initializer in (init.normal(), init.orthogonal(), init.per_gate("orthogonal", gates=2)):
+            assert not initializer(rng(), (4, 8), "float32").any()
         assert init.lstm_bias()(rng(), (8,), "float32").any()  # what is not random stays
         with pytest.raises(init.InitError):  # and so do the checks
             init.orthogonal()(rng(), (8,), "float32")

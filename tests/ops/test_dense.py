@@ -13,7 +13,7 @@ from sequence_cases import Case, threads
 
 from dlmie.compilation import function
 from dlmie.ops.dense.affine import Affine
-from dlmie.ops.dense.elementwise import Vectorised
+from dlmie.ops.dense.elementwise import Vectorized
 from dlmie.ops.dense.matmul import MatMul
 from dlmie.ops.dense.sums import SumAxis, SumOfSquares
 from dlmie.ops.losses.cross_entropy import Softmax
@@ -44,7 +44,7 @@ def test_errors_in_units_of_the_last_place(kind: str, dtype: str, limit: float) 
     x = np.concatenate([random.normal(size=40_000) * s for s in (1e-5, 1e-2, 0.3, 1, 5, 30, 300)])
     x = x.astype(dtype)
     inputs = pt.vector(dtype=dtype)
-    y = function([inputs], Vectorised(kind)(inputs))(x)
+    y = function([inputs], Vectorized(kind)(inputs))(x)
     truth = exact(kind, x)
     normal = (np.abs(truth) > np.finfo(dtype).tiny) & (np.abs(truth) < np.finfo(dtype).max)
     y, truth = y[normal], truth[normal]
@@ -62,15 +62,15 @@ def test_extremes(dtype: str) -> None:
         "sigmoid": [1, 0, np.nan, half, half, half, 1, 0],
         "exp": [big, 0, np.nan, 1, 1, 1, big, 0],
     }.items():
-        y = function([v], Vectorised(kind)(v))(x)
+        y = function([v], Vectorized(kind)(v))(x)
         np.testing.assert_allclose(y, np.array(expected, dtype), rtol=1e-6)
     many = np.linspace(-40, 40, 100_001).astype(dtype)
-    assert np.abs(function([v], Vectorised("tanh")(v))(many)).max() == 1
+    assert np.abs(function([v], Vectorized("tanh")(v))(many)).max() == 1
 
 
 @pytest.mark.parametrize("kind", ["tanh", "sigmoid", "exp"])
 def test_elementwise_gradients(kind: str) -> None:
-    case = Case(lambda x: [Vectorised(kind)(x)], ["float64"], [2], 1)
+    case = Case(lambda x: [Vectorized(kind)(x)], ["float64"], [2], 1)
     for shape in [(1, 1), (3, 17), (70, 90)]:
         x = np.random.default_rng(0).normal(size=shape)
         case.check_against_numpy(x)
@@ -145,7 +145,7 @@ def test_rewrites_of_an_output_layer() -> None:
     ops = [node.op for node in fast.maker.fgraph.toposort()]
     assert count(ops, Affine) == 1
     assert count(ops, MatMul) == 0
-    assert count(ops, Vectorised) == 1
+    assert count(ops, Vectorized) == 1
     given = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("f")
     bias = np.arange(7).astype("f")
     np.testing.assert_allclose(fast(given, bias), np.tanh(given.sum(-1)[..., None] + bias), 1e-5)
@@ -193,7 +193,7 @@ def test_rewrites_of_softmax_and_sums() -> None:
 def test_elementwise_works_in_place_only_where_nobody_looks() -> None:
     x = pt.fmatrix()
     run = function([x], pt.tanh(x * 2))
-    (op,) = [n.op for n in run.maker.fgraph.toposort() if isinstance(n.op, Vectorised)]
+    (op,) = [n.op for n in run.maker.fgraph.toposort() if isinstance(n.op, Vectorized)]
     assert op.overwrites == 0
     given = np.ones((2, 3), "f")
     run = function([x], [pt.tanh(x), x + 1])
@@ -204,5 +204,5 @@ def test_elementwise_works_in_place_only_where_nobody_looks() -> None:
 def test_the_users_own_graphs_stay_as_they_are() -> None:
     x = pt.fmatrix()
     plain = pytensor.function([x], pt.tanh(x).sum(axis=0), mode="FAST_COMPILE")
-    ours = (Vectorised, SumAxis)
+    ours = (Vectorized, SumAxis)
     assert not any(isinstance(n.op, ours) for n in plain.maker.fgraph.toposort())

@@ -1,4 +1,4 @@
-"""Optimisers: every rule against PyTorch and golden numbers, transforms, state, resume, JSON."""
+"""Optimizers: every rule against PyTorch and golden numbers, transforms, state, resume, JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dlmie.optim.rules import RULES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "update_rules.json"
 
-# Learning rate of the comparison with PyTorch, its optimiser; one that solves a quadratic.
+# Learning rate of the comparison with PyTorch, its optimizer; one that solves a quadratic.
 CASES: dict[str, tuple[Any, float, Callable[..., Any], float]] = {
     "sgd": (optim.sgd, 0.1, lambda o, p, lr: o.SGD(p, lr), 0.1),
     "momentum": (optim.momentum, 0.1, lambda o, p, lr: o.SGD(p, lr, momentum=0.9), 0.02),
@@ -66,15 +66,15 @@ SHAPES = {"/a/W": (4, 5), "/b/W": (3, 2)}
 
 
 class Compiled:
-    """An optimiser on two float64 matrices; the gradients are inputs of the compiled update."""
+    """An optimizer on two float64 matrices; the gradients are inputs of the compiled update."""
 
-    def __init__(self, optimiser: Any) -> None:
+    def __init__(self, optimizer: Any) -> None:
         self.params = {
             name: pytensor.shared(np.zeros(shape), name=name, shape=shape)
             for name, shape in SHAPES.items()
         }
         gradients = [pt.dmatrix() for _ in self.params]
-        self.updates = optim.chain(optimiser).updates_from(gradients, list(self.params.values()))
+        self.updates = optim.chain(optimizer).updates_from(gradients, list(self.params.values()))
         self.step = dlmie.function(gradients, self.updates.learning_rate, updates=self.updates)
         self.first = {k: v.get_value() for k, v in self.updates.state.items()}
 
@@ -89,7 +89,7 @@ class Compiled:
 
 @pytest.fixture(scope="module")
 def compiled() -> Callable[[str], Compiled]:
-    """Each optimiser of CASES, compiled once for all tests of this file."""
+    """Each optimizer of CASES, compiled once for all tests of this file."""
     made: dict[str, Compiled] = {}
 
     def get(name: str) -> Compiled:
@@ -108,13 +108,13 @@ def test_twenty_steps_as_pytorch(name: str, compiled: Callable[[str], Compiled])
     ours.restart(rate)
     values = [p.get_value() for p in ours.params.values()]
     theirs = [torch.nn.Parameter(torch.tensor(v)) for v in values]
-    optimiser, rng = make(torch.optim, theirs, rate), np.random.default_rng(1)
+    optimizer, rng = make(torch.optim, theirs, rate), np.random.default_rng(1)
     for _ in range(20):
         gradients = [rng.normal(size=p.type.shape) for p in ours.params.values()]
         assert ours.step(*gradients) == rate
         for p, g in zip(theirs, gradients, strict=True):
             p.grad = torch.tensor(g)
-        optimiser.step()
+        optimizer.step()
         for p, q in zip(ours.params.values(), theirs, strict=True):
             np.testing.assert_allclose(p.get_value(), q.detach().numpy(), rtol=1e-9, atol=1e-12)
     assert ours.updates.state["/optimizer/step"].get_value() == 20
@@ -300,14 +300,14 @@ def test_double_precision_on_request() -> None:
 
 
 class Run:
-    """A little training run with everything in its optimiser."""
+    """A little training run with everything in its optimizer."""
 
     def __init__(self, spec: Any = None) -> None:
-        optimiser = optim.from_json(spec) if spec else optim.chain(*EVERYTHING)
+        optimizer = optim.from_json(spec) if spec else optim.chain(*EVERYTHING)
         self.params = (everything := parameters())[:2]  # fewer kinds, less to compile
         x, loss = quadratic_loss(everything)
-        self.updates = optimiser.updates(loss, self.params)
-        self.spec = optimiser.to_json()
+        self.updates = optimizer.updates(loss, self.params)
+        self.spec = optimizer.to_json()
         outputs = [loss, self.updates.learning_rate, self.updates.gradient_norm]
         self.step = dlmie.function([x], outputs, updates=self.updates)
         self.state = {**self.updates.state, **{p.name: p for p in self.params}}
@@ -446,11 +446,11 @@ def test_decay_spares_what_is_not_regularizable() -> None:
 
 
 def test_json_round_trip() -> None:
-    optimisers = [optim.chain(*EVERYTHING), optim.adamw(1e-3, weight_decay=0.1)]
-    optimisers += [optim.chain(rule(0.25)) for rule in RULES]
-    optimisers.append(optim.chain(optim.sgd(), optim.scale_where(["/a", "*/b"], 0.5)))
-    for optimiser in optimisers:
-        spec = optimiser.to_json()
+    optimizers = [optim.chain(*EVERYTHING), optim.adamw(1e-3, weight_decay=0.1)]
+    optimizers += [optim.chain(rule(0.25)) for rule in RULES]
+    optimizers.append(optim.chain(optim.sgd(), optim.scale_where(["/a", "*/b"], 0.5)))
+    for optimizer in optimizers:
+        spec = optimizer.to_json()
         text = json.dumps(spec)
         again = optim.from_json(json.loads(text))
         assert json.dumps(again.to_json()) == text

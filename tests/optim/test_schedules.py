@@ -129,11 +129,11 @@ def test_pytorch_has_the_same_curves() -> None:
         ),
     ]
     for ours, theirs in pairs:
-        optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
-        scheduler = theirs(optimiser)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+        scheduler = theirs(optimizer)
         for step in range(50):
-            assert ours(step) == pytest.approx(optimiser.param_groups[0]["lr"], rel=1e-9), ours
-            optimiser.step()
+            assert ours(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), ours
+            optimizer.step()
             scheduler.step()
 
 

@@ -1,4 +1,4 @@
-"""A tiny data set, its features, and steps that train on them: for the tests of the hub."""
+"""A tiny data set, its features, and steps that train on them: for the tests of captioning."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def end(kind: str, folder: Path, said: int, complaint: Path) -> NoReturn:
 
 
 def heard_steps(heard: int, steps: int | None) -> bool:
-    """Wait for so many steps (None: for ever); whether they came before the worker's end."""
+    """Wait for so many steps (None: always); whether they came before the worker's end."""
     while steps is None or steps > 0:
         got = os.read(heard, 1 if steps is None else steps)
         if not got:

@@ -189,11 +189,11 @@ def others() -> Iterator[Case]:
 
 
 def fused() -> Iterator[Case]:
-    """What rewrites and optimisers put into graphs; not all of it can be differentiated."""
+    """What rewrites and optimizers put into graphs; not all of it can be differentiated."""
     from dlmie.ops.dense import elementwise
     from dlmie.ops.dense.affine import Affine
     from dlmie.ops.dense.sums import SumAxis, SumOfSquares
-    from dlmie.ops.optimizers import updates as optimisers
+    from dlmie.ops.optimizers import updates as optimizers
 
     for a, b in np.ndindex(2, 2):
         arrays = [normal(*((9, 5) if a else (5, 9))), normal(*((3, 9) if b else (9, 3)))]
@@ -203,10 +203,10 @@ def fused() -> Iterator[Case]:
             yield Case(f"sum over axis {axis}", SumAxis(axis), [normal(*shape)])
         yield Case("sum of squares", SumOfSquares(), [normal(*shape)])
         for kind in elementwise.KINDS:
-            yield Case(kind, elementwise.Vectorised(kind), [normal(*shape)])
-        for kind in optimisers.KINDS:
+            yield Case(kind, elementwise.Vectorized(kind), [normal(*shape)])
+        for kind in optimizers.KINDS:
             for adds in (False, True):
-                rule = optimisers.Rule(kind, (0.9, 0.999, 1e-8), adds)
+                rule = optimizers.Rule(kind, (0.9, 0.999, 1e-8), adds)
                 tensors = [normal(*shape) for _ in range(adds + 1)]  # the parameter, its gradient
                 slots = [np.square(normal(*shape)) for _ in range(rule.slots)]
                 numbers = [np.array(0.01), np.array(3.0)]

@@ -71,7 +71,7 @@ def read(
     Returns
     -------
     Listing
-        One record an image, in the order of the files, and a line for every row that cannot be
+        One record per image, in the order of the files, and a line for every row that cannot be
         used.  A record whose image was not found says why.
 
     Raises
@@ -185,7 +185,7 @@ def _open(path: Path, images: str | Path | None, format: str | None, reading: Re
 
 
 def _names(value: str | Path | Iterable[str], encoding: str | None) -> list[str]:
-    """Give the image names of a split: those of a list file, one a line, or as they are."""
+    """Give the image names of a split: those of a list file, one per line, or as they are."""
     return names_in(Path(value), encoding) if isinstance(value, (str, Path)) else list(value)
 
 

@@ -29,7 +29,7 @@ class Listing:
     Attributes
     ----------
     records
-        One an image.
+        One per image.
     problems
         A line for each row that cannot be used.
     notes

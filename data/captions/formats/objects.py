@@ -1,4 +1,4 @@
-"""A JSON list of objects, or JSON lines: one object a caption, or one an image.
+"""A JSON list of objects, or JSON lines: one object per caption, or one per image.
 
 So come the files of BLIP and LAVIS, ``metadata.jsonl`` of Hugging Face, COCO's results and what
 ``dlmie caption --json`` writes.  The keys are found by their names, as the columns of a table.

@@ -14,7 +14,7 @@ from dlmie.errors import DataError
 from dlmie.files.documents import decode, find_encoding, parse_json, read_text
 
 # Only these values of a JSON file are kept while it is parsed: the files of Karpathy hold every
-# caption a second time in words, which would make them five times as large in memory.
+# caption per second time in words, which would make them five times as large in memory.
 _UNUSED = frozenset({"tokens", "imgid", "sentid", "sentids", "licenses", "coco_url", "flickr_url"})
 
 

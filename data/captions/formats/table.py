@@ -1,4 +1,4 @@
-"""CSV and its kin: one row a caption, or one row an image with several caption columns.
+"""CSV and its kin: one row per caption, or one row per image with several caption columns.
 
 With a header the columns are found by their names; without one, the column whose cells are names of
 images is the image, and of the others those that hold sentences are the captions.

@@ -54,7 +54,7 @@ class Plan:
     Parameters
     ----------
     records
-        One an image; those of files must exist.
+        One per image; those of files must exist.
     settings
         JSON values that the result depends on, among them ``size``, ``store`` and ``source``.
     """

@@ -33,7 +33,7 @@ class Wording:
     Attributes
     ----------
     words : dict[str, list[list[str]]]
-        By split, one list a caption.
+        By split, one list per caption.
     vocabulary : Vocabulary
         Of the training captions.
     mark : str or list

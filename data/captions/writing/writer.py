@@ -22,7 +22,7 @@ Text is UTF-8 in uint8 arrays with checksums; a list of texts is JSON in one. Ve
 HDF5's text of variable length, which has no checksum.
 
 The images come first, into the places that :mod:`dlmie.data.captions.writing.slots` makes; the text
-comes last.  Peak memory: the text, the images being decoded (one a worker, at full size) and 128
+comes last.  Peak memory: the text, the images being decoded (one per worker, at full size) and 128
 resized ones.
 """
 
@@ -86,7 +86,7 @@ def write_captions(
     Parameters
     ----------
     records
-        One an image; the order within a split is kept.
+        One per image; the order within a split is kept.
     to
         The file to write; until it is complete it is called ``NAME.part``.
     size
@@ -108,7 +108,7 @@ def write_captions(
         Lines about rows that could not even become records, and about what else is worth knowing;
         saved in the header.
     workers
-        Threads that decode; by default one a processor, at most 8.
+        Threads that decode; by default one per processor, at most 8.
     progress
         Say the size and the time to expect, and show a bar, on standard error.
 

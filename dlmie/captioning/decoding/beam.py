@@ -6,8 +6,8 @@ import numpy as np
 
 from dlmie.captioning.decoding.constraints import (
     Caption,
+    Constraints,
     Extras,
-    Rules,
     State,
     Step,
     call_step,
@@ -22,7 +22,7 @@ _BLOCK = 256  # words whose maximum is looked at first
 def beam_search(
     step: Step,
     state: State,
-    rules: Rules | None = None,
+    constraints: Constraints | None = None,
     *,
     beam: int = 5,
     length_norm: float = 0.0,
@@ -34,7 +34,7 @@ def beam_search(
     among the ``beam`` best leaves the beam and competes by ``log_probability / length**norm``,
     the length counting the words plus the end. An image is done when ``beam`` hypotheses have
     ended, or when no other can reach the best ones any more. One place of the beam belongs to
-    the greedy caption for as long as it has not ended, so that without length normalisation no
+    the greedy caption for as long as it has not ended, so that without length normalization no
     finished greedy caption is ever better than what a wider beam finds. Equals are ordered by
     beam and word: the answer depends neither on chance nor on the other images of the batch.
 
@@ -43,12 +43,12 @@ def beam_search(
     step, state
         The model, see :data:`dlmie.captioning.decoding.constraints.Step`, and its state
         (images, 1, …) before the first word.
-    rules
+    constraints
         Which words may follow.
     beam
         Hypotheses an image; 1 is greedy search.
     length_norm
-        Exponent of the length: 0 compares log-probabilities and so favours short captions,
+        Exponent of the length: 0 compares log-probabilities and so favors short captions,
         1 compares the mean per word; about 0.85 suits photographs.
     n_best
         Captions to return an image, at most ``beam``.
@@ -64,16 +64,16 @@ def beam_search(
     DataError
         For options out of range.
     """
-    rules = rules or Rules()
+    constraints = constraints or Constraints()
     if beam < 1 or not 1 <= n_best <= beam or length_norm < 0:
         raise DataError(
             "beam search needs beam >= 1, n_best from 1 to beam and length_norm >= 0, not "
             f"{beam}, {n_best} and {length_norm}"
         )
-    images, steps = count_images(state), rules.max_length
+    images, steps = count_images(state), constraints.max_length
     tree = _Tree(images, steps, beam)
     active = np.arange(images)
-    words = np.full((images, 1), rules.start)
+    words = np.full((images, 1), constraints.start)
     history = np.empty((images, 1, 0), dtype=int)
     scores = np.zeros((images, 1))  # (images, beams) log-probabilities so far
     greedy = np.zeros(images, dtype=int)  # the beam that holds the greedy hypothesis, -1 if none
@@ -81,25 +81,27 @@ def beam_search(
     ended = np.zeros(images, dtype=int)
     for place in range(steps):
         logs, state, extras = call_step(step, words, state, active)
-        logs = rules.apply(logs, history)
+        logs = constraints.apply(logs, history)
         vocabulary = logs.shape[-1]
-        ends = scores + logs[..., rules.end]
-        end_logs = logs[..., rules.end].copy()
-        logs[..., rules.end] = -np.inf
+        ends = scores + logs[..., constraints.end]
+        end_logs = logs[..., constraints.end].copy()
+        logs[..., constraints.end] = -np.inf
         chosen, totals = _best_words(logs, scores, beam)  # (images, beams), places beam·V + word
-        rank = _rank_ends(ends, rules.end, chosen, totals, vocabulary)
+        rank = _rank_ends(ends, constraints.end, chosen, totals, vocabulary)
         ending = rank < beam
-        greedy = _keep_greedy(greedy, logs, end_logs, scores, rules.end, chosen, totals, ending)
+        greedy = _keep_greedy(
+            greedy, logs, end_logs, scores, constraints.end, chosen, totals, ending
+        )
         ending &= ends > -np.inf
 
-        stuck = totals[:, 0] == -np.inf  # the rules leave no word: what was said competes
+        stuck = totals[:, 0] == -np.inf  # the constraints leave no word: what was said competes
         tree.cut(active[stuck], place, scores[stuck])
         tree.record(active, place, *np.divmod(chosen, vocabulary), extras)
         tree.end(active, place, np.where(ending, ends, -np.inf))
 
         ended += ending.sum(axis=1)
-        normalised = np.where(ending, ends / (place + 1) ** length_norm, -np.inf)
-        best = np.sort(np.hstack([best, normalised]), axis=1)[:, -n_best:]
+        normalized = np.where(ending, ends / (place + 1) ** length_norm, -np.inf)
+        best = np.sort(np.hstack([best, normalized]), axis=1)[:, -n_best:]
         hopeless = totals[:, 0] / steps**length_norm <= best[:, 0]
         keep = ~(stuck | hopeless | ((ended >= beam) & (greedy < 0)))
         if not keep.any():

@@ -1,4 +1,4 @@
-"""What every search over words shares: the step's protocol, the rules of a caption, the answer."""
+"""What every search over words shares: the step's protocol, constraints, the caption found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Extras = dict[str, np.ndarray]
 #: ``words`` (images, beams): the words said last, START at first. ``state``: the state before
 #: them. ``images`` (images,): which images of the batch are still searched; the same object is
 #: handed over until one leaves, so that a step may keep what it gathered by it.
-#: ``log_probabilities`` (images, beams, vocabulary): of the next word, normalised; the array is
+#: ``log_probabilities`` (images, beams, vocabulary): of the next word, normalized; the array is
 #: the caller's to overwrite. ``extras``: named arrays of this step, or None.
 Step = Callable[[np.ndarray, State, np.ndarray], tuple[np.ndarray, State, Extras | None]]
 
@@ -74,7 +74,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Rules:
+class Constraints:
     """Which words may follow.
 
     Parameters

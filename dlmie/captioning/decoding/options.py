@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dlmie.captioning.decoding.beam import beam_search
-from dlmie.captioning.decoding.constraints import Caption, Rules, State, Step
+from dlmie.captioning.decoding.constraints import Caption, Constraints, State, Step
 from dlmie.captioning.decoding.sampling import sample
 
 
 @dataclass(frozen=True)
-class Decoding(Rules):
+class Decoding(Constraints):
     """How captions are found: every option of a search as one value.
 
     Parameters
@@ -23,7 +23,7 @@ class Decoding(Rules):
     temperature, top_k, top_p, seed
         Of :func:`~dlmie.captioning.decoding.sample`.
 
-    The other parameters are those of :class:`~dlmie.captioning.decoding.Rules`.
+    The other parameters are those of :class:`~dlmie.captioning.decoding.Constraints`.
 
     Examples
     --------

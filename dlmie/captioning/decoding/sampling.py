@@ -8,8 +8,8 @@ import numpy as np
 
 from dlmie.captioning.decoding.constraints import (
     Caption,
+    Constraints,
     Extras,
-    Rules,
     State,
     Step,
     call_step,
@@ -20,12 +20,12 @@ from dlmie.errors import DataError
 
 _BLOCK = 256  # words among which a sample is drawn at last
 
-#: ``choose(log_probabilities, history, images)``: the next words (images, lanes), -1 where none
+#: ``choose(log_probabilities, history, images)``: the next words (images, rows), -1 where none
 #: may follow.
 _Choose = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def greedy(step: Step, state: State, rules: Rules | None = None) -> list[Caption]:
+def greedy(step: Step, state: State, constraints: Constraints | None = None) -> list[Caption]:
     """Say the most probable word each time.
 
     Parameters
@@ -33,29 +33,29 @@ def greedy(step: Step, state: State, rules: Rules | None = None) -> list[Caption
     step, state
         The model, see :data:`dlmie.captioning.decoding.constraints.Step`, and its state
         (images, 1, …) before the first word.
-    rules
+    constraints
         Which words may follow.
 
     Returns
     -------
     list[Caption]
-        One an image.
+        One per image.
     """
-    rules = rules or Rules()
+    constraints = constraints or Constraints()
 
     def choose(logs: np.ndarray, history: np.ndarray, images: np.ndarray) -> np.ndarray:
-        logs = rules.apply(logs, history)
+        logs = constraints.apply(logs, history)
         best = logs.argmax(axis=-1)
         possible = np.take_along_axis(logs, best[..., None], axis=-1)[..., 0] > -np.inf
         return np.where(possible, best, -1)
 
-    return [captions[0] for captions in _walk(step, state, choose, rules, lanes=1)]
+    return [captions[0] for captions in _walk(step, state, choose, constraints, rows=1)]
 
 
 def sample(
     step: Step,
     state: State,
-    rules: Rules | None = None,
+    constraints: Constraints | None = None,
     *,
     samples: int = 1,
     temperature: float = 1.0,
@@ -71,7 +71,7 @@ def sample(
 
     Parameters
     ----------
-    step, state, rules
+    step, state, constraints
         As for :func:`greedy`.
     samples
         Captions an image.
@@ -82,7 +82,7 @@ def sample(
     top_p
         Draw from the fewest words that together have this probability, after ``top_k``.
     seed, keys
-        Of the random numbers; ``keys`` are whole numbers ≥ 0, one an image (its place in the
+        Of the random numbers; ``keys`` are whole numbers ≥ 0, one per image (its place in the
         split, say), by default the place in the batch.
 
     Returns
@@ -95,19 +95,19 @@ def sample(
     DataError
         For options out of range.
     """
-    rules = rules or Rules()
+    constraints = constraints or Constraints()
     if not temperature > 0 or not 0 < top_p <= 1 or top_k < 0 or samples < 1:
         raise DataError(
             "sampling needs temperature > 0, 0 < top_p <= 1, top_k >= 0 and samples >= 1, not "
             f"{temperature}, {top_p}, {top_k} and {samples}"
         )
     keys = range(count_images(state)) if keys is None else keys
-    shape = (rules.max_length, samples)
+    shape = (constraints.max_length, samples)
     # (images, words, samples): the first words' numbers do not depend on max_length
     uniform = np.stack([np.random.default_rng([seed, key]).random(shape) for key in keys])
 
     def choose(logs: np.ndarray, history: np.ndarray, images: np.ndarray) -> np.ndarray:
-        allowed = rules.apply(logs, history) / temperature
+        allowed = constraints.apply(logs, history) / temperature
         if top_k:
             allowed = _keep_top_k(allowed, top_k)
         largest = allowed.max(axis=-1, keepdims=True)
@@ -117,14 +117,14 @@ def sample(
         drawn = _draw(weights, uniform[images, history.shape[-1]])
         return np.where(largest[..., 0] > -np.inf, drawn, -1)
 
-    return _walk(step, state, choose, rules, lanes=samples)
+    return _walk(step, state, choose, constraints, rows=samples)
 
 
 def force(
     step: Step,
     state: State,
     words: Sequence[Sequence[int]],
-    rules: Rules | None = None,
+    constraints: Constraints | None = None,
     *,
     finished: bool = True,
 ) -> list[Caption]:
@@ -135,9 +135,9 @@ def force(
     step, state
         As for :func:`greedy`.
     words
-        One caption an image: numbers of its words, without START and END; any word may stand
+        One caption per image: numbers of its words, without START and END; any word may stand
         there, UNK too.
-    rules
+    constraints
         Only ``start`` and ``end`` are used.
     finished
         Whether END is to follow, and its probability to count.
@@ -145,29 +145,29 @@ def force(
     Returns
     -------
     list[Caption]
-        One an image.
+        One per image.
 
     Raises
     ------
     DataError
-        If there is not one caption an image, or one holds END.
+        If there is not one caption per image, or one holds END.
     """
-    rules = rules or Rules()
+    constraints = constraints or Constraints()
     images = count_images(state)
     if len(words) != images:
-        raise DataError(f"{len(words)} known captions for {images} images: give one an image")
-    if any(rules.end in caption for caption in words):
-        raise DataError(f"a known caption holds its own end ({rules.end}): leave it out")
+        raise DataError(f"{len(words)} known captions for {images} images: give one per image")
+    if any(constraints.end in caption for caption in words):
+        raise DataError(f"a known caption holds its own end ({constraints.end}): leave it out")
     longest = max((len(caption) for caption in words), default=0)
-    known = np.full((images, longest + 1), rules.end if finished else -1)
+    known = np.full((images, longest + 1), constraints.end if finished else -1)
     for image, caption in enumerate(words):
         known[image, : len(caption)] = caption
 
     def choose(logs: np.ndarray, history: np.ndarray, active: np.ndarray) -> np.ndarray:
         return known[active, history.shape[-1], None]
 
-    rules = Rules(max_length=longest + 1, start=rules.start, end=rules.end)
-    return [captions[0] for captions in _walk(step, state, choose, rules, lanes=1)]
+    constraints = Constraints(max_length=longest + 1, start=constraints.start, end=constraints.end)
+    return [captions[0] for captions in _walk(step, state, choose, constraints, rows=1)]
 
 
 def _draw(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -207,50 +207,50 @@ def _keep_top_p(weights: np.ndarray, share: float) -> np.ndarray:
 
 
 def _walk(
-    step: Step, state: State, choose: _Choose, rules: Rules, lanes: int
+    step: Step, state: State, choose: _Choose, constraints: Constraints, rows: int
 ) -> list[list[Caption]]:
-    """Feed every chosen word back until each lane of each image has ended."""
-    images, steps = count_images(state), rules.max_length
-    said = np.zeros((images, lanes, steps), dtype=int)
-    lengths = np.zeros((images, lanes), dtype=int)
-    totals = np.zeros((images, lanes))
-    finished = np.zeros((images, lanes), dtype=bool)
+    """Feed every chosen word back until each row of each image has ended."""
+    images, steps = count_images(state), constraints.max_length
+    said = np.zeros((images, rows, steps), dtype=int)
+    lengths = np.zeros((images, rows), dtype=int)
+    totals = np.zeros((images, rows))
+    finished = np.zeros((images, rows), dtype=bool)
     extras: Extras = {}
 
     active = np.arange(images)
-    state = gather(state, (active[:, None], np.zeros((images, lanes), dtype=int)))
-    words = np.full((images, lanes), rules.start)
-    talking = np.ones((images, lanes), dtype=bool)
+    state = gather(state, (active[:, None], np.zeros((images, rows), dtype=int)))
+    words = np.full((images, rows), constraints.start)
+    talking = np.ones((images, rows), dtype=bool)
     for place in range(steps):
         logs, state, now = call_step(step, words, state, active)
         for name, value in now.items():
             if name not in extras:
-                extras[name] = np.zeros((images, lanes, steps, *value.shape[2:]), value.dtype)
+                extras[name] = np.zeros((images, rows, steps, *value.shape[2:]), value.dtype)
             extras[name][active, :, place] = value
         words = choose(logs, said[active, :, :place], active)
         gains = np.take_along_axis(logs, words[..., None], axis=-1)[..., 0].astype(np.float64)
         talking &= words >= 0
         totals[active] += np.where(talking, gains, 0)
-        finished[active] |= talking & (words == rules.end)
-        talking &= words != rules.end
+        finished[active] |= talking & (words == constraints.end)
+        talking &= words != constraints.end
         said[active, :, place] = words
         lengths[active] += talking
         keep = talking.any(axis=1)
         if not keep.any():
             break
-        words = np.where(talking, words, rules.end)  # what a silent lane is fed plays no part
+        words = np.where(talking, words, constraints.end)  # what a silent row is fed plays no part
         if not keep.all():
             active, words, talking = active[keep], words[keep], talking[keep]
             state = gather(state, (keep,))
 
-    def caption(image: int, lane: int) -> Caption:
-        length, total = lengths[image, lane], float(totals[image, lane])
+    def caption(image: int, row: int) -> Caption:
+        length, total = lengths[image, row], float(totals[image, row])
         return Caption(
-            words=said[image, lane, :length].tolist(),
+            words=said[image, row, :length].tolist(),
             log_probability=total,
             score=total,
-            finished=bool(finished[image, lane]),
-            extras={name: value[image, lane, :length].copy() for name, value in extras.items()},
+            finished=bool(finished[image, row]),
+            extras={name: value[image, row, :length].copy() for name, value in extras.items()},
         )
 
-    return [[caption(image, lane) for lane in range(lanes)] for image in range(images)]
+    return [[caption(image, row) for row in range(rows)] for image in range(images)]

@@ -1,4 +1,4 @@
-"""What metrics are given: one caption an image, beside the image's references."""
+"""What metrics are given: one caption per image, beside the image's references."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_captions(
     if len(hypotheses) != len(references):
         raise DataError(
             f"{len(hypotheses)} captions but references of {len(references)} images: "
-            "give exactly one caption an image"
+            "give exactly one caption per image"
         )
     if not len(hypotheses):
         raise DataError("there is no caption to score")

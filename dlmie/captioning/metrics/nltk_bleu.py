@@ -26,7 +26,7 @@ def bleu(
     Parameters
     ----------
     hypotheses
-        One caption an image, each a list of words; it may be empty.
+        One caption per image, each a list of words; it may be empty.
     references
         Per image its references, each a list of words.
 

@@ -91,7 +91,7 @@ def pointing(
     Parameters
     ----------
     captions : sequence of Caption
-        One an image, with ``text`` (a word for each map) and ``alphas`` (words, rows, columns).
+        One per image, with ``text`` (a word for each map) and ``alphas`` (words, rows, columns).
     objects
         For each image what it shows: mappings with ``words`` and ``box``, [top, left, bottom,
         right] as fractions of the image; None where this is not known.
@@ -99,7 +99,7 @@ def pointing(
     Raises
     ------
     DataError
-        Captions and images differ in number, or a caption has no maps or not one a word.
+        Captions and images differ in number, or a caption has no maps or not one per word.
 
     Examples
     --------

@@ -132,7 +132,7 @@ def score(
     Parameters
     ----------
     hypotheses
-        One caption an image, as text; it may be empty.
+        One caption per image, as text; it may be empty.
     references
         Per image its references, as text: raw, never mapped to a vocabulary. Those without words
         are left out and counted in the protocol.

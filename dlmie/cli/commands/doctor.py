@@ -12,9 +12,9 @@ _SIGNS = {"ok": "ok", "warning": "!", "problem": "✗"}
 
 @verb("doctor")
 def command(console: Console) -> None:
-    """Check compiler, BLAS, threads, cache and weights; say how to mend what is wrong.
+    """Check compiler, BLAS, threads, cache and weights; say how to fix what is wrong.
 
-    Ends with exit code 1 if something must be mended before dlmie can work.
+    Ends with exit code 1 if something must be fixed before dlmie can work.
     """
     found: list[Check] = []
     for check in run_all():
@@ -26,7 +26,7 @@ def command(console: Console) -> None:
     problems = [check for check in found if check.status == "problem"]
     warnings = [check for check in found if check.status == "warning"]
     verdict = (
-        f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} to mend"
+        f"{len(problems)} {'problem' if len(problems) == 1 else 'problems'} to fix"
         if problems
         else "dlmie can work"
     )

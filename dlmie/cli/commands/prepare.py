@@ -100,7 +100,7 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
     store=("Keep pixels, or only where the images are.", click.Choice(["pixels", "paths"])),
     strict="Fail at the first image or caption that cannot be used.",
     overwrite="Replace a file that holds something else.",
-    workers=("Threads that read images.  [default: one a processor]", whole(1)),
+    workers=("Threads that read images.  [default: one per processor]", whole(1)),
 )
 @click.option(
     "--boxes",

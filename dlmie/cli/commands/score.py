@@ -42,7 +42,7 @@ def command(
     [{"image_id": 1, "caption": "…"}, …]    {"annotations": [{"image_id", "caption"}, …]}
     {"image": "caption", …}                 {"image": ["reference", …], …}
     what caption and evaluate write         all that prepare reads
-    text, one caption a line                one text file or more, line by line as HYPOTHESES
+    text, one caption per line                one text file or more, line by line as HYPOTHESES
 
     The named kinds mix freely; images are matched by id or name. BLEU-1..4 is NLTK's unsmoothed
     corpus BLEU; ROUGE-L and CIDEr-D are coco-caption's.

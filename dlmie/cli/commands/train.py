@@ -95,7 +95,7 @@ def _shown(default: Any) -> str:
     "--overfit",
     type=whole(1),
     metavar="N",
-    help="Only check that the model can learn the captions of N images by heart; 1 if it cannot.",
+    help="Only check that the model can overfit the captions of N images; 1 if it cannot.",
 )
 @click.option(
     "--self-critical",
@@ -213,7 +213,7 @@ def _resume(chosen: dict[str, Any], console: Console) -> Any:
 
 
 def _ends(spec: Any) -> bool:
-    """Whether an optimiser's schedule was made for so many steps and no more."""
+    """Whether an optimizer's schedule was made for so many steps and no more."""
     if isinstance(spec, list):
         return any(map(_ends, spec))
     if isinstance(spec, dict):
@@ -235,9 +235,9 @@ def _with_data(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_overfit(chosen: dict[str, Any], console: Console) -> None:
-    """Whether the model can learn a few captions by heart; nothing is kept.
+    """Whether the model can overfit a few captions; nothing is kept.
 
-    Schedules are made for a run over all of the data, and dropout against learning by heart: both
+    Schedules are made for a run over all of the data, and dropout against overfitting: both
     are left out, dropout unless it is asked for.
     """
     from dlmie.captioning.overfitting import overfit
@@ -264,4 +264,4 @@ def _check_overfit(chosen: dict[str, Any], console: Console) -> None:
     )
     console.result(report.to_json(), str(report))
     if not report.passed:
-        raise DlmieError(f"the overfit check failed: loss {report.loss:.3f} nats a word")
+        raise DlmieError(f"the overfit check failed: loss {report.loss:.3f} nats per word")

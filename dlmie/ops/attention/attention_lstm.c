@@ -296,7 +296,7 @@ static void projection_gradient(const sizes *s, int64_t n, const real *p, const 
 EXPORT int KERNEL(attention_lstm_backward_shape)(SHAPE_ARGUMENTS) {
     const sizes s = read_sizes(in, p);
     if (s.batch != s.images)
-        REFUSE("attention_lstm: the gradient needs one row an image, not %lld rows for %lld",
+        REFUSE("attention_lstm: the gradient needs one row per image, not %lld rows for %lld",
                (long long)s.batch, (long long)s.images);
     for (int i = 0; i < 9 + 2 * s.has_gate; i++) set_shape(&out[i], in[i].ndim, in[i].shape);
     return 0;

@@ -251,7 +251,7 @@ def attention_lstm_sequence(
     v : (attention,)
         Weights of the score; unused by score "dot".
     gate : (W_beta, b_beta), optional
-        (hidden, G) and (G,): the selector, one number (G = 1) or one a channel.
+        (hidden, G) and (G,): the selector, one number (G = 1) or one per channel.
     mask : (time, batch), optional
         Where 0, the state is carried over.
     hard : (u, sampled), optional

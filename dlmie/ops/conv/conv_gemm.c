@@ -90,7 +90,7 @@ static int64_t panels_at_once(int64_t rows, int64_t panels) {
 
 /* What happens to a sum before it is stored. */
 typedef struct {
-    const real *bias; /* one a row, or NULL */
+    const real *bias; /* one per row, or NULL */
     vec floor, ceiling;
 } ending;
 

@@ -1,4 +1,4 @@
-/* tanh, the logistic function and exp of every element, vectorised (vmath.h) and on all threads. */
+/* tanh, the logistic function and exp of every element, vectorized (vmath.h) and on all threads. */
 #include "vmath.h"
 
 enum { TANH, SIGMOID, EXP };

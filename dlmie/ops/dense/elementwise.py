@@ -14,7 +14,7 @@ from dlmie.ops.runtime.inplace import Overwriting
 KINDS = ("tanh", "sigmoid", "exp")
 
 
-class Vectorised(Overwriting):
+class Vectorized(Overwriting):
     """One function of every element of a float tensor."""
 
     kernel = "elementwise"

@@ -67,7 +67,7 @@ EXPORT int KERNEL(rule_shape)(SHAPE_ARGUMENTS) {
     for (int i = 1; i < arrays; i++)
         for (int64_t d = 0; d < max64(in[0].ndim, in[i].ndim); d++)
             if (in[i].ndim != in[0].ndim || in[i].shape[d] != in[0].shape[d])
-                REFUSE("optimiser: the parameter, its gradient and its slots differ in shape");
+                REFUSE("optimizer: the parameter, its gradient and its slots differ in shape");
     for (int i = 0; i <= slots; i++) set_shape(&out[i], in[0].ndim, in[0].shape);
     return 0;
 }

@@ -1,4 +1,4 @@
-"""Optimisers' rules in one pass over memory; kernels in ``optimisers.c``."""
+"""Optimizers' rules in one pass over memory; kernels in ``optimizers.c``."""
 
 from __future__ import annotations
 

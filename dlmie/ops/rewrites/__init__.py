@@ -11,11 +11,11 @@ from dlmie.ops.rewrites.convolution import (
 )
 from dlmie.ops.rewrites.dense import (
     join_bias,
-    join_optimiser_step,
+    join_optimizer_step,
     use_dlmie_matmul,
     use_dlmie_softmax,
     use_parallel_sums,
-    use_vectorised_functions,
+    use_vectorized_functions,
 )
 from dlmie.ops.runtime.inplace import OverwriteInputs
 
@@ -37,8 +37,8 @@ for position, walk, rewrite in (
     # After its simplifications, before it fuses what is left of elementwise operations.
     (45.0, dfs_rewriter, join_bias),
     (45.1, dfs_rewriter, use_parallel_sums),
-    (45.2, dfs_rewriter, join_optimiser_step),
-    (45.3, dfs_rewriter, use_vectorised_functions),
+    (45.2, dfs_rewriter, join_optimizer_step),
+    (45.3, dfs_rewriter, use_vectorized_functions),
 ):
     optdb.register(str(rewrite), walk(rewrite), TAG, position=position)
 # Once it knows what may be destroyed, before its own elementwise operations take it.

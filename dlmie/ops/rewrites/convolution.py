@@ -1,7 +1,7 @@
 """Rewrites around convolutions.
 
-* ``fold_scale_and_shift``: ``conv2d(x, w, b) * scale + shift`` with one number a channel (batch
-  normalisation at inference) becomes ``conv2d(x, w * scale, b * scale + shift)``.
+* ``fold_scale_and_shift``: ``conv2d(x, w, b) * scale + shift`` with one number per channel (batch
+  normalization at inference) becomes ``conv2d(x, w * scale, b * scale + shift)``.
 * ``fuse_activation``: ReLU and ReLU6 right after a convolution are computed in its own pass.
 * ``fuse_max_pool``: of a convolution that only a 2×2 max pool reads, the largest of each 2×2 is
   kept as it is computed; the rest is never stored.

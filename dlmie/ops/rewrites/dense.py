@@ -16,7 +16,7 @@ from pytensor.tensor.special import LogSoftmax
 from pytensor.tensor.special import Softmax as PlainSoftmax
 
 from dlmie.ops.dense.affine import Affine
-from dlmie.ops.dense.elementwise import Vectorised
+from dlmie.ops.dense.elementwise import Vectorized
 from dlmie.ops.dense.matmul import MatMul
 from dlmie.ops.dense.sums import SumAxis, SumOfSquares
 from dlmie.ops.losses.cross_entropy import Softmax
@@ -65,7 +65,7 @@ def use_dlmie_matmul(fgraph: Any, node: Apply) -> list[Variable] | None:
 
 @node_rewriter([PlainSoftmax, LogSoftmax])
 def use_dlmie_softmax(fgraph: Any, node: Apply) -> list[Variable] | None:
-    """Softmax over the last axis → the vectorised kernel."""
+    """Softmax over the last axis → the vectorized kernel."""
     (x,) = node.inputs
     axis = node.op.axis  # None: over all; a number, or in later versions of PyTensor a tuple
     axes = range(x.type.ndim) if axis is None else np.atleast_1d(axis)
@@ -77,7 +77,7 @@ def use_dlmie_softmax(fgraph: Any, node: Apply) -> list[Variable] | None:
 
 
 @node_rewriter([Elemwise])
-def use_vectorised_functions(fgraph: Any, node: Apply) -> list[Variable] | None:
+def use_vectorized_functions(fgraph: Any, node: Apply) -> list[Variable] | None:
     """tanh, sigmoid and exp of matrices and larger tensors → kernels without a call an element."""
     kind = FUNCTIONS.get(type(node.op.scalar_op))
     (out,) = node.outputs if len(node.outputs) == 1 else (None,)
@@ -85,7 +85,7 @@ def use_vectorised_functions(fgraph: Any, node: Apply) -> list[Variable] | None:
         return None
     if node.inputs[0].type.dtype != out.type.dtype or all(out.type.broadcastable):
         return None
-    return [Vectorised(kind)(node.inputs[0])]
+    return [Vectorized(kind)(node.inputs[0])]
 
 
 @node_rewriter([Elemwise])
@@ -137,7 +137,7 @@ def use_parallel_sums(fgraph: Any, node: Apply) -> list[Variable] | None:
 
 
 @node_rewriter([Elemwise])
-def join_optimiser_step(fgraph: Any, node: Apply) -> dict[Variable, Variable] | None:
+def join_optimizer_step(fgraph: Any, node: Apply) -> dict[Variable, Variable] | None:
     """parameter + step of a rule → one pass that updates parameter and slots."""
     if not _is(node, Add) or len(node.inputs) != 2:
         return None

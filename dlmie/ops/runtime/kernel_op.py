@@ -184,7 +184,7 @@ static int fits(PyArrayObject *array, const dlmie_tensor *t, int type) {
     return 1;
 }
 
-/* An uninitialised array; a large one lives in a block of memory.c, returned when it dies. */
+/* An uninitialized array; a large one lives in a block of memory.c, returned when it dies. */
 typedef void *(*dlmie_take)(size_t, size_t *);
 typedef void (*dlmie_give)(void *, size_t);
 typedef struct { void *block; size_t size; dlmie_give give; } dlmie_loan;

@@ -4,7 +4,7 @@
  * library.  A kernel NAME is a pair of functions:
  *
  *   NAME_shape  checks its inputs and fills in the shapes of its outputs,
- *   NAME        computes; every tensor is C-contiguous, outputs are allocated and uninitialised.
+ *   NAME        computes; every tensor is C-contiguous, outputs are allocated and uninitialized.
  *
  * Both return 0, or 1 after writing one line to `error`.  `p` holds the integer parameters of the
  * operation (strides, flags, ...) in the order its Python half lists them.  PyTensor calls

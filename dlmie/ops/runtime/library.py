@@ -25,7 +25,7 @@ from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
 FOLDER = Path(__file__).parents[1]
 
 # Never -ffast-math or -Ofast: linked into a shared library they switch denormals off for the whole
-# process.  These four allow sums to be vectorised without that side effect.
+# process.  These four allow sums to be vectorized without that side effect.
 FLAGS = [
     *("-std=gnu11", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"),
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math"),
@@ -38,7 +38,7 @@ FLAGS_VARIABLE = "DLMIE_CFLAGS"
 
 @dataclass(frozen=True)
 class Blas:
-    """A BLAS library as the linker wants it, and how its Fortran names are spelt."""
+    """A BLAS library as the linker wants it, and how its Fortran names are spelled."""
 
     name: str
     compile_flags: tuple[str, ...]

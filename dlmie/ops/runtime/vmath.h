@@ -1,4 +1,4 @@
-/* exp, tanh and the logistic function, written so that compilers vectorise the loops around them.
+/* exp, tanh and the logistic function, written so that compilers vectorize the loops around them.
  *
  * The C library's versions are scalar calls, ten times slower in a loop.  These are plain
  * arithmetic: no branch, no table, no call.
