@@ -22,8 +22,10 @@ from dlmie.data.images.folders import existing_path, find_images
 from dlmie.data.images.formats import is_image_name
 from dlmie.data.images.names import form_of
 from dlmie.data.images.pixels import ImageError, ImageWarning
+from dlmie.data.images.planes import resize_planes
 from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess, resize_through
 from dlmie.data.images.resizing import resize_image
+from dlmie.data.images.units import channel_order, normalize, pixel_size, valid_range
 from dlmie.data.images.views import view_image
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "ImageSource",
     "ImageWarning",
     "Preprocessing",
+    "channel_order",
     "deprocess",
     "existing_path",
     "find_images",
@@ -43,9 +46,13 @@ __all__ = [
     "is_image_name",
     "load_alpha",
     "load_image",
+    "normalize",
+    "pixel_size",
     "preprocess",
     "resize_image",
+    "resize_planes",
     "resize_through",
     "save_image",
+    "valid_range",
     "view_image",
 ]

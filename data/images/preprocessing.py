@@ -10,6 +10,7 @@ import numpy as np
 
 from dlmie.data.images.pixels import ImageError, check_pixels
 from dlmie.data.images.resizing import resize_image
+from dlmie.data.images.units import channel_order, normalize
 from dlmie.errors import DataError
 
 
@@ -129,12 +130,7 @@ def preprocess(image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
         for index, one in enumerate(flat):
             resized[index] = resize_through(one, preprocessing.sizes)
         image = resized.reshape(*lead, size, size, 3)
-    result = np.empty((*lead, 3, size, size), np.float32)
-    for channel, source in enumerate(_channel_order(preprocessing)):
-        plane = result[..., channel, :, :]
-        np.subtract(image[..., source], np.float32(preprocessing.mean[channel]), out=plane)
-        plane /= np.float32(preprocessing.scale[channel])
-    return result
+    return normalize(image, preprocessing)
 
 
 def resize_through(image: np.ndarray, sizes: Iterable[int]) -> np.ndarray:
@@ -167,14 +163,9 @@ def deprocess(x: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     if x.ndim < 3 or x.shape[-3] != 3:
         raise ImageError(f"deprocess takes (…, 3, H, W), not shape {x.shape}")
     result = np.empty((*x.shape[:-3], *x.shape[-2:], 3), np.uint8)
-    for channel, source in enumerate(_channel_order(preprocessing)):
+    for channel, source in enumerate(channel_order(preprocessing)):
         plane = x[..., channel, :, :].astype(np.float64)
         plane = plane * preprocessing.scale[channel] + preprocessing.mean[channel]
         plane = np.nan_to_num(plane, nan=0.0, posinf=255.0, neginf=0.0)
         result[..., source] = np.clip(np.rint(plane), 0, 255).astype(np.uint8)
     return result
-
-
-def _channel_order(preprocessing: Preprocessing) -> tuple[int, int, int]:
-    """Give, for each channel of the network, the channel of the RGB picture."""
-    return (0, 1, 2) if preprocessing.channels == "RGB" else (2, 1, 0)
