@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from benchmarks.encoders import Case, TorchLite0, random_images, row, torch_stack
+from dlmie.data.images import valid_range
 from dlmie.models import VGG16, EfficientNetLite0
 from dlmie.visualize import ascend
 from dlmie.visualize.ascent.objectives import Objective, channel, unit
 from dlmie.visualize.ascent.optimizers import Gradient
-from dlmie.visualize.ascent.pixels import valid_range
 
 LENGTH = 2.0  # of the step
 
@@ -33,7 +33,7 @@ def _step(objective: Objective, module: nn.Module, unit: int) -> Case:
         return [value.detach()[None], x.detach()]
 
     def ours() -> list[np.ndarray]:
-        run = ascend(objective, x, steps=1, rule=rule)
+        run = ascend(objective, x, steps=1, optimizer=rule)
         return [run.values[0], run.images]
 
     return Case(ours, module.eval().requires_grad_(False), x, theirs)

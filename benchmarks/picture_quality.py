@@ -24,9 +24,8 @@ from dlmie.graph.network import Network
 from dlmie.models import EfficientNetLite0, SqueezeNet
 from dlmie.visualize import faithfulness, fool, invert, saliency, visualize
 from dlmie.visualize.ascent.evaluation import probabilities
-from dlmie.visualize.ascent.inputs import class_name, image_size
-from dlmie.visualize.ascent.objectives import depicts, unit
-from dlmie.visualize.ascent.pixels import load_pixels, to_network
+from dlmie.visualize.ascent.inputs import class_name, network_input
+from dlmie.visualize.ascent.objectives import sentence_with_class_energy, unit
 from dlmie.visualize.ascent.transforms import affine_matrix
 from dlmie.visualize.attribution.maps import METHODS
 from examples import gallery
@@ -85,7 +84,7 @@ class Measure:
         """What captioner and encoder see in images dreamt from sentences."""
         captioner, rows = dlmie.load("flickr8k"), []
         for sentence in tqdm(DREAMT, "dreams"):
-            image = visualize(depicts(captioner, sentence)).pixels()
+            image = visualize(sentence_with_class_energy(captioner, sentence)).pixels()
             found = class_probabilities(self.net, image)
             index = int(found.argmax())
             seen = f"{class_name(self.net, index)} {found[index]:.2f}"
@@ -207,8 +206,7 @@ def movements(image: np.ndarray) -> Iterator[np.ndarray]:
 
 def class_probabilities(network: Network, image: np.ndarray) -> np.ndarray:
     """Probabilities of all classes of an image, at the size that the network takes."""
-    x = to_network(load_pixels(image, image_size(network)), network)
-    return probabilities(network, x[None])[0]
+    return probabilities(network, network_input(network, image))[0]
 
 
 def probability_of(network: Network, image: np.ndarray, index: int) -> float:

@@ -30,8 +30,9 @@ from dlmie.data.images import load_image, resize_image, save_image
 from dlmie.models import EfficientNetLite0
 from dlmie.visualize import Figure, saliency
 from dlmie.visualize import faithfulness as curves
-from dlmie.visualize.figures.figure import Panel, draw
+from dlmie.visualize.figures.drawing import draw
 from dlmie.visualize.figures.manifests import read_manifest
+from dlmie.visualize.figures.panels import Panel
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "gallery"
 LARGEST = 150_000  # bytes of a picture
@@ -74,7 +75,7 @@ class Entry:
     columns : int
         Of that grid.
     shows : str
-        "picture", or "figure" for the labelled figure, or "animation".
+        "picture", or "figure" for the labeled figure, or "animation".
     """
 
     command: str
@@ -120,7 +121,7 @@ GALLERY = {
         shows="figure",
     ),
     "style_colors": Entry(
-        "dlmie style --content astronaut.png --style gravel.png --longer 256 --original-colours",
+        "dlmie style --content astronaut.png --style gravel.png --longer 256 --original-colors",
         shows="figure",
     ),
     "texture": Entry("dlmie style --style gravel.png --longer 256", shows="figure"),
@@ -143,14 +144,14 @@ def faithfulness(small: bool) -> Figure:
 
 def photographs(folder: Path) -> None:
     """Write the photographs that the commands name."""
-    grey = data.gravel()[:256, :256]
+    gray = data.gravel()[:256, :256]
     pictures = {
         "cat": data.chelsea(),
         "astronaut": data.astronaut(),
         "coffee": data.coffee(),
         "rocket": data.rocket(),
         "motorcycle": data.stereo_motorcycle()[0],
-        "gravel": np.repeat(grey[..., None], 3, axis=2),
+        "gravel": np.repeat(gray[..., None], 3, axis=2),
     }
     for name, pixels in pictures.items():
         save_image(folder / f"{name}.png", pixels)

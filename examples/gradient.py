@@ -24,8 +24,8 @@ def main(photograph: str, picture: str) -> None:
     winner = int(probabilities[0].argmax())
     print(f"{net.classes[winner]} ({probabilities[0, winner]:.0%})")
     strength = np.abs(gradient[0]).max(axis=0)  # (rows, columns)
-    grey = np.clip(255 * strength / np.quantile(strength, 0.995), 0, 255).astype(np.uint8)
-    save_image(picture, np.repeat(grey[:, :, None], 3, axis=2))
+    gray = np.clip(255 * strength / np.quantile(strength, 0.995), 0, 255).astype(np.uint8)
+    save_image(picture, np.repeat(gray[:, :, None], 3, axis=2))
     print("wrote", picture)
 
 

@@ -14,7 +14,7 @@ from dlmie.data import Captions, Features
 from dlmie.data.images import load_image
 from dlmie.models import EfficientNetLite0
 from dlmie.training.runs import read_config
-from dlmie.visualize import redo
+from dlmie.visualize import reproduce
 
 FILES = Path(__file__).parent / "golden" / "v0.1.0"
 FEATURES = "scenes.efficientnet-lite0-block10-64.features.h5"
@@ -68,7 +68,7 @@ def test_a_run_resumes_as_it_would_have(folder: Path) -> None:
 
 
 def test_a_manifest_makes_the_same_picture(folder: Path) -> None:
-    figure = redo(folder / "saliency.json", EfficientNetLite0())
+    figure = reproduce(folder / "saliency.json", EfficientNetLite0())
     figure.overlay().save(folder / "again.png")
     again, before = (
         load_image(folder / f"{name}.png").astype(int) for name in ("again", "saliency")

@@ -1,4 +1,4 @@
-"""Pictures made by gradients: objective × parameterisation × regularisers × transforms × a loop."""
+"""Pictures made by gradients: of classes, layers and captions, and where a model looked."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ _PUBLIC = {
     "grid": "attribution.activations",
     "invert": "synthesis.inversion",
     "redo": "reproduction",
+    "reproduce": "reproduction",
     "saliency": "attribution.maps",
     "saliency_rows": "attribution.maps",
     "stylize": "synthesis.style_transfer",

@@ -1,18 +1,23 @@
 """What pictures are made for: the objectives of :mod:`dlmie.visualize.ascent.objectives`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlmie.visualize.ascent import objectives
 from dlmie.visualize.ascent.objectives import (
     Objective,
     alpha_norm,
     caption_log_likelihood,
     channel,
-    depicts,
+    class_energy,
     direction,
     energy,
-    evidence,
     feature_match,
+    guided_similarity,
     neuron,
-    resemblance,
-    says,
+    sentence_log_likelihood,
+    sentence_with_class_energy,
     style_match,
     total_variation,
     unit,
@@ -23,15 +28,21 @@ __all__ = [
     "alpha_norm",
     "caption_log_likelihood",
     "channel",
-    "depicts",
+    "class_energy",
     "direction",
     "energy",
-    "evidence",
     "feature_match",
+    "guided_similarity",
     "neuron",
-    "resemblance",
-    "says",
+    "sentence_log_likelihood",
+    "sentence_with_class_energy",
     "style_match",
     "total_variation",
     "unit",
 ]
+
+if not TYPE_CHECKING:  # to a type checker, other names are errors
+
+    def __getattr__(name: str) -> object:
+        """Objectives by their former names, deprecated."""
+        return getattr(objectives, name)

@@ -1,27 +1,34 @@
-"""``redo``: the same picture again, from its manifest."""
+"""``reproduce``: the same picture again, from its manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
+from dlmie.graph.network import Network
 from dlmie.text import suggest
+from dlmie.typing import JsonObject
 from dlmie.visualize.ascent import objectives
+from dlmie.visualize.ascent.models import Model, describe_model, network_of
 from dlmie.visualize.attribution.activations import grid
 from dlmie.visualize.attribution.maps import saliency, saliency_rows
 from dlmie.visualize.figures.figure import Figure
-from dlmie.visualize.figures.manifests import describe_model, find_image, read_manifest
+from dlmie.visualize.figures.manifests import read_manifest
+from dlmie.visualize.figures.sources import ImageDescription, find_image
 from dlmie.visualize.synthesis.adversarial import fool
 from dlmie.visualize.synthesis.class_images import visualize
 from dlmie.visualize.synthesis.deepdream import dream
 from dlmie.visualize.synthesis.inversion import invert
 from dlmie.visualize.synthesis.style_transfer import stylize
 
-# The pictures a manifest may name; nothing else is ever called.
-_REMAKERS: dict[str, Callable[..., Figure]] = {
+Images: TypeAlias = "ImageSource | Sequence[ImageSource]"
+
+# The pictures that a manifest may name, of one model and one image each; nothing else is called.
+_PICTURES: dict[str, Callable[..., Figure]] = {
     "saliency": saliency,
     "fool": fool,
     "visualize": visualize,
@@ -31,12 +38,15 @@ _REMAKERS: dict[str, Callable[..., Figure]] = {
     "stylize": stylize,
 }
 
+# Arguments that manifests have always named otherwise.
+_ARGUMENTS = {"original_colours": "original_colors", "colours": "colors"}
 
-def redo(
-    manifest: str | Path | dict[str, Any],
-    model: Any,
+
+def reproduce(
+    manifest: str | Path | JsonObject,
+    model: Model,
     *,
-    images: dict[str, ImageSource] | None = None,
+    images: Mapping[str, Images] | None = None,
     progress: bool = False,
 ) -> Figure:
     """Make a picture again.
@@ -58,50 +68,88 @@ def redo(
     Raises
     ------
     DlmieError
-        Another network or other weights, an image that is gone or has changed, or a picture that
-        needs more than its manifest.
+        Another network or other weights, an image that was not found or has changed, or a picture
+        that needs more than its manifest.
+
+    Examples
+    --------
+    >>> reproduce("dream.png", net).save("again.png")                       # doctest: +SKIP
     """
     folder = None
     if not isinstance(manifest, dict):
         folder = Path(manifest).resolve().parent
         manifest = read_manifest(manifest)
     picture = manifest["picture"]
+    arguments = {_ARGUMENTS.get(k, k): value for k, value in manifest["arguments"].items()}
     if picture == "saliency_rows":
-        arguments = dict(manifest["arguments"])
-        rows = [redo(row, model, progress=progress) for row in arguments.pop("rows")]
+        rows = [reproduce(row, model, progress=progress) for row in arguments.pop("rows")]
         return saliency_rows(rows, **arguments)
-    if picture not in _REMAKERS:
-        raise DlmieError(f"no picture {picture!r} can be made again{suggest(picture, _REMAKERS)}")
+    if picture not in _PICTURES:
+        raise DlmieError(f"no picture {picture!r} can be reproduced{suggest(picture, _PICTURES)}")
     _check_model(manifest["network"], model)
     sources = {
-        name: find_image(name, described, (images or {}).get(name), folder)
+        name: _find_images(name, described, (images or {}).get(name), folder)
         for name, described in manifest["images"].items()
     }
-    arguments = dict(manifest["arguments"])
-    function = _REMAKERS[picture]
-    first: Any = model
-    if picture in ("invert", "grid"):
-        layers = arguments.pop("layer")
-        first = [model[n] for n in layers] if isinstance(layers, list) else model[layers]
-    elif picture in ("dream", "visualize"):
-        stated, layer = arguments.pop("objective"), arguments.pop("layer", None)
-        first = model[layer] if stated is None else objectives.from_json(stated, model)
     if picture == "stylize":
-        content = sources.pop("content", None)
-        return stylize(model, content, progress=progress, **sources, **arguments)
+        sources.setdefault("content", None)
     if picture != "grid":
         arguments["progress"] = progress
-    return function(first, **sources, **arguments)
+    return _PICTURES[picture](_subject(picture, arguments, model), **sources, **arguments)
 
 
-def _check_model(described: dict[str, Any], model: Any) -> None:
-    mine = describe_model(model)
-    theirs, ours = _named(described), _named(mine)
+def redo(
+    manifest: str | Path | JsonObject,
+    model: Model,
+    *,
+    images: Mapping[str, Images] | None = None,
+    progress: bool = False,
+) -> Figure:
+    """Make a picture again: the old name of :func:`reproduce`, deprecated."""
+    warnings.warn("redo is now called reproduce", DeprecationWarning, stacklevel=2)
+    return reproduce(manifest, model, images=images, progress=progress)
+
+
+def _subject(picture: str, arguments: JsonObject, model: Model) -> object:
+    """The first argument of a picture: an objective, one or several layers, or the model.
+
+    What names it is taken out of the arguments.
+    """
+    network: Network = network_of(model)
+    if picture in ("invert", "grid"):
+        layers = arguments.pop("layer")
+        return [network[n] for n in layers] if isinstance(layers, list) else network[layers]
+    if picture in ("dream", "visualize"):
+        stated, layer = arguments.pop("objective"), arguments.pop("layer", None)
+        return network[layer] if stated is None else objectives.from_json(stated, model)
+    return model
+
+
+def _find_images(
+    name: str,
+    described: ImageDescription | list[ImageDescription],
+    given: Images | None,
+    folder: Path | None,
+) -> Images | None:
+    """The image that an argument means, or the list of images."""
+    if isinstance(described, list):
+        several = given if isinstance(given, (list, tuple)) else [given] * len(described)
+        return [
+            find_image(name, one, other, folder)
+            for one, other in zip(described, several, strict=True)
+        ]
+    if isinstance(given, (list, tuple)):
+        raise DlmieError(f"the picture has one {name}, not {len(given)}")
+    return find_image(name, described, given, folder)  # type: ignore[arg-type]
+
+
+def _check_model(described: JsonObject, model: Model) -> None:
+    theirs, ours = _named(described), _named(describe_model(model))
     if theirs != ours:
         raise DlmieError(f"the picture was made with {_listed(theirs)}, not with {_listed(ours)}")
 
 
-def _named(described: dict[str, Any]) -> list[tuple[str, str]]:
+def _named(described: JsonObject) -> list[tuple[str, str]]:
     """What made a picture: the name and hash of the network, and of each captioner's file."""
     network = described["name"], str((described.get("weights") or {}).get("sha256"))
     return [network, *(("captioner", c["sha256"]) for c in described.get("captioner", ()))]

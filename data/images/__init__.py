@@ -13,8 +13,8 @@ from dlmie.data.images.decoding import (
     ImageBytes,
     ImageSource,
     image_size,
-    load_alpha,
     load_image,
+    load_with_alpha,
 )
 from dlmie.data.images.files import save_image
 from dlmie.data.images.finding import ImageFolder
@@ -44,8 +44,8 @@ __all__ = [
     "form_of",
     "image_size",
     "is_image_name",
-    "load_alpha",
     "load_image",
+    "load_with_alpha",
     "normalize",
     "pixel_size",
     "preprocess",

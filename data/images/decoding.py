@@ -113,26 +113,42 @@ def load_image(source: ImageSource, size: int | tuple[int, int] | None = None) -
     return pixels
 
 
-def load_alpha(source: ImageSource) -> np.ndarray | None:
-    """The opacity of an image, upright: (H, W) ``uint8``, or None where nothing is transparent.
+def load_with_alpha(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read an image and its opacity, decoded once.
+
+    Returns
+    -------
+    tuple
+        Its pixels as :func:`load_image` reads them, and its opacity, upright: (H, W) ``uint8``, or
+        None where nothing is transparent.
 
     Raises
     ------
     ImageError
         See :func:`load_image`.
+
+    Examples
+    --------
+    >>> load_with_alpha(np.zeros((2, 3, 3), np.uint8))[1] is None
+    True
     """
     if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] not in (2, 4):
-            return None
-        alpha = rgb_from_array(source[:, :, -1])[:, :, 0]
+        pixels, alpha = _checked_array(source), _alpha_of_array(source)
     else:
         with _opened(source) as (image, name):
             picture = _decoded(image, name, None)
             with _one_line(image, name):
-                if not picture.transparent:
-                    return None
-                alpha = picture.alpha()
-    return None if (alpha == 255).all() else alpha
+                pixels = picture.pixels()
+                alpha = picture.alpha() if picture.transparent else None
+        for note in picture.notes:
+            warn(f"{name}: {note}")
+    return pixels, None if alpha is None or (alpha == 255).all() else alpha
+
+
+def _alpha_of_array(values: np.ndarray) -> np.ndarray | None:
+    if values.ndim != 3 or values.shape[2] not in (2, 4):
+        return None
+    return rgb_from_array(values[:, :, -1])[:, :, 0]
 
 
 def warn(text: str) -> None:

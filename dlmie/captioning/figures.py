@@ -15,7 +15,7 @@ from dlmie.data.images import ImageError
 from dlmie.errors import DlmieError
 from dlmie.visualize.attention.maps import attend
 from dlmie.visualize.figures.figure import Figure
-from dlmie.visualize.figures.manifests import find_image
+from dlmie.visualize.figures.sources import find_image
 
 
 def attend_images(
@@ -71,7 +71,7 @@ def attend_images(
             continue
         try:
             figure: Figure | ImageError = attend(found[0], image, made_by=made_by, **drawing)
-        except ImageError as error:  # gone since it was captioned
+        except ImageError as error:  # removed since it was captioned
             figure = error
         yield image, figure
 
@@ -86,7 +86,7 @@ def _told(
             yield image, error
 
 
-def redo_attention(
+def reproduce_attention(
     manifest: Mapping[str, Any], *, image: Any = None, folder: str | Path | None = None
 ) -> Figure:
     """Draw an attention figure again from its manifest: the same captioner, image and options.
@@ -103,11 +103,13 @@ def redo_attention(
     Raises
     ------
     DlmieError
-        The manifest is of another picture, does not say what captioned, or its image is gone.
+        The manifest is of another picture, does not say what captioned, or its image was not found.
     """
     made_by = manifest["network"]
     if manifest["picture"] != "attend" or "captioner" not in made_by:
-        raise DlmieError("the manifest names no captioner: only dlmie attend can be done again")
+        raise DlmieError(
+            "the manifest names no captioner: only figures of dlmie attend can be reproduced"
+        )
     photograph = find_image(
         "image", manifest["images"]["image"], image, None if folder is None else Path(folder)
     )

@@ -38,11 +38,14 @@ VERBS = {
     "invert": "Show what a photograph looks like from inside a layer.",
     "dream": "Let a network dream on a photograph.",
     "style": "Paint a photograph in the style of other pictures.",
-    "redo": "Make a picture again from the manifest beside it.",
+    "reproduce": "Make a picture again from the manifest beside it.",
     "inspect": "Say what a file or a run of dlmie, or a weight file, holds.",
     "export": "Write a trained captioner as one small file to hand out.",
     "bench": "Measure speed, side by side with PyTorch.",
 }
+
+# Old names of verbs, understood but not listed; the next release drops them.
+OLD_VERBS = {"redo": "reproduce"}
 
 
 class OneLine(click.ClickException):
@@ -70,6 +73,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        name = OLD_VERBS.get(name, name)
         if name not in VERBS:
             return None
         return importlib.import_module(f"dlmie.cli.commands.{name}").command
@@ -78,7 +82,7 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in VERBS and not name.startswith("-"):
+        if name not in {*VERBS, *OLD_VERBS} and not name.startswith("-"):
             close = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(VERBS)}"
             raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)

@@ -1,4 +1,4 @@
-"""What the commands that make pictures share: their network, what they write and what they say."""
+"""What the commands that make pictures share: their network, what they write and print."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from dlmie.cli.images import stem_of
 from dlmie.data.images import ImageBytes
 from dlmie.files import outputs
 from dlmie.models import ENCODERS
+from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:
+    from pytensor.graph.basic import Variable
+
+    from dlmie.graph.network import Network
+    from dlmie.models.encoders.image_network import Classifier
+    from dlmie.visualize.ascent.models import Model
     from dlmie.visualize.figures.figure import Figure
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +43,7 @@ def picture_options(default: str) -> Callable[[F], F]:
     output = output_option(f"The picture, .png or .jpg.  [default: {default}]", name="output")
     figure = click.option(
         "--figure", cls=OutputOption, type=click.Path(),
-        help="Also a labelled figure: .png, .pdf or .svg.",
+        help="Also a labeled figure: .png, .pdf or .svg.",
     )  # fmt: skip
     return section("What is written", output, figure)
 
@@ -50,7 +56,7 @@ def animation_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
-def load_network(encoder: str, weights: str | None) -> Any:
+def load_network(encoder: str, weights: str | None) -> Classifier:
     """The network that the options name."""
     network, _ = make_network(encoder, None, None, weights)
     return network
@@ -62,16 +68,16 @@ def captioner_option(what: str) -> Callable[[F], F]:
     return click.option("--captioner", help=text)
 
 
-def load_model(captioner: str | None, encoder: str, weights: str | None) -> Any:
+def load_model(captioner: str | None, encoder: str, weights: str | None) -> Model:
     """The captioner that the options name, else the network."""
     if captioner is None:
         return load_network(encoder, weights)
-    import dlmie
+    from dlmie.captioning import load
 
-    return dlmie.load(captioner, encoder_weights=weights)
+    return load(captioner, encoder_weights=weights)
 
 
-def layer_by_name(network: Any, names: str | None) -> Any:
+def layer_by_name(network: Network, names: str | None) -> Network | Variable | list[Variable]:
     """The layer, or list of layers with commas between them; the network itself for None."""
     if names is None:
         return network
@@ -131,7 +137,7 @@ def drawing_kind(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def one_line_warnings(console: Console, prefix: str = "") -> Iterator[None]:
-    """Say warnings about a picture in one line each, after a prefix."""
+    """Print warnings about a picture in one line each, after a prefix."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -153,10 +159,10 @@ def write_picture(
     animation: str | None = None,
     text: str = "",
 ) -> None:
-    """Write a picture, its manifest and what else was asked for, and say so."""
+    """Write a picture, its manifest and what else was asked for, and print where."""
     from dlmie.visualize.figures.manifests import manifest_path
 
-    item: dict[str, Any] = {"output": str(picture.save(path))}
+    item: JsonObject = {"output": str(picture.save(path))}
     item["manifest"] = str(manifest_path(path))
     if figure is not None:
         item["figure"] = str(picture.figure().save(figure))

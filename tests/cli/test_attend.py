@@ -85,7 +85,7 @@ class TestAttend:
             invoke("attend", attending, photographs / "color.png", "-o", path, *more)
             manifest = json.loads(path.with_suffix(".json").read_text())
             again = tmp_path / "again.png"
-            result = invoke("redo", path, "-o", again)
+            result = invoke("reproduce", path, "-o", again)
             assert result.exit_code == 0, result.output
             second = json.loads(again.with_suffix(".json").read_text())
             assert second["arguments"] == manifest["arguments"]

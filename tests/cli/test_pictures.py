@@ -42,8 +42,10 @@ def test_saliency_and_the_same_again(run: Run, cat: Path) -> None:
     assert load_image(out).shape == (150, 226, 3)
     assert Path(told["manifest"]) == out.with_suffix(".json")
     again = cat.with_name("again.png")
-    run("redo", told["manifest"], "--output", again)
-    np.testing.assert_array_equal(load_image(again), load_image(out))
+    for command in ("reproduce", "redo"):  # the old name
+        run(command, told["manifest"], "--output", again)
+        np.testing.assert_array_equal(load_image(again), load_image(out))
+        again.unlink()
 
 
 def test_fool_needs_no_option_and_fools_as_saved(run: Run, cat: Path) -> None:
@@ -77,8 +79,9 @@ def test_the_other_pictures(run: Run, cat: Path) -> None:
     assert moving.read_bytes().startswith(b"GIF89a")
     run(
         *("style", "--content", cat, "--style", cat, "--longer", 64, "--octaves", 1),
-        *("--steps", 2, "-o", out),
+        *("--steps", 2, "--original-colours", "-o", out),
     )
+    assert json.loads(out.with_suffix(".json").read_text())["arguments"]["original_colours"]
     assert load_image(out).shape[1] == 64
 
 
@@ -93,5 +96,5 @@ def test_misuse_and_mistakes_are_one_line(fails: Any, cat: Path) -> None:
     assert "did you mean 'block4'" in fails("visualize", "--layer", "blok4")
     assert "at least" in fails("visualize", "--size", 16)
     assert "did you mean" in fails("saliency", cat, "--method", "smoth")
-    assert "no such manifest" in fails("redo", cat.with_name("nothing.json"))
+    assert "no such manifest" in fails("reproduce", cat.with_name("nothing.json"))
     assert "--encoder-weights" in fails("saliency", cat, "--encoder", "vgg16", code=2)

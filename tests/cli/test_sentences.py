@@ -36,7 +36,7 @@ def test_a_word_and_the_same_again(invoke: Any, cat: Path) -> None:
     told = run(invoke, "saliency", cat, *words, "--output", out, "--figure", figure)
     assert told["label"] == "dog"
     assert figure.stat().st_size > 10_000
-    run(invoke, "redo", out, "--output", cat.with_name("again.png"))
+    run(invoke, "reproduce", out, "--output", cat.with_name("again.png"))
     np.testing.assert_array_equal(load_image(cat.with_name("again.png")), load_image(out))
 
 

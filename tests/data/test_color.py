@@ -19,8 +19,8 @@ from dlmie.data.images import (
     ImageError,
     ImageWarning,
     decoding,
-    load_alpha,
     load_image,
+    load_with_alpha,
     resize_image,
 )
 
@@ -167,12 +167,12 @@ class TestTransparentColors:
         values = np.array([[257, 258, 511, 30000, 65535]], np.uint16)
         data = encoded(PIL.Image.fromarray(values), "PNG", transparency=257)
         np.testing.assert_array_equal(load_image(data)[0, :, 0], [255, 1, 2, 117, 255])
-        np.testing.assert_array_equal(load_alpha(data), [[0, 255, 255, 255, 255]])
+        np.testing.assert_array_equal(load_with_alpha(data)[1], [[0, 255, 255, 255, 255]])
 
     def test_sixteen_bit_colors(self) -> None:
         values = np.array([[[257, 514, 771], [257, 514, 770], [256, 514, 771], [9, 9, 9]]], ">u2")
         data = png(values, transparent=(257, 514, 771))
-        np.testing.assert_array_equal(load_alpha(data), [[0, 255, 255, 255]])
+        np.testing.assert_array_equal(load_with_alpha(data)[1], [[0, 255, 255, 255]])
         np.testing.assert_array_equal(
             load_image(data)[0], [[255] * 3, [1, 2, 3], [1, 2, 3], [0] * 3]
         )
@@ -181,10 +181,10 @@ class TestTransparentColors:
     def test_few_bits(self, bits: int, white: int) -> None:
         packed = (white << (16 - 2 * bits)).to_bytes(2, "big")[: 2 if bits == 8 else 1]
         data = png_of(packed, width=2, height=1, depth=bits, kind=0, clear=(white,))
-        np.testing.assert_array_equal(load_alpha(data), [[255, 0]])
+        np.testing.assert_array_equal(load_with_alpha(data)[1], [[255, 0]])
         np.testing.assert_array_equal(load_image(data)[0, :, 0], [0, 255])
         data = png_of(packed, width=2, height=1, depth=bits, kind=0, clear=(0,))
-        np.testing.assert_array_equal(load_alpha(data), [[0, 255]])
+        np.testing.assert_array_equal(load_with_alpha(data)[1], [[0, 255]])
 
 
 def png(values: np.ndarray, transparent: tuple[int, ...]) -> bytes:
@@ -220,16 +220,16 @@ class TestOpacity:
         exif = PIL.Image.Exif()
         exif[0x0112] = 6
         data = encoded(PIL.Image.fromarray(rgba), "PNG", exif=exif)
-        alpha = load_alpha(data)
+        alpha = load_with_alpha(data)[1]
         assert alpha is not None
         np.testing.assert_array_equal(alpha, np.rot90(rgba[:, :, 3], -1))
 
     def test_opaque_images_have_none(self) -> None:
         opaque = np.dstack([colors(), np.full((6, 9), 255, np.uint8)])
         for source in (colors(), opaque, encoded(PIL.Image.fromarray(opaque), "PNG")):
-            assert load_alpha(source) is None
+            assert load_with_alpha(source)[1] is None
         opaque[2, 2, 3] = 9
-        np.testing.assert_array_equal(load_alpha(opaque), opaque[:, :, 3])
+        np.testing.assert_array_equal(load_with_alpha(opaque)[1], opaque[:, :, 3])
 
 
 class TestMemory:

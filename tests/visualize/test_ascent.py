@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from small_networks import Small, photo
 
-from dlmie.data.images import deprocess
+from dlmie.data.images import deprocess, resize_planes, valid_range
 from dlmie.visualize.ascent import objectives as o
 from dlmie.visualize.ascent import regularizers as r
 from dlmie.visualize.ascent.ascend import ascend
 from dlmie.visualize.ascent.evaluation import Evaluator
 from dlmie.visualize.ascent.optimizers import LBFGS, Adam, Gradient, Progress, schedule
 from dlmie.visualize.ascent.parameterizations import Fourier
-from dlmie.visualize.ascent.pixels import resize_planes, to_network, valid_range
+from dlmie.visualize.ascent.pixels import to_network
 from dlmie.visualize.ascent.transforms import Affine, Jitter, Noise, affine_matrix
 
 
@@ -24,7 +24,7 @@ from dlmie.visualize.ascent.transforms import Affine, Jitter, Noise, affine_matr
 )
 def test_every_rule_rises_within_black_and_white(rule: object, small: Small) -> None:
     start = to_network(np.stack([photo(seed=1), photo(seed=2)]), small)
-    result = ascend(o.unit(small["logits"], [0, 3]), start, steps=15, rule=rule)  # type: ignore[arg-type]
+    result = ascend(o.unit(small["logits"], [0, 3]), start, steps=15, optimizer=rule)  # type: ignore[arg-type]
     assert result.images.shape == start.shape
     assert result.values.shape[1] == 2
     assert (result.values[-1] > result.values[0] + 0.02).all()
@@ -60,7 +60,8 @@ def test_the_best_image_of_each_is_kept(small: Small) -> None:
     objective = o.unit(small["logits"], [0, 3])
     kept: dict[int, np.ndarray] = {}
     run = ascend(
-        objective, start, steps=6, rule=Gradient(40.0), best=True,  # steps too long to be all good
+        objective, start, steps=6, best=True,
+        optimizer=Gradient(40.0),  # steps too long to be all good
         until=lambda step, images, values: bool(kept.setdefault(step, images.copy()) is None),
     )  # fmt: skip
     assert (np.diff(run.values, axis=0) < 0).any()
@@ -109,7 +110,7 @@ def test_fourier_pullback_and_encoding(size: tuple[int, int], small32: Small) ->
     assert np.abs(again.astype(int) - photo(*size)).max() <= 4  # 0 and 255 have no logits
 
 
-def test_regularisers() -> None:
+def test_regularizers() -> None:
     x = np.random.default_rng(0).normal(size=(2, 3, 10, 10))
     g = np.random.default_rng(1).normal(size=x.shape)
     np.testing.assert_allclose(r.Decay(0.25)(x, g, 0), 0.75 * x)

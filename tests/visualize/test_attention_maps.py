@@ -15,7 +15,8 @@ from attention_case import golden_figure, planted, said
 from dlmie.data.images import load_image, save_image
 from dlmie.errors import DlmieError
 from dlmie.visualize import attend
-from dlmie.visualize.attention.maps import FlatAttention, entropy, upsample
+from dlmie.visualize.attention.flatness import FlatAttention, entropy
+from dlmie.visualize.attention.upsampling import upsample
 from dlmie.visualize.figures.figure import Figure
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "attention_figure.png"
@@ -207,11 +208,11 @@ def test_what_lies_above_the_scale_does_not_wrap() -> None:
 
 
 def test_the_drawn_scale_shows_the_colors_of_the_panels() -> None:
-    grey = np.full((40, 40, 3), 128, np.uint8)
+    gray = np.full((40, 40, 3), 128, np.uint8)
     alphas = np.array([[[0.5, 0.25], [0.25, 0.0]]])
-    figure = attend(said("dog", alphas), grey, upsampling="block")
+    figure = attend(said("dog", alphas), gray, upsampling="block")
     assert figure.scale is not None
-    panel, colors = figure.panels[1].image, figure.scale.colours
+    panel, colors = figure.panels[1].image, figure.scale.colors
     np.testing.assert_array_equal(panel[10, 10], colors[255])
     assert np.abs(panel[10, -10].astype(int) - colors[[127, 128]].astype(int)).max() <= 2
     np.testing.assert_array_equal(panel[-10, -10], colors[0])

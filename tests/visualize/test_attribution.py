@@ -165,7 +165,7 @@ def test_errors(small: Small) -> None:
         saliency(small, photo(), 7)
     with pytest.raises(DlmieError, match="has no layer 'conv3'"):
         saliency(small, photo(), method="grad-cam", layer="conv3")
-    with pytest.raises(DlmieError, match="no layer of maps"):
+    with pytest.raises(DlmieError, match="not a layer of maps"):
         saliency(small, photo(), method="grad-cam", layer="logits")
     with pytest.raises(DlmieError, match="network or a captioner"):
         saliency(3, photo())

@@ -13,9 +13,13 @@ from small_networks import Small, photo
 
 from dlmie.data.images import load_image, save_image
 from dlmie.errors import DataError, DlmieError, OutputError
+from dlmie.visualize.ascent.models import describe_network
+from dlmie.visualize.figures.compositing import beside, colorize, stretch, tile
 from dlmie.visualize.figures.contact_sheet import class_samples
-from dlmie.visualize.figures.figure import Figure, Panel, beside, colour, stretch, tile
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest, read_manifest
+from dlmie.visualize.figures.panels import Panel
+from dlmie.visualize.figures.sources import SourceImage
 
 
 @pytest.fixture
@@ -23,7 +27,11 @@ def figure(small: Small, tmp_path: Path) -> Figure:
     picture = photo(20, 30)
     save_image(tmp_path / "in.png", picture)
     manifest = make_manifest(
-        "dream", small, {"steps": 3}, images={"image": tmp_path / "in.png"}, results={"x": 1.5}
+        "dream",
+        describe_network(small),
+        {"steps": 3},
+        images={"image": SourceImage.read(tmp_path / "in.png").describe()},
+        results={"x": 1.5},
     )
     map_ = np.linspace(0, 1, 600).reshape(20, 30)
     curves = Panel(np.array([[1, 2, 3.0]]), "curve", labels=("a",), axes=("x", "y"))
@@ -69,7 +77,7 @@ def test_errors(figure: Figure, tmp_path: Path) -> None:
     with pytest.raises(DlmieError, match=r"\.tif"):
         figure.save(tmp_path / "a.tif")
     (tmp_path / "mine.json").write_text('{"precious": 1}')
-    with pytest.raises(DlmieError, match="no manifest"):
+    with pytest.raises(DlmieError, match="is not the manifest"):
         figure.save(tmp_path / "mine.png")
     assert (tmp_path / "mine.json").read_text() == '{"precious": 1}'
     figure.frames = []
@@ -77,7 +85,7 @@ def test_errors(figure: Figure, tmp_path: Path) -> None:
         figure.save(tmp_path / "a.gif")
     with pytest.raises(DataError, match="no such manifest"):
         read_manifest(tmp_path / "nothing.png")
-    with pytest.raises(DataError, match="no manifest of a picture"):
+    with pytest.raises(DataError, match="is not the manifest of a picture"):
         read_manifest(tmp_path / "mine.json")
     (tmp_path / "later.json").write_text('{"picture": "dream", "format": 99}')
     with pytest.raises(DataError, match="later version"):
@@ -100,9 +108,9 @@ def test_layouts() -> None:
     a, b = photo(10, 10), photo(20, 40)
     assert beside([a, b], gap=4).shape == (10, 10 + 4 + 20, 3)
     assert tile([a] * 5, 3, gap=2).shape == (22, 34, 3)
-    assert colour(np.array([[0.0, 1.0]])).shape == (1, 2, 3)
-    grey = stretch(np.array([[[-2.0], [0.0], [2.0]]]))
-    assert grey.ravel().tolist() == [0, 128, 255]
+    assert colorize(np.array([[0.0, 1.0]])).shape == (1, 2, 3)
+    gray = stretch(np.array([[[-2.0], [0.0], [2.0]]]))
+    assert gray.ravel().tolist() == [0, 128, 255]
     assert stretch(np.zeros((2, 2, 3))).tolist() == np.full((2, 2, 3), 128).tolist()
 
 
@@ -122,6 +130,32 @@ def test_samples_of_classes() -> None:
     assert class_samples(np.zeros((4, 8, 8, 3)), [0] * 4, names, classes=1, each=2).pixels().ndim
     with pytest.raises(DlmieError, match="4 classes have 5 images, not 5"):
         class_samples(images, labels, names, classes=5, each=5)
+
+
+def test_drawing_needs_no_compiler(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, numpy as np\n"
+        "from dlmie.visualize.figures.figure import Figure, Panel\n"
+        "from dlmie.visualize.figures import contact_sheet, report_page, text_rendering\n"
+        "from dlmie.visualize.figures.manifests import make_manifest\n"
+        "from dlmie.visualize import attend\n"
+        "manifest = make_manifest('dream', {'name': 'small'}, {'steps': 3})\n"
+        f"Figure(None, [Panel(np.eye(4))], manifest=manifest).save({str(tmp_path / 'a.png')!r})\n"
+        "print([name for name in sys.modules if name.split('.')[0] == 'pytensor'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert load_image(tmp_path / "a.png").shape[1] > 300
+
+
+def test_a_manifest_names_the_version_of_pytensor() -> None:
+    import pytensor
+
+    manifest = make_manifest("dream", {}, {})
+    assert manifest["versions"]["pytensor"] == pytensor.__version__
 
 
 def test_one_manifest_for_each_file(figure: Figure, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def make_all(net: Small) -> dict[str, o.Objective]:
         "middle": o.neuron(net["conv2"], 1),
         "direction": o.direction(net["conv2"], rng.normal(size=8)),
         "energy": o.energy(net["conv2"]),
-        "evidence": o.evidence(net["logits"]),
+        "class_energy": o.class_energy(net["logits"]),
         "feature_match": -o.feature_match(net["conv2"], conv2),
         "absolute": -o.feature_match(net["conv2"], conv2, relative=False),
         "style_match": -o.style_match(net["conv1"], rng.random((1, 6, 6))),
@@ -82,7 +82,7 @@ def test_values_are_those_of_numpy(small: Small) -> None:
         o.neuron(small["conv2"], 5): conv2[:, 5, 4, 4],
         o.direction(small["conv2"], vector): conv2.mean((2, 3)) @ vector / np.linalg.norm(vector),
         o.energy(small["conv2"]): (after**2).mean(axis=(1, 2, 3)) / 2,
-        o.evidence(small["logits"]): np.log(np.exp(logits).sum(axis=1)),
+        o.class_energy(small["logits"]): np.log(np.exp(logits).sum(axis=1)),
         o.feature_match(small["conv2"], target): ((after - target) ** 2).sum((1, 2, 3))
         / (target**2).sum((1, 2, 3)),
         o.style_match(small["conv1"], style): ((grams - style) ** 2).sum((1, 2)),
@@ -126,7 +126,7 @@ def test_json_makes_the_same_objective(small: Small) -> None:
     assert again.key == objective.key
     assert str(again) == str(objective)
     assert str(again) == "channel(conv2, 3) - 2 × total_variation(1.5) + energy(conv1)"
-    with pytest.raises(DlmieError, match="cannot be made again"):
+    with pytest.raises(DlmieError, match="cannot be reproduced"):
         o.from_json((-o.feature_match(small["conv2"], np.ones((1, 8, 8, 8)))).to_json(), small)
 
 
@@ -162,9 +162,25 @@ def test_errors_say_what_is_wrong(small: Small) -> None:
         o.neuron(small["conv1"], 1, 99, 0)
     with pytest.raises(DlmieError, match="no row 7: they are 0 to 3 for images of this size"):
         Evaluator(o.neuron(small["conv2"], 1, 7, 0), 8)
-    with pytest.raises(DlmieError, match="no layer of a network"):
+    with pytest.raises(DlmieError, match="not a layer of a network"):
         o.unit(small["conv1"] * 2, 1)
     with pytest.raises(DlmieError, match="needs a layer"):
         _ = o.total_variation().network
     with pytest.raises(DlmieError, match="at least 8 × 8 pixels, not 4 × 16"):
         Evaluator(o.energy(small["conv1"]), (4, 16))
+
+
+@pytest.mark.parametrize(("old", "new"), o.FORMER_NAMES.items())
+def test_former_names_of_objectives_are_understood(old: str, new: str) -> None:
+    from dlmie.visualize import objectives
+
+    for module in (o, objectives):
+        with pytest.warns(DeprecationWarning, match=new):
+            assert getattr(module, old) is getattr(module, new)
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            getattr(module, "nothing")  # noqa: B009
+
+
+def test_manifests_of_version_0_1_name_objectives_that_load(small: Small) -> None:
+    old = [(0.5, "evidence", {"layer": "logits"}), (1.0, "unit", {"layer": "logits", "index": 3})]
+    assert str(o.from_json(old, small)) == "0.5 × class_energy(logits) + unit(logits, 3)"

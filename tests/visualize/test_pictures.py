@@ -19,12 +19,13 @@ from dlmie.visualize.ascent.presets import PRESETS
 from dlmie.visualize.attribution.activations import grid
 from dlmie.visualize.attribution.maps import saliency, saliency_rows
 from dlmie.visualize.figures.figure import Figure
-from dlmie.visualize.reproduction import redo
+from dlmie.visualize.reproduction import redo, reproduce
 from dlmie.visualize.synthesis.adversarial import FoolingWarning, fool
 from dlmie.visualize.synthesis.class_images import visualize
 from dlmie.visualize.synthesis.deepdream import Tiles, dream, enlarge
 from dlmie.visualize.synthesis.inversion import invert
-from dlmie.visualize.synthesis.style_transfer import gram_of, keep_colours, stylize, texture
+from dlmie.visualize.synthesis.style_losses import gram_of
+from dlmie.visualize.synthesis.style_transfer import keep_colors, stylize, texture
 
 KINDS = [
     ("pgd", "linf"),
@@ -105,7 +106,7 @@ def test_octaves_frames_and_channels(small32: Small) -> None:
         visualize(energy(small32["conv1"]), preset="furier")
     held = figure.manifest["arguments"]["preset"]
     assert (held["steps"], held["jitter"], held["blur_every"]) == (6, 2, 10)
-    with pytest.raises(DlmieError, match="no settings of a picture from noise"):
+    with pytest.raises(DlmieError, match="not settings of a picture from noise"):
         visualize(energy(small32["conv1"]), preset={**held, "blurr": 1})
 
 
@@ -197,7 +198,7 @@ def test_style_transfer_lowers_its_loss(small32: Small) -> None:
     assert plain.image.shape == (32, 32, 3)
     assert len(plain.frames) == 4
     painted = stylize(
-        small32, photo(24, 32), photo(seed=5), octaves=1, original_colours=True, **options
+        small32, photo(24, 32), photo(seed=5), octaves=1, original_colors=True, **options
     )
     assert painted.image is not None
     with pytest.raises(DlmieError, match="2 styles need"):
@@ -209,7 +210,7 @@ def test_style_losses_are_numpys(small: Small) -> None:
     (features,) = layer_values(small, ["conv1"], x)
     flat = features[0].reshape(6, -1)
     np.testing.assert_allclose(gram_of(features)[0], flat @ flat.T / flat.size)
-    kept = keep_colours(photo(8, 8, 1), photo(8, 8, 2)).astype(float)
+    kept = keep_colors(photo(8, 8, 1), photo(8, 8, 2)).astype(float)
     weights = np.array([0.299, 0.587, 0.114])
     inside = ((kept > 0) & (kept < 255)).all(axis=2)
     np.testing.assert_allclose((kept @ weights)[inside], (photo(8, 8, 1) @ weights)[inside], atol=1)
@@ -241,26 +242,33 @@ def pictures(net: Small, path: Path) -> dict[str, Figure]:
 
 
 @pytest.mark.filterwarnings("ignore::dlmie.visualize.synthesis.adversarial.FoolingWarning")
-def test_redo_makes_the_same_picture(small32: Small, tmp_path: Path) -> None:
+def test_reproduce_makes_the_same_picture(small32: Small, tmp_path: Path) -> None:
     path = save_image(tmp_path / "photo.png", photo(36, 40))
     for name, figure in pictures(small32, path).items():
         saved = figure.save(tmp_path / f"{name}.png")
-        again = redo(saved.with_suffix(".json"), small32)
+        again = reproduce(saved.with_suffix(".json"), small32)
         np.testing.assert_array_equal(again.pixels(), figure.pixels(), err_msg=name)
     save_image(path, photo(36, 40, seed=8))
     with pytest.raises(DataError, match="has changed"):
-        redo(tmp_path / "saliency.png", small32)
+        reproduce(tmp_path / "saliency.png", small32)
     path.unlink()
-    with pytest.raises(DataError, match="no longer there"):
-        redo(tmp_path / "saliency.png", small32)
-    other = redo(tmp_path / "saliency.png", small32, images={"image": photo(36, 40)})
+    with pytest.raises(DataError, match="was not found"):
+        reproduce(tmp_path / "saliency.png", small32)
+    other = reproduce(tmp_path / "saliency.png", small32, images={"image": photo(36, 40)})
     np.testing.assert_array_equal(other.image, load_image(tmp_path / "saliency.png"))
 
 
-def test_redo_refuses_what_it_does_not_know(small32: Small) -> None:
+def test_the_old_name_is_deprecated(small32: Small) -> None:
+    figure = visualize(channel(small32["conv2"], 1), size=16, steps=1)
+    with pytest.warns(DeprecationWarning, match="reproduce"):
+        again = redo(figure.manifest, small32)
+    np.testing.assert_array_equal(again.image, figure.image)
+
+
+def test_reproduce_refuses_what_it_does_not_know(small32: Small) -> None:
     manifest = visualize(channel(small32["conv2"], 1), size=16, steps=1).manifest
     with pytest.raises(DlmieError, match="no picture 'system'"):
-        redo({**manifest, "picture": "system"}, small32)
+        reproduce({**manifest, "picture": "system"}, small32)
     described = {**manifest["network"], "weights": {"sha256": "f" * 64}}
     with pytest.raises(DlmieError, match="was made with small"):
-        redo({**manifest, "network": described}, small32)
+        reproduce({**manifest, "network": described}, small32)

@@ -15,9 +15,13 @@ from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images import load_image, preprocess, save_image
 from dlmie.errors import DlmieError
 from dlmie.models import ShowAttendTell, ShowTell
-from dlmie.visualize import fool, redo, saliency, visualize
+from dlmie.visualize import fool, reproduce, saliency, visualize
 from dlmie.visualize.ascent.evaluation import Evaluator
-from dlmie.visualize.ascent.objectives import depicts, from_json, says
+from dlmie.visualize.ascent.objectives import (
+    from_json,
+    sentence_log_likelihood,
+    sentence_with_class_energy,
+)
 from dlmie.visualize.synthesis.adversarial import FoolingWarning
 
 WORDS = ["a", "red", "dog", "sits", "on", "grass"]
@@ -86,7 +90,7 @@ def test_a_photograph_is_made_to_say_a_sentence(captioner: Any, tmp_path: Path) 
     assert results["log_probability_after"] > results["log_probability_before"]
     saved = figure.save(tmp_path / "fooled.png")
     assert captioner(saved)[0].text == wanted == results["said"]
-    again = redo(saved, captioner)
+    again = reproduce(saved, captioner)
     np.testing.assert_array_equal(again.image, load_image(saved))
     with pytest.warns(FoolingWarning, match="larger budget"):
         alone = fool(captioner, path, budget=1, steps=1)
@@ -95,7 +99,7 @@ def test_a_photograph_is_made_to_say_a_sentence(captioner: Any, tmp_path: Path) 
 
 def test_sentences_that_cannot_be_said(captioner: Any) -> None:
     said = captioner(photo())[0].text
-    with pytest.raises(DlmieError, match="already says"):
+    with pytest.raises(DlmieError, match="already is"):
         fool(captioner, photo(), said.upper())
     with pytest.raises(DlmieError, match="with a sentence"):
         fool(captioner, photo(), 3)
@@ -116,7 +120,7 @@ def test_a_captioner_that_sees_image_and_mirror_image(
     told = [model.force(picture, "a red dog").log_probability for model in (captioner, both)]
     assert abs(told[0] - told[1]) > 1e-3
     for model, expected in zip((captioner, both), told, strict=True):
-        value, _ = Evaluator(says(model, "a red dog"), size)(x)
+        value, _ = Evaluator(sentence_log_likelihood(model, "a red dog"), size)(x)
         assert float(value[0]) == pytest.approx(expected, rel=1e-4)
     # Both images count in the maps, too: those of the mirror image are the mirrored ones.
     for method in ("grad-cam", "grad-cam++"):
@@ -130,7 +134,7 @@ def test_a_captioner_that_sees_image_and_mirror_image(
 
 
 def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> None:
-    objective = depicts(captioner, "a red dog")
+    objective = sentence_with_class_energy(captioner, "a red dog")
     figure = visualize(objective, size=16, steps=12, rate=0.1, jitter=0, scale=0, rotate=0)
     results = figure.manifest["results"]
     assert results["last"] > results["first"]
@@ -139,11 +143,15 @@ def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> N
     assert larger.image is not None
     assert larger.image.shape == (28, 28, 3)
     saved = figure.save(tmp_path / "dreamt.png")
-    np.testing.assert_array_equal(redo(saved, captioner).image, figure.image)
+    np.testing.assert_array_equal(reproduce(saved, captioner).image, figure.image)
     captioner.members[0].path.write_bytes(b"other weights")
     with pytest.raises(DlmieError, match=r"was made with small .* and captioner"):
-        redo(saved, captioner)
+        reproduce(saved, captioner)
     again = from_json(objective.to_json(), captioner)
     assert str(again) == str(objective)
-    assert str(objective) == "0.25 × says(a red dog) + 0.1 × evidence(logits)"
-    assert str(says(captioner, "a red dog")) == "says(a red dog)"
+    likelihood = "sentence_log_likelihood(a red dog)"
+    assert str(objective) == f"0.25 × {likelihood} + 0.1 × class_energy(logits)"
+    assert str(sentence_log_likelihood(captioner, "a red dog")) == likelihood
+    former = {"sentence_log_likelihood": "says", "class_energy": "evidence"}
+    old = [(weight, former[kind], options) for weight, kind, options in objective.to_json()]
+    assert str(from_json(old, captioner)) == str(objective)  # as version 0.1 wrote it

@@ -1,4 +1,4 @@
-"""Style transfer: its losses against NumPy, cs231n's course, textures, inversion, colours."""
+"""Style transfer: its losses against NumPy, cs231n's course, textures, inversion, colors."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ import pytest
 from skimage import data
 from small_networks import Small, photo
 
-from dlmie.data.images import resize_image
+from dlmie.data.images import resize_image, valid_range
 from dlmie.errors import DlmieError
 from dlmie.models import SqueezeNet
 from dlmie.visualize.ascent.evaluation import Evaluator, layer_values
 from dlmie.visualize.ascent.objectives import feature_match, style_match, total_variation
-from dlmie.visualize.ascent.pixels import to_network, valid_range
-from dlmie.visualize.synthesis.style_transfer import (
-    LAYERS,
-    PRESETS,
-    gram_of,
-    keep_colours,
-    shorter_side,
-    stylize,
-    texture,
-)
+from dlmie.visualize.ascent.pixels import to_network
+from dlmie.visualize.synthesis.style_losses import gram_of
+from dlmie.visualize.synthesis.style_presets import LAYERS, PRESETS
+from dlmie.visualize.synthesis.style_transfer import keep_colors, shorter_side, stylize, texture
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "squeezenet_style.json"
 
@@ -45,7 +39,7 @@ def test_style_transfer_lowers_its_loss(small32: Small) -> None:
     assert plain.image.shape == (32, 32, 3)
     assert len(plain.frames) == 4
     painted = stylize(
-        small32, photo(24, 32), photo(seed=5), octaves=1, original_colours=True, **options
+        small32, photo(24, 32), photo(seed=5), octaves=1, original_colors=True, **options
     )
     assert painted.image is not None
     with pytest.raises(DlmieError, match="2 styles need"):
@@ -162,8 +156,8 @@ def test_inversion_and_texture_leave_a_loss_out(small32: Small) -> None:
         stylize(small32, photo(), [])
 
 
-def test_original_colours() -> None:
-    kept = keep_colours(photo(8, 8, 1), photo(8, 8, 2)).astype(float)
+def test_original_colors() -> None:
+    kept = keep_colors(photo(8, 8, 1), photo(8, 8, 2)).astype(float)
     weights = np.array([0.299, 0.587, 0.114])
     inside = ((kept > 0) & (kept < 255)).all(axis=2)
     np.testing.assert_allclose((kept @ weights)[inside], (photo(8, 8, 1) @ weights)[inside], atol=1)

@@ -12,9 +12,9 @@ from small_networks import Small, photo
 from dlmie.data.images import load_image, save_image
 from dlmie.data.images.pixels import ImageError
 from dlmie.visualize import dream, stylize
-from dlmie.visualize.ascent.pixels import load_opacity
 from dlmie.visualize.figures.figure import Figure
-from dlmie.visualize.reproduction import redo
+from dlmie.visualize.figures.sources import SourceImage
+from dlmie.visualize.reproduction import reproduce
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_dream_keeps_it(small32: Small, dreamt: Figure, sticker: Path, tmp_pat
     with PIL.Image.open(sticker) as original:
         np.testing.assert_array_equal(opacity(path), np.asarray(original.getchannel("A")))
     assert (load_image(path)[:, :20] == 255).all()
-    again = redo(path, model=small32).save(tmp_path / "again.png")
+    again = reproduce(path, model=small32).save(tmp_path / "again.png")
     assert again.read_bytes() == path.read_bytes()
     assert load_image(dreamt.save(tmp_path / "dream.jpg")).shape == (32, 40, 3)
 
@@ -60,7 +60,7 @@ def test_so_does_a_painting_of_another_size(small32: Small, sticker: Path, tmp_p
 
 
 def test_opaque_photographs_have_none() -> None:
-    assert load_opacity(photo(32, 40), (16, 20)) is None
+    assert SourceImage.read(photo(32, 40)).opacity((16, 20)) is None
 
 
 def test_figures_of_panels_are_opaque(dreamt: Figure, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The one loop that makes pictures: images changed step by step until an objective is high.
 
-image ← parameterisation ← (rule of ascent) ← gradient ← compiled objective ← transforms ← image
+image ← parameterization ← optimizer ← gradient ← compiled objective ← transforms ← image
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from dlmie.data.images import valid_range
+from dlmie.deprecation import renamed_arguments
 from dlmie.visualize.ascent.evaluation import Evaluator
 from dlmie.visualize.ascent.objectives import Objective
-from dlmie.visualize.ascent.optimizers import LBFGS, Adam, Rule
-from dlmie.visualize.ascent.parameterizations import Parameterisation, Pixels
-from dlmie.visualize.ascent.pixels import valid_range
+from dlmie.visualize.ascent.optimizers import LBFGS, Adam, Optimizer
+from dlmie.visualize.ascent.parameterizations import Parameterization, Pixels
 from dlmie.visualize.ascent.regularizers import Regularizer
 from dlmie.visualize.ascent.transforms import Linear, Transform
 
@@ -40,15 +40,16 @@ class Ascent:
     frames: list[tuple[int, np.ndarray]]
 
 
+@renamed_arguments(rule="optimizer", parameterisation="parameterization")
 def ascend(
     objective: Objective,
     start: np.ndarray,
     *,
     steps: int = 200,
-    rule: Rule | LBFGS | None = None,
+    optimizer: Optimizer | LBFGS | None = None,
     regularizers: Sequence[Regularizer] = (),
     transforms: Sequence[Transform] = (),
-    parameterisation: Parameterisation | None = None,
+    parameterization: Parameterization | None = None,
     clip: bool = True,
     best: bool = False,
     frames: Sequence[int] = (),
@@ -64,17 +65,17 @@ def ascend(
     Parameters
     ----------
     objective : Objective
-        What is to be increased; one number an image.
+        What is to be increased; one number per image.
     start : array
         The parameters to start from: for pixels, images (batch, 3, H, W) in network units.
     steps : int
-    rule : Adam, Gradient, Progress or LBFGS
+    optimizer : Adam, Gradient, Progress or LBFGS
         How to step along the gradient (default: Adam).
     regularizers
         Steps on the image after each step, in this order.
     transforms
         Random shifts, sizes, turns and noise, drawn anew for each step.
-    parameterisation
+    parameterization
         Pixels, or a Fourier spectrum.
     clip : bool
         Keep pixels between black and white.
@@ -103,41 +104,46 @@ def ascend(
     --------
     >>> ascend(unit(net["logits"], 130), 0.1 * noise, steps=100).values[-1]   # doctest: +SKIP
     """
-    way = parameterisation or Pixels()
+    parameterization = parameterization or Pixels()
     network = objective.network
-    shape = way.decode(start[:1]).shape[-2:]
+    shape = parameterization.decode(start[:1]).shape[-2:]
     evaluate = evaluator or Evaluator(objective, None if any_size else shape, progress=progress)
     limits = valid_range(network.preprocessing, network.input.type.dtype) if clip else None
-    watch = _Watch(way, frames, steps, progress, label)
-    rule = rule or Adam()
-    if isinstance(rule, LBFGS):
-        return _minimize(evaluate, start, way, rule, steps, limits, watch)
+    history = _History(frames, steps, progress, label)
+    optimizer = optimizer or Adam()
+    if isinstance(optimizer, LBFGS):
+        return _minimize(evaluate, start, parameterization, optimizer, steps, limits, history)
 
     rng = np.random.default_rng(seed)
-    step_of, p, highest = rule.begin(), start.copy(), _Best()
-    with watch:
+    step_of, p, highest = optimizer.begin(), start.copy(), _Best()
+    with history:
         for step in range(steps):
-            images = way.decode(p)
+            images = parameterization.decode(p)
             there, back = _draw(transforms, rng, shape)
             values, gradient = evaluate(there(images))
-            watch(step, images, values)
+            history(step, images, values)
             if best:
                 highest.offer(images, values)
             if until is not None and until(step, images, values):
                 break
             gradient = back(gradient)
-            p = p + step_of(way.pullback(p, gradient), step)
-            if way.pixels:
+            p = p + step_of(parameterization.pullback(p, gradient), step)
+            if parameterization.pixels:
                 if limits is not None:
                     p = np.clip(p, *limits)
                 for regularizer in regularizers:
                     p = regularizer(p, gradient, step)
-        images = _within(way.decode(p), limits)
+        images = _within(parameterization.decode(p), limits)
         if best:
             highest.offer(images, evaluate(images)[0])
             images = highest.images
-        watch.last(images)
-    return watch.result(images)
+        history.last(images)
+    return history.result(images)
+
+
+def frame_steps(steps: int, frames: int) -> tuple[int, ...]:
+    """``frames`` steps spread evenly from 0 to ``steps``, each once."""
+    return tuple(np.unique(np.linspace(0, steps, frames).round().astype(int)).tolist())
 
 
 class _Best:
@@ -180,33 +186,33 @@ def _within(images: np.ndarray, limits: tuple[np.ndarray, np.ndarray] | None) ->
 def _minimize(
     evaluate: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     start: np.ndarray,
-    way: Parameterisation,
-    rule: LBFGS,
+    parameterization: Parameterization,
+    optimizer: LBFGS,
     steps: int,
     limits: tuple[np.ndarray, np.ndarray] | None,
-    watch: _Watch,
+    history: _History,
 ) -> Ascent:
     """All images together by L-BFGS-B: float32 line searches stall, so SciPy works in float64."""
     from scipy.optimize import Bounds, minimize
 
-    seen: dict[str, Any] = {}
+    images = values = np.zeros(0)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        nonlocal images, values
         p = flat.reshape(start.shape).astype(start.dtype)
-        images = way.decode(p)
+        images = parameterization.decode(p)
         values, gradient = evaluate(images)
-        seen.update(images=images, values=values)
-        down = -way.pullback(p, gradient).astype(np.float64).ravel()
+        down = -parameterization.pullback(p, gradient).astype(np.float64).ravel()
         return -float(values.astype(np.float64).sum()), down
 
     def callback(flat: np.ndarray) -> None:
-        watch(len(watch.values), seen["images"], seen["values"])
+        history(len(history.values), images, values)
 
     bounds = None
-    if limits is not None and way.pixels:
+    if limits is not None and parameterization.pixels:
         low, high = (np.broadcast_to(a, start.shape).ravel() for a in limits)
         bounds = Bounds(low.astype(np.float64), high.astype(np.float64))
-    with watch:
+    with history:
         result = minimize(
             loss,
             start.astype(np.float64).ravel(),
@@ -214,43 +220,41 @@ def _minimize(
             method="L-BFGS-B",
             bounds=bounds,
             callback=callback,
-            options={"maxiter": steps, "maxfun": 2 * steps + 10, "maxcor": rule.memory}
+            options={"maxiter": steps, "maxfun": 2 * steps + 10, "maxcor": optimizer.memory}
             | {"ftol": 0.0, "gtol": 0.0},
         )
-        images = way.decode(result.x.reshape(start.shape).astype(start.dtype))
+        images = parameterization.decode(result.x.reshape(start.shape).astype(start.dtype))
         images = _within(images, limits)
-        watch.last(images)
-    return watch.result(images)
+        history.last(images)
+    return history.result(images)
 
 
-class _Watch:
+class _History:
     """Keeps values and frames, and draws the bar."""
 
     def __init__(
         self,
-        way: Parameterisation,
         frames: Sequence[int],
         steps: int,
         progress: bool,
         label: str,
     ) -> None:
+        from tqdm import tqdm
+
         self.wanted, self.steps = set(frames), steps
         self.values: list[np.ndarray] = []
         self.frames: list[tuple[int, np.ndarray]] = []
-        self.progress, self.label = progress, label
-        self.bar: Any = None
-
-    def __enter__(self) -> _Watch:
-        from tqdm import tqdm
-
+        self.progress = progress
         self.bar = tqdm(
-            total=self.steps,
-            desc=self.label or None,
-            disable=not self.progress,
+            total=steps,
+            desc=label or None,
+            disable=not progress,
             file=sys.stderr,
             unit="step",
             leave=False,
         )
+
+    def __enter__(self) -> _History:
         return self
 
     def __exit__(self, *error: object) -> None:

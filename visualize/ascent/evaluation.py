@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import pytensor
@@ -16,12 +16,15 @@ from dlmie.graph.network import Network, View
 from dlmie.visualize.ascent.objectives import Objective
 from dlmie.visualize.ascent.pixels import Size, as_pair, check_size
 
+R = TypeVar("R")
+Compiled: TypeAlias = Callable[..., list[np.ndarray]]
+
 _KEPT = 12  # compiled functions a network keeps
 
 
-def cached(network: Network, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+def cached(network: Network, key: Hashable, make: Callable[[], R]) -> R:
     """What ``make()`` compiled for this network under this key; the oldest are forgotten."""
-    store: dict[tuple[Any, ...], Any] = vars(network).setdefault("_compiled_pictures", {})
+    store: dict[Hashable, R] = vars(network).setdefault("_compiled_pictures", {})
     if key not in store:
         if len(store) >= _KEPT:
             del store[next(iter(store))]
@@ -73,7 +76,7 @@ class Evaluator:
             check_size(network, size)
         shape = None if size is None else as_pair(size)
 
-        def compile() -> Any:
+        def compile() -> Compiled:
             x, inputs = image_variable(network, shape), objective.data_inputs()
             values = objective.on(view_on(network, x, relu), inputs)  # (batch,)
             # Images do not touch each other: the gradient of the sum is each image's own.
@@ -88,7 +91,8 @@ class Evaluator:
         """images (batch, 3, H, W) → values (batch,), gradients (batch, 3, H, W)."""
         check_size(self.network, images.shape[-2:])
         dtype = self.network.input.type.dtype
-        return self._run(np.ascontiguousarray(images, dtype=dtype), *self.data)
+        values, gradients = self._run(np.ascontiguousarray(images, dtype=dtype), *self.data)
+        return values, gradients
 
 
 def objective_values(objective: Objective, images: np.ndarray) -> np.ndarray:
@@ -96,15 +100,14 @@ def objective_values(objective: Objective, images: np.ndarray) -> np.ndarray:
     network, size = objective.network, images.shape[-2:]
     check_size(network, size)
 
-    def compile() -> Any:
+    def compile() -> Callable[..., np.ndarray]:
         x, inputs = image_variable(network, size), objective.data_inputs()
         value = objective.on(network.on(x), inputs)
         return function([x, *inputs], value, name=f"{network.name}: value")
 
     run = cached(network, ("value", objective.key, size), compile)
     dtype = network.input.type.dtype
-    values: np.ndarray = run(np.ascontiguousarray(images, dtype=dtype), *objective.data)
-    return values
+    return run(np.ascontiguousarray(images, dtype=dtype), *objective.data)
 
 
 def layer_values(
@@ -114,7 +117,7 @@ def layer_values(
     check_size(network, images.shape[-2:])
     size = None if any_size else images.shape[-2:]
 
-    def compile() -> Any:
+    def compile() -> Compiled:
         x = image_variable(network, size)
         view = network.on(x)
         return function([x], [view[name] for name in layers], name=f"{network.name}: layers")

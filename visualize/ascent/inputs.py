@@ -1,23 +1,23 @@
-"""What a picture is about: a class of a network, or words of a captioner, named as users do."""
+"""The inputs of a picture: a photograph, and a class or words that a user names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import ImageSource, resize_through
+from dlmie.data.images import resize_image, resize_through
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.text import suggest
 from dlmie.visualize.ascent.evaluation import probabilities
-from dlmie.visualize.ascent.objectives import Objective, network_of, says, unit
-from dlmie.visualize.ascent.pixels import load_pixels, to_network
+from dlmie.visualize.ascent.models import Classifier, ImageCaptioner, Model
+from dlmie.visualize.ascent.objectives import Objective, sentence_log_likelihood, unit
+from dlmie.visualize.ascent.pixels import to_network
 
 
 @dataclass(frozen=True)
-class Subject:
+class NamedObjective:
     """An objective with the words for it.
 
     Attributes
@@ -30,7 +30,7 @@ class Subject:
     target : int or str
         What names it in a manifest.
     attention : (rows, columns) or None
-        Where the captioner looked when it said this word.
+        Where the captioner looked at this word.
     """
 
     network: Network
@@ -47,11 +47,10 @@ def image_size(network: Network) -> tuple[int, int]:
     return rows or size, columns or size
 
 
-def read_image(network: Network, image: ImageSource) -> tuple[np.ndarray, np.ndarray]:
-    """An image as pixels (H, W, 3) at the size it has, and as the network reads it (1, 3, h, w)."""
-    pixels = load_pixels(image)
+def network_input(network: Network, pixels: np.ndarray) -> np.ndarray:
+    """Pixels (H, W, 3) as the network reads them: a batch of one, (1, 3, h, w)."""
     seen = resize_through(pixels, network.preprocessing.via)
-    return pixels, to_network(load_pixels(seen, image_size(network)), network)[None]
+    return to_network(resize_image(seen, image_size(network)), network)[None]
 
 
 def class_name(network: Network, index: int) -> str:
@@ -63,38 +62,41 @@ def class_index(network: Network, target: int | str) -> int:
     """The number of a class by number or name; raises DlmieError with the closest names."""
     if "logits" not in network:
         raise DlmieError(f"{network.name} was made without its classifier")
-    if hasattr(network, "class_index"):
-        return int(network.class_index(target))
+    if isinstance(network, Classifier):
+        return network.class_index(target)
     return int(target)
 
 
-def choose(model: Any, image: ImageSource, target: int | str | None, rank: int = 0) -> Subject:
-    """The subject that a user names, or the model's own choice.
+def named_objective(
+    model: Model, pixels: np.ndarray, target: int | str | None, rank: int = 0
+) -> NamedObjective:
+    """The class or the words that a user names, or the model's own choice, as an objective.
 
     Parameters
     ----------
     model : Network or captioner
-    image
-        To see what the model makes of it.
+    pixels : (H, W, 3) uint8
+        The photograph, for the model's own choice.
     target : int, str or None
         A class by number or name; for a captioner a word of its caption, its place in the caption,
         or a whole sentence.  None: the most likely class (the ``rank``-th after it) or the whole
         caption.
     """
-    network = network_of(model)
-    if network is not model:
-        return _words(model, image, target)
+    if not isinstance(model, Network):
+        return _words(model, pixels, target)
     if target is None:
-        _, x = read_image(network, image)
-        target = int(np.argsort(-probabilities(network, x)[0], kind="stable")[rank])
-    index = class_index(network, target)
-    return Subject(network, unit(network["logits"], index), class_name(network, index), index)
+        found = probabilities(model, network_input(model, pixels))[0]
+        target = int(np.argsort(-found, kind="stable")[rank])
+    index = class_index(model, target)
+    return NamedObjective(model, unit(model["logits"], index), class_name(model, index), index)
 
 
-def _words(captioner: Any, image: ImageSource, target: int | str | None) -> Subject:
+def _words(
+    captioner: ImageCaptioner, pixels: np.ndarray, target: int | str | None
+) -> NamedObjective:
     if isinstance(target, str) and len(captioner.vocabulary.tokenize(target)) > 1:
         return _sentence(captioner, target)
-    caption = captioner(load_pixels(image))[0]
+    caption = captioner(pixels)[0]
     words = caption.labels
     if target is None:
         return _sentence(captioner, caption.text)
@@ -104,12 +106,11 @@ def _words(captioner: Any, image: ImageSource, target: int | str | None) -> Subj
         hint = suggest(target, words)
         raise DlmieError(f"the caption {caption.text!r} has no word {target!r}{hint}")
     place = target if isinstance(target, int) else words.index(target)
-    said = says(captioner, caption.text, place)
-    alphas = getattr(caption, "alphas", None)
-    attention = None if alphas is None else alphas[place]
-    return Subject(said.network, said, words[place], caption.text, attention)
+    likelihood = sentence_log_likelihood(captioner, caption.text, place)
+    attention = None if caption.alphas is None else caption.alphas[place]
+    return NamedObjective(likelihood.network, likelihood, words[place], caption.text, attention)
 
 
-def _sentence(captioner: Any, sentence: str) -> Subject:
-    said = says(captioner, sentence)
-    return Subject(said.network, said, sentence, sentence)
+def _sentence(captioner: ImageCaptioner, sentence: str) -> NamedObjective:
+    likelihood = sentence_log_likelihood(captioner, sentence)
+    return NamedObjective(likelihood.network, likelihood, sentence, sentence)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pytensor.graph.basic import Variable
 
@@ -37,7 +36,7 @@ def each_scale(network: Network, reductions: Sequence[int] = (2, 4, 8, 16)) -> l
     return list(dict.fromkeys(last_at(network, reduction) for reduction in reductions))
 
 
-def as_layer(thing: Any, reduction: int) -> tuple[Network, str]:
+def as_layer(thing: Variable | Network, reduction: int) -> tuple[Network, str]:
     """A layer given as ``net["block5"]``, or the one that suits for a network alone."""
     if isinstance(thing, Network):
         return thing, last_at(thing, reduction)

@@ -1,4 +1,4 @@
-"""Rules of ascent: how far to step along a gradient; NumPy, on any parameters, images apart."""
+"""Optimizers: how far to step along a gradient; NumPy, on any parameters, each image alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 Rate = float | Callable[[int], float]
 
 
-class Rule(Protocol):
+class Optimizer(Protocol):
     """Gradients → steps; ``begin`` makes the function that remembers."""
 
     def begin(self) -> Callable[[np.ndarray, int], np.ndarray]:
@@ -53,7 +53,7 @@ def norms(gradient: np.ndarray, kind: str = "l2") -> np.ndarray:
 
 @dataclass(frozen=True)
 class Gradient:
-    """Gradient ascent, with the gradient's length normalised ("l2", "rms", "mean", "max") or not.
+    """Gradient ascent, with the gradient's length normalized ("l2", "rms", "mean", "max") or not.
 
     ``momentum`` adds up steps: ``v ← momentum v + step``; it starts anew when the rate changes.
     """
@@ -125,6 +125,6 @@ class Adam:
 
 @dataclass(frozen=True)
 class LBFGS:
-    """L-BFGS-B through SciPy, in float64: no random transforms, no steps of regularisers."""
+    """L-BFGS-B through SciPy, in float64: no random transforms, no steps of regularizers."""
 
     memory: int = 10

@@ -1,6 +1,6 @@
-"""How an image is written as numbers to be optimised: as pixels, or as a spectrum of frequencies.
+"""How an image is written as numbers to be optimized: as pixels, or as a spectrum of frequencies.
 
-A parameterisation is a function from parameters to images in network units and its pullback, which
+A parameterization is a function from parameters to images in network units and its pullback, which
 carries the gradient of an image back to the parameters.
 """
 
@@ -10,14 +10,13 @@ from typing import Protocol
 
 import numpy as np
 
-from dlmie.data.images import Preprocessing
-from dlmie.visualize.ascent.pixels import channel_order, valid_range
+from dlmie.data.images import Preprocessing, channel_order, valid_range
 
 
-class Parameterisation(Protocol):
+class Parameterization(Protocol):
     """Parameters ↔ images (batch, 3, H, W)."""
 
-    #: Whether the parameters are the pixels, so that regularisers and clipping may act on them.
+    #: Whether the parameters are the pixels, so that regularizers and clipping may act on them.
     pixels: bool
 
     def encode(self, images: np.ndarray) -> np.ndarray:
@@ -48,18 +47,18 @@ class Pixels:
         return gradient
 
 
-#: Square root of the covariance of the colours of 200 photographs, its columns the principal
+#: Square root of the covariance of the colors of 200 photographs, its columns the principal
 #: components, divided by the largest column's length: brightness, blue against red, green.
-COLOURS = np.array(
+COLORS = np.array(
     [[-0.5534, -0.2178, 0.0624], [-0.5800, -0.0063, -0.1232], [-0.5985, 0.2075, 0.0617]]
 )
 
 
 class Fourier:
-    """A spectrum with decorrelated colours (Olah et al. 2017): steps suit all frequencies alike.
+    """A spectrum with decorrelated colors (Olah et al. 2017): steps suit all frequencies alike.
 
     ``x = low + (high - low) · sigmoid(C · irfft2(s · z))``, where s is one over the frequency and C
-    turns independent components into colours as correlated as in photographs.
+    turns independent components into colors as correlated as in photographs.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ class Fourier:
         self.twice[0] = 1
         if columns % 2 == 0:
             self.twice[-1] = 1
-        self.colours = (COLOURS / 0.5534).astype(np.float32)
+        self.colors = (COLORS / 0.5534).astype(np.float32)
 
     def random(self, batch: int, rng: np.random.Generator, sigma: float = 0.01) -> np.ndarray:
         """Small random parameters (batch, 3, rows, columns // 2 + 1, 2)."""
@@ -96,12 +95,12 @@ class Fourier:
         return rng.normal(0, sigma, shape).astype(np.float32)
 
     def _planes(self, parameters: np.ndarray) -> np.ndarray:
-        """z → logits of the colours, RGB (batch, 3, rows, columns)."""
+        """z → logits of the colors, RGB (batch, 3, rows, columns)."""
         from scipy.fft import irfft2
 
         spectrum = (parameters[..., 0] + 1j * parameters[..., 1]) * self.scale
         planes = irfft2(spectrum, s=self.size, norm="ortho")
-        return np.einsum("cd,ndij->ncij", self.colours, planes, optimize=True)
+        return np.einsum("cd,ndij->ncij", self.colors, planes, optimize=True)
 
     def decode(self, parameters: np.ndarray) -> np.ndarray:
         squashed = 1 / (1 + np.exp(-self._planes(parameters)))
@@ -114,17 +113,20 @@ class Fourier:
         g = np.empty_like(gradient)
         g[:, self.order] = gradient * self.span
         g = g * squashed * (1 - squashed)
-        g = np.einsum("cd,ncij->ndij", self.colours, g, optimize=True)
+        g = np.einsum("cd,ncij->ndij", self.colors, g, optimize=True)
         spectrum = rfft2(g, norm="ortho") * (self.scale * self.twice)
         return np.stack([spectrum.real, spectrum.imag], axis=-1).astype(parameters.dtype)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         from scipy.fft import rfft2
 
-        share = np.empty_like(images)
-        share[:, self.order] = np.clip((images - self.low) / self.span, 0.01, 0.99)
+        fraction = np.empty_like(images)
+        fraction[:, self.order] = np.clip((images - self.low) / self.span, 0.01, 0.99)
         planes = np.einsum(
-            "cd,ndij->ncij", np.linalg.inv(self.colours), np.log(share / (1 - share)), optimize=True
+            "cd,ndij->ncij",
+            np.linalg.inv(self.colors),
+            np.log(fraction / (1 - fraction)),
+            optimize=True,
         )
         spectrum = rfft2(planes, norm="ortho") / self.scale
         return np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.float32)

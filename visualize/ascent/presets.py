@@ -1,41 +1,41 @@
 """Settings under which pictures are made from noise: ours, and those of the papers.
 
-Lengths and rates are in grey levels of 0..255, as the papers state them; what a network reads may
+Lengths and rates are in gray levels of 0..255, as the papers state them; what a network reads may
 have another unit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from dlmie.data.images import pixel_size, resize_planes, valid_range
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.text import suggest
+from dlmie.typing import Json, JsonObject
 from dlmie.visualize.ascent import objectives
 from dlmie.visualize.ascent.objectives import Objective
-from dlmie.visualize.ascent.optimizers import Adam, Gradient, Progress, Rule
-from dlmie.visualize.ascent.parameterizations import Fourier, Parameterisation, Pixels
-from dlmie.visualize.ascent.pixels import pixel_size, resize_planes, valid_range
+from dlmie.visualize.ascent.optimizers import Adam, Gradient, Optimizer, Progress
+from dlmie.visualize.ascent.parameterizations import Fourier, Parameterization, Pixels
 from dlmie.visualize.ascent.regularizers import Blur, ClipContribution, ClipNorm, Decay, Regularizer
 from dlmie.visualize.ascent.transforms import Affine, Jitter, Noise, Transform
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a picture made from noise; lengths and rates in grey levels of 0..255.
+    """Settings of a picture made from noise; lengths and rates in gray levels of 0..255.
 
     Attributes
     ----------
     start : str
-        "fourier" noise, "normal" noise of standard deviation ``sigma`` about the mean colour, or
+        "fourier" noise, "normal" noise of standard deviation ``sigma`` about the mean color, or
         "uniform" noise.
     spectrum : float
         Of "fourier": the power of the wavelength by which waves grow, 1 as in photographs.
-    rule : str
+    optimizer : str
         "adam"; "l2": the gradient scaled to that length; "plain": times ``rate``; "progress".
     best : bool
         Take the best image on the way, not the last one.
@@ -45,7 +45,7 @@ class Recipe:
 
     steps: int
     start: str
-    rule: str
+    optimizer: str
     rate: float
     sigma: float = 10.0
     spectrum: float = 1.0
@@ -64,13 +64,22 @@ class Recipe:
     best: bool = False
     stretch: bool = False
 
+    def to_json(self) -> JsonObject:
+        """The fields as manifests name them."""
+        former = {now: then for then, now in _FORMER_FIELDS.items()}
+        return {former.get(name, name): value for name, value in asdict(self).items()}
 
-def _yosinski(steps: int, rule: str, rate: float, **options: float) -> Recipe:
-    # His images differ little from grey and wander: his tool keeps the best, and stretches it.
-    return Recipe(steps, "normal", rule, rate, best=True, stretch=True, **options)  # type: ignore[arg-type]
+
+# Fields whose names in manifests, those of version 0.1, are other than here.
+_FORMER_FIELDS = {"rule": "optimizer"}
 
 
-# Standard deviation of the pixels of ImageNet in grey levels: the unit of cs231n's settings.
+def _yosinski(steps: int, optimizer: str, rate: float, **options: float) -> Recipe:
+    # His images differ little from gray and wander: his tool keeps the best, and stretches it.
+    return Recipe(steps, "normal", optimizer, rate, best=True, stretch=True, **options)  # type: ignore[arg-type]
+
+
+# Standard deviation of the pixels of ImageNet in gray levels: the unit of cs231n's settings.
 _DEVIATION = 57.4
 
 PRESETS = {
@@ -105,7 +114,7 @@ PRESETS = {
 }
 
 
-def find_recipe(preset: str | Mapping[str, Any]) -> Recipe:
+def find_recipe(preset: str | Mapping[str, Json]) -> Recipe:
     """The recipe of a name in :data:`PRESETS`, or of its fields.
 
     Raises
@@ -117,10 +126,11 @@ def find_recipe(preset: str | Mapping[str, Any]) -> Recipe:
         if preset not in PRESETS:
             raise DlmieError(f"there is no preset {preset!r}{suggest(preset, PRESETS)}")
         return PRESETS[preset]
+    fields: JsonObject = {_FORMER_FIELDS.get(k, k): value for k, value in preset.items()}
     try:
-        return Recipe(**preset)
+        return Recipe(**fields)
     except TypeError as error:
-        raise DlmieError(f"these are no settings of a picture from noise: {error}") from None
+        raise DlmieError(f"these are not settings of a picture from noise: {error}") from None
 
 
 def begin(
@@ -130,14 +140,14 @@ def begin(
     count: int,
     seed: int,
     images: np.ndarray | None = None,
-) -> tuple[Parameterisation, np.ndarray]:
-    """The parameterisation, and parameters of noise or of images of any size."""
+) -> tuple[Parameterization, np.ndarray]:
+    """The parameterization, and parameters of noise or of images of any size."""
     rng = np.random.default_rng(seed)
     dtype = network.input.type.dtype
     bigger = None if images is None else resize_planes(images, shape)
     if recipe.start == "fourier":
-        way = Fourier(network.preprocessing, shape, recipe.spectrum)
-        return way, way.random(count, rng) if bigger is None else way.encode(bigger)
+        fourier = Fourier(network.preprocessing, shape, recipe.spectrum)
+        return fourier, fourier.random(count, rng) if bigger is None else fourier.encode(bigger)
     if bigger is not None:
         return Pixels(), bigger
     low, high = valid_range(network.preprocessing, dtype)
@@ -159,15 +169,15 @@ def complete(objective: Objective, recipe: Recipe) -> Objective:
     return objective
 
 
-def make_rule(recipe: Recipe, network: Network) -> Rule:
-    """The recipe's rule of ascent in the network's units."""
+def make_optimizer(recipe: Recipe, network: Network) -> Optimizer:
+    """The recipe's optimizer in the network's units."""
     level = _level(network)
-    if recipe.rule == "adam":
+    if recipe.optimizer == "adam":
         return Adam(recipe.rate)
-    if recipe.rule == "l2":
+    if recipe.optimizer == "l2":
         return Gradient(recipe.rate * level, "l2")
-    # A gradient with respect to grey levels is smaller, and a step in them larger, by `level`.
-    if recipe.rule == "plain":
+    # A gradient with respect to gray levels is smaller, and a step in them larger, by `level`.
+    if recipe.optimizer == "plain":
         return Gradient(recipe.rate * level**2, None)
     return Progress(recipe.rate, recipe.most * level**2)
 
@@ -199,5 +209,5 @@ def make_transforms(recipe: Recipe, network: Network) -> Sequence[Transform]:
 
 
 def _level(network: Network) -> float:
-    """How much one grey level is for the network, on average over the colours."""
+    """How much one gray level is for the network, on average over the colors."""
     return float(pixel_size(network.preprocessing).mean())

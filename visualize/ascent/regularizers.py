@@ -1,7 +1,7 @@
-"""Regularisers: steps on the image after each step of ascent (see ``presets`` for the papers').
+"""Regularizers: steps on the image after each step of ascent (see ``presets`` for the papers').
 
-A regulariser is called as ``image = regularizer(image, gradient, step)`` with arrays (batch, 3, H,
-W) in network units, whose zero is the mean colour.  Terms of the objective serve the same end:
+A regularizer is called as ``image = regularizer(image, gradient, step)`` with arrays (batch, 3, H,
+W) in network units, whose zero is the mean color.  Terms of the objective serve the same end:
 ``total_variation`` and ``alpha_norm`` (Mahendran and Vedaldi 2015), ``alpha_norm(2)`` (L2).
 """
 
@@ -48,7 +48,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class ClipNorm:
-    """Pixels whose norm over the channels is in the lowest ``percent`` become the mean colour."""
+    """Pixels whose norm over the channels is in the lowest ``percent`` become the mean color."""
 
     percent: float
 
@@ -58,7 +58,7 @@ class ClipNorm:
 
 @dataclass(frozen=True)
 class ClipContribution:
-    """Pixels with the lowest ``percent`` of ``|Σ_c x_c g_c|`` become the mean colour."""
+    """Pixels with the lowest ``percent`` of ``|Σ_c x_c g_c|`` become the mean color."""
 
     percent: float
 

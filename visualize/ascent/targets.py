@@ -1,29 +1,30 @@
-"""What a fooled model is to say: a class of a network, or a sentence of a captioner."""
+"""What a fooled model is to answer: a class of a network, or a sentence of a captioner."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dlmie.data.captions.tokenizers import join_words
-from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
+from dlmie.typing import JsonObject
 from dlmie.visualize.ascent.evaluation import probabilities
 from dlmie.visualize.ascent.inputs import (
-    choose,
     class_index,
     class_name,
-    read_image,
+    named_objective,
+    network_input,
 )
-from dlmie.visualize.ascent.objectives import Objective, says, unit
+from dlmie.visualize.ascent.models import Caption, ImageCaptioner, Model
+from dlmie.visualize.ascent.objectives import Objective, sentence_log_likelihood, unit
 from dlmie.visualize.ascent.pixels import to_network
 
 
-class Goal(Protocol):
-    """What an attack asks of its goal; pixels are (H, W, 3) uint8, as the image would be saved."""
+class Target(Protocol):
+    """What an attack asks of its target; pixels are (H, W, 3) uint8, as they would be saved."""
 
     network: Network
     objective: Objective
@@ -35,16 +36,16 @@ class Goal(Protocol):
         ...
 
     def reached(self, pixels: np.ndarray, value: float, step: int) -> bool:
-        """Whether the model says it of these pixels, whose objective is ``value``."""
+        """Whether the model answers it for these pixels, whose objective is ``value``."""
         ...
 
-    def report(self, before: np.ndarray, after: np.ndarray) -> tuple[dict[str, Any], str, str]:
+    def report(self, before: np.ndarray, after: np.ndarray) -> tuple[JsonObject, str, str]:
         """Results for the manifest, ``fooled`` among them, and titles of the two pictures."""
         ...
 
 
 @dataclass
-class ClassGoal:
+class ClassTarget:
     """Another class, with at least some probability."""
 
     network: Network
@@ -71,7 +72,7 @@ class ClassGoal:
         found = self._probabilities(pixels)
         return bool(found.argmax() == self.target and found[self.target] >= self.confidence)
 
-    def report(self, before: np.ndarray, after: np.ndarray) -> tuple[dict[str, Any], str, str]:
+    def report(self, before: np.ndarray, after: np.ndarray) -> tuple[JsonObject, str, str]:
         p, q = self._probabilities(before), self._probabilities(after)
         true, seen = class_name(self.network, self.true), class_name(self.network, int(q.argmax()))
         results = {
@@ -85,11 +86,11 @@ class ClassGoal:
 
 
 @dataclass
-class SentenceGoal:
+class SentenceTarget:
     """A sentence, word by word, as the captioner's own search finds it."""
 
-    captioner: Any
-    before: Any  # its caption of the photograph
+    captioner: ImageCaptioner
+    before: Caption  # its caption of the photograph
     target: str
     objective: Objective = field(init=False)
     network: Network = field(init=False)
@@ -99,51 +100,52 @@ class SentenceGoal:
     EVERY = 4
 
     def __post_init__(self) -> None:
-        self.objective = says(self.captioner, self.target)
+        self.objective = sentence_log_likelihood(self.captioner, self.target)
         self.network, self.label = self.objective.network, repr(self.target)
 
     def reached(self, pixels: np.ndarray, value: float, step: int) -> bool:
         return step % self.EVERY == 0 and self.captioner(pixels)[0].text == self.target
 
-    def report(self, before: np.ndarray, after: np.ndarray) -> tuple[dict[str, Any], str, str]:
-        said = self.captioner(after)[0]
+    def report(self, before: np.ndarray, after: np.ndarray) -> tuple[JsonObject, str, str]:
+        found = self.captioner(after)[0]
         p, q = (self.captioner.force(x, self.target).log_probability for x in (before, after))
         results = {
-            "fooled": said.text == self.target,
+            "fooled": found.text == self.target,
             "from": self.before.text,
             "to": self.target,
-            "said": said.text,
+            "said": found.text,
             "log_probability_before": p,
             "log_probability_after": q,
         }
-        return results, f"“{self.before.text}”", f"“{said.text}”"
+        return results, f"“{self.before.text}”", f"“{found.text}”"
 
 
-def find_goal(
-    model: Any, image: ImageSource, target: int | str | None, *, confidence: float, margin: bool
-) -> Goal:
-    """The goal that a user names, or the most likely one that is not yet reached.
+def find_target(
+    model: Model, pixels: np.ndarray, target: int | str | None, *, confidence: float, margin: bool
+) -> Target:
+    """The target that a user names, or the most likely one that is not yet reached.
 
     Raises
     ------
     DlmieError
-        The model says it already; or a captioner is given no sentence.
+        The model answers it already; or a captioner is given no sentence.
     """
     if not isinstance(model, Network):
-        return _sentence_goal(model, image, target)
-    subject = choose(model, image, target, rank=1)
-    index = class_index(model, subject.target)
-    _, x = read_image(model, image)
-    true = int(probabilities(model, x)[0].argmax())
+        return _sentence_target(model, pixels, target)
+    named = named_objective(model, pixels, target, rank=1)
+    index = class_index(model, named.target)
+    true = int(probabilities(model, network_input(model, pixels))[0].argmax())
     if true == index:
         raise DlmieError(
-            f"the network already sees {subject.label} in this photograph: choose another target"
+            f"the network already sees {named.label} in this photograph: choose another target"
         )
-    return ClassGoal(model, true, index, confidence, margin)
+    return ClassTarget(model, true, index, confidence, margin)
 
 
-def _sentence_goal(captioner: Any, image: ImageSource, target: int | str | None) -> SentenceGoal:
-    before, *others = captioner(image, n_best=3)
+def _sentence_target(
+    captioner: ImageCaptioner, pixels: np.ndarray, target: int | str | None
+) -> SentenceTarget:
+    before, *others = captioner(pixels, n_best=3)
     if target is None:
         target = next((other.text for other in others if other.words), None)
     if not isinstance(target, str):
@@ -151,5 +153,5 @@ def _sentence_goal(captioner: Any, image: ImageSource, target: int | str | None)
     vocabulary = captioner.vocabulary
     sentence = join_words(vocabulary.tokenize(target), vocabulary.tokenizer)
     if sentence == before.text:
-        raise DlmieError(f"the captioner already says {sentence!r}: choose another sentence")
-    return SentenceGoal(captioner, before, sentence)
+        raise DlmieError(f"the caption already is {sentence!r}: choose another sentence")
+    return SentenceTarget(captioner, before, sentence)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Linear = Callable[[np.ndarray], np.ndarray]
 
@@ -53,7 +56,7 @@ class Affine:
         angle = np.deg2rad(rng.uniform(-self.degrees, self.degrees))
         matrix = affine_matrix(shape, factor, angle)
 
-        def apply(m: Any, x: np.ndarray) -> np.ndarray:
+        def apply(m: csr_matrix, x: np.ndarray) -> np.ndarray:
             planes = x.reshape(-1, x.shape[-2] * x.shape[-1])
             return np.ascontiguousarray((m @ planes.T).T.reshape(x.shape), dtype=x.dtype)
 
@@ -89,7 +92,7 @@ def rotate(degrees: float = 5.0) -> Affine:
     return Affine(degrees=degrees)
 
 
-def affine_matrix(shape: tuple[int, int], factor: float, angle: float) -> Any:
+def affine_matrix(shape: tuple[int, int], factor: float, angle: float) -> csr_matrix:
     """The sparse matrix (H·W, H·W) that enlarges by ``factor`` and turns by ``angle`` radians."""
     from scipy.sparse import csr_matrix
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from pytensor.graph.basic import Variable
 
-from dlmie.data.images import ImageSource
+from dlmie.data.images import ImageSource, resize_planes
+from dlmie.graph.network import Network
 from dlmie.visualize.ascent.evaluation import layer_values
-from dlmie.visualize.ascent.inputs import read_image
+from dlmie.visualize.ascent.inputs import network_input
 from dlmie.visualize.ascent.layers import as_layer
+from dlmie.visualize.ascent.models import describe_network
 from dlmie.visualize.ascent.objectives import one_hot
-from dlmie.visualize.ascent.pixels import resize_planes
 from dlmie.visualize.attribution.maps import FlatMapWarning
-from dlmie.visualize.figures.figure import Figure, Panel, colour, overlay, tile
+from dlmie.visualize.figures.compositing import colorize, overlay, tile
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest
+from dlmie.visualize.figures.panels import Panel
+from dlmie.visualize.figures.sources import SourceImage
 
 
 def grid(
-    layer: Any,
+    layer: Variable | Network,
     image: ImageSource,
     *,
     channels: Sequence[int] | None = None,
@@ -56,10 +60,11 @@ def grid(
         ``arrays["maps"]``: (channels, rows, columns) as they are.
     """
     network, name = as_layer(layer, 8)
-    pixels, x = read_image(network, image)
-    (values,) = layer_values(network, [name], x)
+    source = SourceImage.read(image)
+    pixels = source.pixels
+    (values,) = layer_values(network, [name], network_input(network, pixels))
     maps = values[0]
-    # Not by the largest value: where a ReLU6 ends, half of the channels share it.
+    # Not by the largest value: where a ReLU6 ends, half of the channels have it.
     ranked = np.argsort(-maps.std(axis=(1, 2)), kind="stable")
     shown = np.sort(ranked[:most])
     chosen = [int(c) for c in (ranked[:strongest] if channels is None else channels)]
@@ -68,9 +73,9 @@ def grid(
     high = maps[shown].max(axis=(1, 2), keepdims=True)
     if not (high > low).any():
         warnings.warn(f"all maps of {name} are flat", FlatMapWarning, stacklevel=2)
-    shares = (maps[shown] - low) / np.where(high > low, high - low, 1)
+    scaled = (maps[shown] - low) / np.where(high > low, high - low, 1)
     repeat = max(1, round(cell / maps.shape[2]))
-    cells = [colour(share.repeat(repeat, 0).repeat(repeat, 1)) for share in shares]
+    cells = [colorize(one.repeat(repeat, 0).repeat(repeat, 1)) for one in scaled]
     top = max(float(maps[chosen].max(initial=0)), 1e-12)
     panels = [Panel(pixels, "photograph")]
     for c in chosen:
@@ -90,7 +95,13 @@ def grid(
         "cell": cell,
         "strongest": strongest,
     }
-    manifest = make_manifest("grid", network, arguments, images={"image": image}, results=results)
+    manifest = make_manifest(
+        "grid",
+        describe_network(network),
+        arguments,
+        images={"image": source.describe()},
+        results=results,
+    )
     return Figure(
         tile(cells, columns),
         panels,

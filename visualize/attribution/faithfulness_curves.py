@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import ImageSource
+from dlmie.data.images import ImageSource, resize_planes
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.visualize.ascent.evaluation import probabilities
-from dlmie.visualize.ascent.inputs import choose, class_index, read_image
-from dlmie.visualize.ascent.pixels import resize_planes
-from dlmie.visualize.figures.figure import Figure, Panel
+from dlmie.visualize.ascent.inputs import class_index, named_objective, network_input
+from dlmie.visualize.ascent.models import describe_network
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest
+from dlmie.visualize.figures.panels import Panel
+from dlmie.visualize.figures.sources import SourceImage
 
 KINDS = ("deletion", "insertion")
 
@@ -62,9 +63,10 @@ def faithfulness(
 
     if not maps:
         raise DlmieError("faithfulness needs at least one map")
-    subject = choose(network, image, target)
-    index = class_index(network, subject.target)
-    _, x = read_image(network, image)
+    source = SourceImage.read(image)
+    named = named_objective(network, source.pixels, target)
+    index = class_index(network, named.target)
+    x = network_input(network, source.pixels)
     rows, columns = x.shape[2:]
     blurred = gaussian_filter(x, (0, 0, rows / 20, columns / 20), mode="nearest")
     rng = np.random.default_rng(seed)
@@ -91,16 +93,20 @@ def faithfulness(
     panels = [
         Panel(
             curves[kind],
-            f"{kind}: {subject.label}",
+            f"{kind}: {named.label}",
             labels=tuple(f"{name} {areas[kind][name]:.3f}" for name in every),
-            axes=("share of the pixels", "probability"),
+            axes=("fraction of the pixels", "probability"),
         )
         for kind in KINDS
     ]
-    results: dict[str, Any] = {"label": subject.label, "areas": areas}
-    arguments = {"target": subject.target, "cell": cell, "points": points, "seed": seed}
+    results = {"label": named.label, "areas": areas}
+    arguments = {"target": named.target, "cell": cell, "points": points, "seed": seed}
     manifest = make_manifest(
-        "faithfulness", network, arguments, images={"image": image}, results=results
+        "faithfulness",
+        describe_network(network),
+        arguments,
+        images={"image": source.describe()},
+        results=results,
     )
     return Figure(None, panels, columns=2, manifest=manifest, arrays=dict(curves))
 
@@ -108,7 +114,7 @@ def faithfulness(
 def _rank(
     values: np.ndarray, size: tuple[int, int], cell: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The share of cells before each pixel's cell in order of importance, (rows, columns)."""
+    """The fraction of cells before each pixel's cell in order of importance, (rows, columns)."""
     rows, columns = size
     cells = -(-rows // cell), -(-columns // cell)
     means = resize_planes(resize_planes(values, size), cells)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import ImageSource
+from dlmie.data.images import ImageSource, resize_planes
+from dlmie.deprecation import renamed_arguments
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
-from dlmie.visualize.ascent.inputs import choose, read_image
-from dlmie.visualize.ascent.pixels import resize_planes
-from dlmie.visualize.attention.maps import upsample
+from dlmie.visualize.ascent.inputs import named_objective, network_input
+from dlmie.visualize.ascent.models import Model, describe_model
+from dlmie.visualize.attention.upsampling import upsample
 from dlmie.visualize.attribution import methods
-from dlmie.visualize.figures.figure import Figure, Panel, colour, overlay
+from dlmie.visualize.figures.compositing import colorize, overlay
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest
+from dlmie.visualize.figures.panels import Panel
+from dlmie.visualize.figures.sources import SourceImage
 
 METHODS: dict[str, Callable[..., methods.Attribution]] = {
     "gradient": methods.gradient,
@@ -40,7 +43,7 @@ class FlatMapWarning(UserWarning):
 
 
 def saliency(
-    model: Any,
+    model: Model,
     image: ImageSource,
     target: int | str | None = None,
     *,
@@ -73,7 +76,7 @@ def saliency(
     layer : str, optional
         Of the Grad-CAM methods (default: the last layer of maps).
     samples, noise
-        Of the smooth methods: noisy copies, and the noise's standard deviation as a share of the
+        Of the smooth methods: noisy copies, and the noise's standard deviation as a fraction of the
         image's range.
     steps : int
         Of ``integrated``: gradients at most; it ends when the completeness gap is below 0.5 %.
@@ -88,15 +91,15 @@ def saliency(
     Returns
     -------
     Figure
-        ``image`` is the map in colours; ``overlay()`` lays it over the photograph; ``arrays`` hold
+        ``image`` is the map in colors; ``overlay()`` lays it over the photograph; ``arrays`` hold
         ``map`` (0 to 1, of the photograph's size) and ``attribution`` (as measured, of the
         network's input size).  ``figure()`` shows photograph, map and overlay, and beside them
-        where a captioner that attends looked when it said the word.
+        where a captioner that attends looked at that word.
 
     Raises
     ------
     DlmieError
-        Unknown method, class, word or layer: says which are known.
+        Unknown method, class, word or layer; the message lists the known ones.
 
     Warns
     -----
@@ -109,8 +112,10 @@ def saliency(
     """
     if method not in METHODS:
         raise DlmieError(f"there is no method {method!r}{suggest(method, METHODS)}")
-    subject = choose(model, image, target)
-    pixels, x = read_image(subject.network, image)
+    source = SourceImage.read(image)
+    pixels = source.pixels
+    named = named_objective(model, pixels, target)
+    x = network_input(named.network, pixels)
     settings = methods.Settings(
         layer=layer,
         samples=samples,
@@ -122,11 +127,11 @@ def saliency(
         seed=seed,
         progress=progress,
     )
-    result = METHODS[method](subject.objective, x, settings)
-    positive = to_unit_range(result.map, f"{method} map for {subject.label}")
+    result = METHODS[method](named.objective, x, settings)
+    positive = to_unit_range(result.map, f"{method} map for {named.label}")
     shown = np.clip(resize_planes(positive, pixels.shape[:2]), 0, 1)
-    arguments: dict[str, Any] = {
-        "target": subject.target if target is not None or subject.network is model else None,
+    arguments: dict[str, object] = {
+        "target": named.target if target is not None or named.network is model else None,
         "method": method,
         "layer": layer,
         "samples": samples,
@@ -137,27 +142,34 @@ def saliency(
         "batch": batch,
         "seed": seed,
     }
-    if subject.network is not model:
+    if named.network is not model:
         arguments["target"] = target
-    results = {"label": subject.label, "objective": str(subject.objective), **result.results}
-    figure = Figure(colour(shown), arrays={"map": shown, "attribution": result.map}, photo=pixels)
+    results = {"label": named.label, "objective": str(named.objective), **result.results}
+    figure = Figure(colorize(shown), arrays={"map": shown, "attribution": result.map}, photo=pixels)
     over = figure.overlay()
     assert over.image is not None
     panels = [
         Panel(pixels, "photograph"),
-        Panel(shown, f"{method}: {subject.label}", limits=(0, 1)),
+        Panel(shown, f"{method}: {named.label}", limits=(0, 1)),
         Panel(over.image, "overlay"),
     ]
-    if subject.attention is not None:
-        looked = upsample(subject.attention, pixels.shape[:2])
+    if named.attention is not None:
+        looked = upsample(named.attention, pixels.shape[:2])
         looked = looked / max(float(looked.max()), 1e-12)
-        panels.append(Panel(overlay(pixels, looked), f"attention: {subject.label}"))
-    manifest = make_manifest("saliency", model, arguments, images={"image": image}, results=results)
+        panels.append(Panel(overlay(pixels, looked), f"attention: {named.label}"))
+    manifest = make_manifest(
+        "saliency",
+        describe_model(model),
+        arguments,
+        images={"image": source.describe()},
+        results=results,
+    )
     return replace(figure, panels=panels, columns=len(panels), manifest=manifest)
 
 
+@renamed_arguments(colours="colors")
 def saliency_rows(
-    figures: Sequence[Figure], *, titles: Sequence[str] = (), colours: str = "hot"
+    figures: Sequence[Figure], *, titles: Sequence[str] = (), colors: str = "hot"
 ) -> Figure:
     """Saliency of several photographs in two rows, as the course shows it: each map beneath.
 
@@ -167,8 +179,8 @@ def saliency_rows(
         From :func:`saliency`.
     titles : sequence of str
         Of the maps, such as the numbers of the photographs.
-    colours : str
-        Name of a matplotlib colour map.
+    colors : str
+        Name of a matplotlib color map.
     """
     if not figures:
         raise DlmieError("saliency_rows needs at least one figure of saliency")
@@ -177,18 +189,16 @@ def saliency_rows(
     for figure, title in zip(figures, named, strict=True):
         assert figure.photo is not None
         above.append(Panel(figure.photo, figure.manifest["results"]["label"]))
-        below.append(
-            Panel(figure.arrays["map"], title, colours=colours, limits=(0, 1), scale=False)
-        )
+        below.append(Panel(figure.arrays["map"], title, colors=colors, limits=(0, 1), scale=False))
     rows = [figure.manifest for figure in figures]
     manifest = make_manifest(
-        "saliency_rows", rows[0]["network"], {"rows": rows, "titles": named, "colours": colours}
+        "saliency_rows", rows[0]["network"], {"rows": rows, "titles": named, "colours": colors}
     )
     return Figure(None, above + below, columns=len(figures), manifest=manifest, side=2.0)
 
 
 def to_unit_range(attribution: np.ndarray, name: str) -> np.ndarray:
-    """Sizes of a map as shares of its 99.5th percentile, 0..1; a flat map warns and is zero."""
+    """Sizes of a map as fractions of its 99.5th percentile, 0..1; a flat map warns and is zero."""
     size = np.abs(np.nan_to_num(attribution.astype(np.float64)))
     low, high = float(size.min()), float(np.percentile(size, 99.5))
     high = high if high > low else float(size.max())

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytensor
@@ -18,17 +18,21 @@ from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Variable
 
 from dlmie.compilation import function
+from dlmie.data.images import resize_planes, valid_range
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.ops.conv.activation import relu
+from dlmie.typing import JsonObject
 from dlmie.visualize.ascent.evaluation import Evaluator, cached, image_variable, objective_values
 from dlmie.visualize.ascent.objectives import Objective
-from dlmie.visualize.ascent.pixels import resize_planes, valid_range
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the methods may be told; see :func:`~dlmie.visualize.attribution.maps.saliency`."""
+    """Options of the methods; see :func:`~dlmie.visualize.attribution.maps.saliency`."""
 
     layer: str | None = None
     samples: int = 25
@@ -46,10 +50,10 @@ class Attribution:
     """``map`` (H, W), signed where the method is; ``results`` are numbers for the manifest."""
 
     map: np.ndarray
-    results: dict[str, Any] = field(default_factory=dict)
+    results: JsonObject = field(default_factory=dict)
 
 
-def _bar(total: int, settings: Settings) -> Any:
+def _bar(total: int, settings: Settings) -> tqdm:
     from tqdm import tqdm
 
     return tqdm(
@@ -112,7 +116,7 @@ def smooth_variance(objective: Objective, x: np.ndarray, settings: Settings) -> 
 
 
 def integrated(objective: Objective, x: np.ndarray, settings: Settings) -> Attribution:
-    """Integrated gradients from the mean colour to the image, by an adaptive trapezoid rule.
+    """Integrated gradients from the mean color to the image, by an adaptive trapezoid rule.
 
     The integral of the gradient along the straight path must be the rise of the objective
     (completeness).  Both are known between any two points, so those intervals are halved where
@@ -158,7 +162,12 @@ def integrated(objective: Objective, x: np.ndarray, settings: Settings) -> Attri
 class PositiveGradient(ViewOp):
     """The identity, whose gradient passes on only what is positive."""
 
-    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+    def pullback(
+        self,
+        inputs: Sequence[Variable],
+        outputs: Sequence[Variable],
+        cotangents: Sequence[Variable],
+    ) -> list[Variable]:
         return [relu(g) for g in cotangents]
 
 
@@ -216,10 +225,10 @@ def _maps_and_gradients(
     network = objective.network
     layer = settings.layer or last_maps(network)
     if network[layer].type.ndim != 4:
-        raise DlmieError(f"{layer} is no layer of maps: Grad-CAM needs one")
+        raise DlmieError(f"{layer} is not a layer of maps: Grad-CAM needs one")
     size = x.shape[2:]
 
-    def compile() -> Any:
+    def compile() -> Callable[..., list[np.ndarray]]:
         image, data = image_variable(network, size), objective.data_inputs()
         view = network.on(image)
         maps = view[layer]
@@ -243,11 +252,12 @@ def _cam(
     weigh: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Attribution:
     """The maps of a layer, weighted by their gradients; of the mirror image, too, if it is seen."""
-    together: Any = 0
+    parts = []
     for mirrored in (False, True)[: 1 + objective.averages_flip]:
         maps, g, layer = _maps_and_gradients(objective, x[..., ::-1] if mirrored else x, settings)
         weighted = np.maximum(np.tensordot(weigh(maps, g), maps, axes=(0, 0)), 0)
-        together = together + (weighted[:, ::-1] if mirrored else weighted)
+        parts.append(weighted[:, ::-1] if mirrored else weighted)
+    together = np.sum(parts, axis=0)
     return Attribution(np.maximum(resize_planes(together, x.shape[2:]), 0), {"layer": layer})
 
 
@@ -274,7 +284,7 @@ def guided_grad_cam(objective: Objective, x: np.ndarray, settings: Settings) -> 
 
 
 def occlusion(objective: Objective, x: np.ndarray, settings: Settings) -> Attribution:
-    """How much the objective falls when a patch is hidden under the mean colour, at each place."""
+    """How much the objective falls when a patch is hidden under the mean color, at each place."""
     rows, columns = x.shape[2:]
     patch = min(settings.patch, rows, columns)
     stride = min(settings.stride, patch)  # a larger one would pass over pixels

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures with what was said about them, on one page."""
+"""Contact sheets: pictures with their captions, on one page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from dlmie.errors import DlmieError
 from dlmie.files import atomic
-from dlmie.visualize.figures.figure import Figure, Panel
+from dlmie.visualize.figures.figure import Figure
+from dlmie.visualize.figures.panels import Panel
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,11 @@ def class_samples(
     each: int = 5,
     seed: int = 0,
 ) -> Figure:
-    """Random images of random classes, a class a column with its name above (cs231n).
+    """Random images of random classes, one class per column, its name above (cs231n).
 
     Parameters
     ----------
-    images : (images, H, W, 3) uint8, or (images, 3, H, W) in grey levels of 0..255
+    images : (images, H, W, 3) uint8, or (images, 3, H, W) in gray levels of 0..255
     labels : (images,) int
     names : sequence of str
         Of the classes, by label.
@@ -111,7 +112,7 @@ def contact_sheet(
     ----------
     images : sequence of (H, W, 3) uint8
     texts : sequence of str
-        One a picture; long ones are wrapped.
+        One per picture; long ones are wrapped.
     columns : int
         Pictures side by side at most.
     title : str
@@ -128,6 +129,6 @@ def contact_sheet(
     1
     """
     if len(images) != len(texts) or not len(images):
-        raise DlmieError(f"a contact sheet needs one text a picture, not {len(texts)} "
+        raise DlmieError(f"a contact sheet needs one text per picture, not {len(texts)} "
                          f"for {len(images)}")  # fmt: skip
     return ContactSheet(list(images), list(texts), min(columns, len(images)), title)

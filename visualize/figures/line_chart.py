@@ -105,7 +105,7 @@ def _lines(
     at: Callable[[float, float], tuple[float, float]],
     width: int,
 ) -> list[str]:
-    """Each series as a line with a dot a point, and its name where it ends."""
+    """Each series as a line with a dot per point, and its name where it ends."""
     parts = []
     ends: list[float] = []  # heights at which names stand already
     for (name, points), color in zip(series.items(), itertools.cycle(_COLORS), strict=False):

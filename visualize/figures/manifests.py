@@ -1,23 +1,21 @@
-"""Manifests: what made a picture, as JSON beside it; enough to make the same one again."""
+"""Manifests: what made a picture, as JSON beside it; enough to make the same picture again."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import ImageSource, load_image
 from dlmie.errors import DataError, OutputError
 from dlmie.files import atomic
 from dlmie.files.documents import read_json
 from dlmie.files.outputs import MANIFEST, kind_of
 from dlmie.files.schema import Key, check_document
-from dlmie.graph.network import Network
-from dlmie.visualize.ascent.inputs import network_of
+from dlmie.typing import Json, JsonObject
+from dlmie.visualize.figures.sources import ImageDescription
 
 FORMAT = 1
 SUFFIX = ".json"
@@ -30,100 +28,58 @@ _KEYS = {
     "results": Key(dict, required=False),
     "file": Key(str, required=False),
 }
-_IMAGE = {
-    "path": Key(str, null=True),
-    "sha256": Key(str),
-}
-
-
-def describe_image(image: ImageSource) -> dict[str, Any]:
-    """Where an image came from and a hash of its pixels."""
-    pixels = load_image(image)
-    path = str(image) if isinstance(image, (str, Path)) else None
-    return {
-        "path": path,
-        "sha256": hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
-        "size": list(pixels.shape[:2]),
-    }
-
-
-def describe_network(network: Network) -> dict[str, Any]:
-    """Name, weights and image size of a network."""
-    size = network.input.type.shape[2]
-    options = {"options": network.options} if network.options else {}
-    return {"name": network.name, "weights": network.weights, "size": size, **options}
-
-
-def describe_model(model: Any) -> dict[str, Any]:
-    """A network; or a captioner: its encoder, and the name and hash of each of its files."""
-    from dlmie.weights import sha256
-
-    if isinstance(model, Network):
-        return describe_network(model)
-    files = [{"source": m.source, "sha256": sha256(m.path)} for m in model.members]
-    return {**describe_network(network_of(model)), "captioner": files}
 
 
 def make_manifest(
     picture: str,
-    model: Any,
-    arguments: Mapping[str, Any],
+    made_by: Mapping[str, object],
+    arguments: Mapping[str, object],
     *,
-    images: Mapping[str, Any] | None = None,
-    results: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    images: Mapping[str, ImageDescription | Sequence[ImageDescription]] | None = None,
+    results: Mapping[str, object] | None = None,
+) -> JsonObject:
     """The manifest of a picture.
 
     Parameters
     ----------
     picture : str
-        The function that made it; one of ``dlmie.visualize``'s verbs.
-    model : Network, ImageCaptioner or mapping
-        What made it; a mapping describes it already.
-    arguments : dict
-        Its arguments other than network and images, as JSON values.
-    images : dict
-        Image arguments by name: an image, or a list of them.
-    results : dict
+        The function that made it; one of ``dlmie.visualize``'s.
+    made_by : mapping
+        What describes the network or captioner.
+    arguments : mapping
+        The function's arguments other than model and images: anything that :func:`to_plain` takes.
+    images : mapping
+        Descriptions of images by argument name: one, or a list.
+    results : mapping
         What was measured.
     """
-    import pytensor
-
     from dlmie import __version__
 
-    shown = {
-        name: [describe_image(i) for i in image]
-        if isinstance(image, (list, tuple))
-        else describe_image(image)
-        for name, image in (images or {}).items()
-    }
-    # A network is a mapping too: of its layers.
-    plain = isinstance(model, Mapping) and not isinstance(model, Network)
-    described = model if plain else describe_model(model)
     return {
         "dlmie": __version__,
         "format": FORMAT,
         "picture": picture,
-        "network": to_plain(described),
-        "images": shown,
+        "network": to_plain(made_by),
+        "images": to_plain(images or {}),
         "arguments": to_plain(arguments),
         "results": to_plain(results or {}),
         "versions": {
             "python": platform.python_version(),
-            "pytensor": pytensor.__version__,
+            "pytensor": version("pytensor"),
             "numpy": np.__version__,
         },
     }
 
 
-def to_plain(value: Any) -> Any:
-    """Anything an argument may be, as JSON values."""
+def to_plain(value: object) -> Json:
+    """Anything that an argument may be, as JSON values."""
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
+        plain: Json = value.tolist()
+        return plain
     if isinstance(value, Path):
         return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -131,43 +87,7 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} does not belong in a manifest")
 
 
-def find_image(name: str, described: Any, given: ImageSource | None, folder: Path | None) -> Any:
-    """The image that a manifest means, checked by its hash; given ones may be different.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument, for errors.
-    described : dict or list of dict
-        From :func:`describe_image`.
-    given : optional
-        The image, or images, to use instead.
-    folder : path, optional
-        Of the manifest: images are also looked for there.
-
-    Raises
-    ------
-    DataError
-        The image is gone, has changed, or was never a file.
-    """
-    if isinstance(described, list):
-        several = given if isinstance(given, (list, tuple)) else [given] * len(described)
-        return [find_image(name, d, g, folder) for d, g in zip(described, several, strict=True)]
-    if given is not None:
-        return given
-    path = check_document(described, _IMAGE, f"the manifest's {name}")["path"]
-    if path is None:
-        raise DataError(f"the picture was made from pixels in memory: give the {name}")
-    places = [Path(path)] if folder is None else [Path(path), folder / Path(path).name]
-    place = next((p for p in places if p.is_file()), None)
-    if place is None:
-        raise DataError(f"{path}: the {name} of the picture is no longer there")
-    if describe_image(place)["sha256"] != described["sha256"]:
-        raise DataError(f"{place}: has changed since the picture was made")
-    return str(place)
-
-
-def image_paths(manifest: Mapping[str, Any]) -> list[str]:
+def image_paths(manifest: JsonObject) -> list[str]:
     """The image files that a picture was made from, as its manifest names them."""
     found: list[str] = []
     for described in manifest.get("images", {}).values():
@@ -190,7 +110,7 @@ def manifest_path(picture: str | Path) -> Path:
 
 
 def _owner(manifest: Path) -> str | None:
-    """The file beside a manifest that it belongs to; None where that is not known or not there."""
+    """The file beside a manifest that it belongs to; None where it is unknown or missing."""
     try:
         described = read_json(manifest)
         name = described.get("file") if "picture" in described else None
@@ -202,7 +122,7 @@ def _owner(manifest: Path) -> str | None:
 
 
 def check_place(picture: Path) -> None:
-    """Refuse a picture whose manifest would replace a JSON file that is none of ours.
+    """Refuse a picture whose manifest would replace a JSON file that is not a manifest.
 
     Raises
     ------
@@ -212,17 +132,17 @@ def check_place(picture: Path) -> None:
     path = manifest_path(picture)
     if kind_of(path) not in (None, MANIFEST):
         raise OutputError(
-            f"{path} is there and no manifest of a picture: give the picture another name"
+            f"{path} exists and is not the manifest of a picture: give the picture another name"
         )
 
 
-def write_manifest(picture: Path, manifest: Mapping[str, Any]) -> Path:
+def write_manifest(picture: Path, manifest: JsonObject) -> Path:
     """Write the manifest beside a picture."""
     check_place(picture)
     return atomic.write_json(manifest_path(picture), {**manifest, "file": picture.name})
 
 
-def read_manifest(path: str | Path) -> dict[str, Any]:
+def read_manifest(path: str | Path) -> JsonObject:
     """Read a manifest, by its own name or that of its picture.
 
     Raises
@@ -237,7 +157,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path}: no such manifest")
     manifest = read_json(path)
     if not isinstance(manifest, dict) or "picture" not in manifest:
-        raise DataError(f"{path}: is no manifest of a picture of dlmie")
+        raise DataError(f"{path}: is not the manifest of a picture of dlmie")
     check_document(manifest, {"format": Key(int, low=0)}, path)
     if manifest["format"] > FORMAT:
         raise DataError(f"{path}: was written by a later version of dlmie; update dlmie")

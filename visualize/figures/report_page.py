@@ -1,8 +1,8 @@
-"""One self-contained HTML page of what a captioner says: scores, curves and a gallery.
+"""One self-contained HTML page about a captioner: scores, curves and a gallery.
 
-The page loads nothing: photographs are small JPEGs inside it, attention is a few bytes a word that
-its script draws over the photograph when the word is pointed at. ``report.html``, ``report.css``
-and ``report.js`` beside this file are its parts.
+The page loads nothing: photographs are small JPEGs inside it, attention is a few bytes per word
+that its script draws over the photograph when the word is pointed at. ``report.html``,
+``report.css`` and ``report.js`` beside this file are its parts.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
 
 from dlmie.data.images import resize_image
+from dlmie.typing import JsonObject
 from dlmie.visualize.figures.line_chart import line_chart
 
 LABELS = {
@@ -45,7 +45,7 @@ _POINTING = {
     "attention_entropy": "entropy, 1 if even",
 }
 _CURVES = (
-    ("Loss a word", {"loss": "training", "dev_loss": "dev"}),
+    ("Loss per word", {"loss": "training", "dev_loss": "dev"}),
     (
         "Scores of dev",
         {n: LABELS[n] for n in ("bleu_1", "bleu_4", "cider_d", "pointing", "truth")},
@@ -85,12 +85,12 @@ def build_page(
     *,
     title: str,
     subtitle: str,
-    scores: Mapping[str, Any],
+    scores: JsonObject,
     protocol_line: str,
     examples: Sequence[Example],
     rank_by: str,
-    records: Sequence[Mapping[str, Any]] = (),
-    facts: Mapping[str, Any] | None = None,
+    records: Sequence[JsonObject] = (),
+    facts: Mapping[str, object] | None = None,
     extremes: int = 10,
     thumbnail: int = 160,
 ) -> str:
@@ -145,7 +145,7 @@ def build_page(
         data=_json(data),
         size="$size",
     )
-    # Said after the fact; what the number itself adds does not show in one decimal.
+    # Filled in afterwards; what the number itself adds does not show in one decimal.
     return page.replace("$size", f"{len(page.encode()) / 1e6:.1f} MB", 1)
 
 
@@ -153,17 +153,17 @@ def _rank(example: Example, first: str) -> tuple[float, ...]:
     return (example.scores[first], *example.scores.values())
 
 
-def _json(data: Any) -> str:
+def _json(data: JsonObject) -> str:
     """JSON that no text inside can end: ``</script>`` and ``<!--`` lose their bracket."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
-def _item(example: Example, names: Sequence[str], thumbnail: int) -> dict[str, Any]:
+def _item(example: Example, names: Sequence[str], thumbnail: int) -> JsonObject:
     pixels = example.image() if callable(example.image) else example.image
     factor = min(1, thumbnail / max(pixels.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    item: dict[str, Any] = {
+    item: JsonObject = {
         "name": example.name,
         "words": list(example.words),
         "references": list(example.references),
@@ -204,15 +204,15 @@ def _hint(colors: str | None, ranked: str) -> str:
         ramp = base64.b64decode(colors)
         stops = ", ".join(f"#{ramp[3 * i : 3 * i + 3].hex()}" for i in range(0, 256, 17))
         lines.append(
-            "Point at a word, or walk with Tab and the arrow keys, to see where the captioner "
-            "looked when it said it. All words of a caption share one scale: "
+            "Point at a word, or move with Tab and the arrow keys, to see where the captioner "
+            "looked at that word. All words of a caption share one scale: "
             f'0 <span class="ramp" style="background: linear-gradient(to right, {stops})"></span> '
             "the highest weight of a cell in that caption."
         )
     return f'<p class="hint">{" ".join(lines)}</p>'
 
 
-def _scores(scores: Mapping[str, Any], protocol_line: str) -> str:
+def _scores(scores: JsonObject, protocol_line: str) -> str:
     tiles = [
         f"<div><dt>{label}</dt><dd>{scores[name]:.4f}{_note(scores, name)}</dd></div>"
         for name, label in LABELS.items()
@@ -225,7 +225,7 @@ def _scores(scores: Mapping[str, Any], protocol_line: str) -> str:
     )
 
 
-def _note(scores: Mapping[str, Any], name: str) -> str:
+def _note(scores: JsonObject, name: str) -> str:
     """What stands small beneath a score: its interval, or its points of reference."""
     lines = []
     if ends := scores.get(f"{name}_interval"):
@@ -236,7 +236,7 @@ def _note(scores: Mapping[str, Any], name: str) -> str:
     return "".join(f"<small>{line}</small>" for line in lines)
 
 
-def _list(pairs: Mapping[str, Any]) -> str:
+def _list(pairs: Mapping[str, object]) -> str:
     rows = [
         f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_plain(value))}</dd>"
         for name, value in pairs.items()
@@ -245,13 +245,13 @@ def _list(pairs: Mapping[str, Any]) -> str:
     return f'<dl class="list">{"".join(rows)}</dl>'
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _curves(records: Sequence[Mapping[str, Any]]) -> str:
+def _curves(records: Sequence[JsonObject]) -> str:
     epochs = [record for record in records if "epoch" in record]
     charts = []
     for title, labels in _CURVES:
@@ -273,5 +273,5 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
+def _facts(facts: Mapping[str, object]) -> str:
     return f"<p>This page is $size large and loads nothing.</p>{_list(facts)}"

@@ -1,22 +1,25 @@
-"""Words and scales as pixels, for the frames of animations: fast, always the same."""
+"""Text and color scales rendered as pixels, for the frames of animations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlmie.visualize.figures.figure import Scale
+from dlmie.visualize.figures.panels import Scale
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
 
 _MARGIN = 6  # pixels around the text
 _INK, _SOFT, _MARK = (20, 20, 20), (110, 110, 110), (163, 68, 0)
 
 
 @cache
-def _font(size: int) -> Any:
+def _font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib: the same letters on every machine."""
     import matplotlib
     from PIL import ImageFont
@@ -24,20 +27,20 @@ def _font(size: int) -> Any:
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
 
 
-def _canvas(height: int, width: int) -> tuple[Any, Any]:
+def _canvas(height: int, width: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     from PIL import Image, ImageDraw
 
     image = Image.new("RGB", (width, height), "white")
     return image, ImageDraw.Draw(image)
 
 
-def sentence_line(words: Sequence[str], said: int, width: int, size: int = 14) -> np.ndarray:
+def sentence_line(words: Sequence[str], marked: int, width: int, size: int = 14) -> np.ndarray:
     """A sentence on white, in as many lines as it takes, one of its words marked.
 
     Parameters
     ----------
     words : sequence of str
-    said : int
+    marked : int
         Number of the marked word; -1: none.
     width, size : int
         Of the picture and of the letters, in pixels.
@@ -45,7 +48,7 @@ def sentence_line(words: Sequence[str], said: int, width: int, size: int = 14) -
     Returns
     -------
     numpy.ndarray
-        (height, width, 3) uint8; the height does not depend on ``said``.
+        (height, width, 3) uint8; the height does not depend on ``marked``.
     """
     font = _font(size)
     blank, line = font.getlength(" "), int(size * 1.5)
@@ -59,9 +62,9 @@ def sentence_line(words: Sequence[str], said: int, width: int, size: int = 14) -
         x += length + blank
     image, draw = _canvas(y + line, width)
     for number, (word, (x, y, length)) in enumerate(zip(words, places, strict=True)):
-        marked = number == said
-        draw.text((x, y), word, font=font, fill=_MARK if marked else _INK)
-        if marked:
+        is_marked = number == marked
+        draw.text((x, y), word, font=font, fill=_MARK if is_marked else _INK)
+        if is_marked:
             under = y + int(size * 1.25)
             draw.rectangle((x, under, x + length, under + 1), fill=_MARK)
     return np.asarray(image)
@@ -78,7 +81,7 @@ def scale_line(scale: Scale, width: int, size: int = 11) -> np.ndarray:
     x += int(font.getlength(ends[0])) + 4
     rest = int(font.getlength(ends[1] + label)) + 4
     bar = max(width - x - rest - _MARGIN, 20)
-    ramp = scale.colours[np.linspace(0, len(scale.colours) - 1, bar).round().astype(int)]
+    ramp = scale.colors[np.linspace(0, len(scale.colors) - 1, bar).round().astype(int)]
     draw.text((x + bar + 4, 2), ends[1] + label, font=font, fill=_SOFT)
     pixels = np.array(image)
     shown = max(0, min(bar, width - x))

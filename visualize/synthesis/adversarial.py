@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import ImageSource, deprocess
+from dlmie.data.images import ImageSource, deprocess, pixel_size, valid_range
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
-from dlmie.visualize.ascent.ascend import Ascent, ascend
-from dlmie.visualize.ascent.inputs import read_image
-from dlmie.visualize.ascent.pixels import pixel_size, valid_range
-from dlmie.visualize.ascent.targets import Goal, find_goal
-from dlmie.visualize.figures.figure import Figure, Panel, stretch
+from dlmie.visualize.ascent.ascend import Ascent, ascend, frame_steps
+from dlmie.visualize.ascent.inputs import network_input
+from dlmie.visualize.ascent.models import Model, describe_model
+from dlmie.visualize.ascent.targets import Target, find_target
+from dlmie.visualize.figures.compositing import stretch
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest
+from dlmie.visualize.figures.panels import Panel
+from dlmie.visualize.figures.sources import SourceImage
 
 METHODS = ("pgd", "fgsm", "step", "margin")
 BOUNDED = ("pgd", "fgsm")
@@ -27,7 +29,7 @@ class FoolingWarning(UserWarning):
 
 
 def fool(
-    model: Any,
+    model: Model,
     image: ImageSource,
     target: int | str | None = None,
     *,
@@ -42,7 +44,7 @@ def fool(
     seed: int = 0,
     progress: bool = False,
 ) -> Figure:
-    """Change a photograph until a network sees another class, or a captioner says a sentence.
+    """Change a photograph until a network sees another class, or a captioner finds a sentence.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def fool(
     image
         Anything that ``load_image`` reads; it is brought to the network's size.
     target : int or str, optional
-        The class to be seen, or the sentence to be said (default: the second most likely one).
+        The class to be seen, or the sentence to be found (default: the second most likely one).
     method : str
         ``pgd`` (Madry et al. 2018) and ``fgsm`` (one step; Goodfellow et al. 2015) stay within a
         budget; ``step`` follows the gradient scaled to length ``rate`` and ``margin`` the gap to
@@ -58,14 +60,14 @@ def fool(
     norm : "linf" or "l2"
         How ``pgd`` and ``fgsm`` measure their budget.
     budget : float, optional
-        The largest change, in grey levels of 0..255: of any value for "linf" (default 8; as saved,
+        The largest change, in gray levels of 0..255: of any value for "linf" (default 8; as saved,
         a whole number), the root of the mean square for "l2" (default 4).
     confidence : float
         Stop when the class has this probability; a sentence, when a beam search finds it.
     steps : int
         At most.
     rate : float, optional
-        Length of a step: grey levels for ``pgd`` (default: a fifth of the budget), root mean
+        Length of a step: gray levels for ``pgd`` (default: a fifth of the budget), root mean
         square ones for ``step`` (default 0.5); a factor for ``margin`` (default 1).
     magnify : float
         Of the difference in the figure's last panel.
@@ -95,27 +97,30 @@ def fool(
         raise DlmieError(f"there is no method {method!r}{suggest(method, METHODS)}")
     if norm not in NORMS:
         raise DlmieError(f"there is no norm {norm!r}{suggest(norm, NORMS)}")
-    goal = find_goal(model, image, target, confidence=confidence, margin=method != "step")
-    network = goal.network
-    _, x = read_image(network, image)
+    source = SourceImage.read(image)
+    chosen = find_target(
+        model, source.pixels, target, confidence=confidence, margin=method != "step"
+    )
+    network = chosen.network
+    x = network_input(network, source.pixels)
     limit = budget if budget is not None else (8.0 if norm == "linf" else 4.0)
     if norm == "linf" and limit < 1 and method in BOUNDED:
         raise DlmieError(
-            f"budget {limit:g}: a saved picture changes by whole grey levels, by 1 at least"
+            f"budget {limit:g}: a saved picture changes by whole gray levels, by 1 at least"
         )
-    attack = _Attack(goal, x, limit, norm, method, rate)
-    wanted = np.unique(np.linspace(0, steps, frames).round().astype(int)) if frames else ()
-    run = attack.run(1 if method == "fgsm" else steps, tuple(wanted), progress)
+    attack = _Attack(chosen, x, limit, norm, method, rate)
+    kept = frame_steps(steps, frames) if frames else ()
+    run = attack.run(1 if method == "fgsm" else steps, kept, progress)
 
     fooled = deprocess(run.images[0], network.preprocessing)
     original = deprocess(x[0], network.preprocessing)
     difference = fooled.astype(np.float64) - original
-    results, title, title_after = goal.report(original, fooled)
+    results, title, title_after = chosen.report(original, fooled)
     if not results["fooled"]:
         import warnings
 
         warnings.warn(
-            f"not fooled: after {len(run.values)} steps it is {title_after}, not {goal.label}; "
+            f"not fooled: after {len(run.values)} steps it is {title_after}, not {chosen.label}; "
             "allow a larger budget or more steps",
             FoolingWarning,
             stacklevel=2,
@@ -126,7 +131,7 @@ def fool(
         "rms_change": float(np.sqrt(np.mean(difference**2))),
     }
     arguments = {
-        "target": goal.target,
+        "target": chosen.target,
         "method": method,
         "norm": norm,
         "budget": limit,
@@ -148,7 +153,13 @@ def fool(
         fooled,
         panels,
         columns=4,
-        manifest=make_manifest("fool", model, arguments, images={"image": image}, results=results),
+        manifest=make_manifest(
+            "fool",
+            describe_model(model),
+            arguments,
+            images={"image": source.describe()},
+            results=results,
+        ),
         arrays={"difference": difference, "values": run.values, "images": run.images},
         frames=[deprocess(i[0], network.preprocessing) for _, i in run.frames],
         photo=original,
@@ -160,23 +171,23 @@ class _Attack:
 
     def __init__(
         self,
-        goal: Goal,
+        target: Target,
         x: np.ndarray,
         budget: float,
         norm: str,
         method: str,
         rate: float | None,
     ) -> None:
-        self.goal, self.network, self.x = goal, goal.network, x
+        self.target, self.network, self.x = target, target.network, x
         self.budget, self.norm, self.method, self.rate = budget, norm, method, rate
         self.level = pixel_size(self.network.preprocessing, x.dtype.name)
 
     def run(self, steps: int, frames: tuple[int, ...], progress: bool) -> Ascent:
         return ascend(
-            self.goal.objective,
+            self.target.objective,
             self.x,
             steps=steps,
-            rule=self,
+            optimizer=self,
             regularizers=[self._project],
             frames=frames,
             progress=progress,
@@ -185,16 +196,16 @@ class _Attack:
         )
 
     def begin(self) -> Callable[[np.ndarray, int], np.ndarray]:
-        """The rule of ascent: from gradients to steps, in network units."""
+        """The optimizer: from gradients to steps, in network units."""
 
         def step(gradient: np.ndarray, t: int) -> np.ndarray:
             if self.method == "margin":
                 # A step of one along margin × gradient, the margin at least 100 (cs231n), there in
-                # grey levels: both the step and the gradient change with the unit.
+                # gray levels: both the step and the gradient change with the unit.
                 margin = max(-float(self.last_margin), 100.0)
                 move = margin * gradient * self.level**2 * (self.rate or 1.0)
                 return move.astype(gradient.dtype)
-            direction = gradient * self.level  # as if pixels were grey levels
+            direction = gradient * self.level  # as if pixels were gray levels
             rms = np.sqrt(np.mean(np.square(direction, dtype=np.float64))) + 1e-20
             if self.method == "step":
                 return (direction / rms * (self.rate or 0.5) * self.level).astype(gradient.dtype)
@@ -221,7 +232,7 @@ class _Attack:
         return result
 
     def _done(self, step: int, images: np.ndarray, values: np.ndarray) -> bool:
-        """Whether the image as it would be saved, rounded to grey levels, fools."""
+        """Whether the image as it would be saved, rounded to gray levels, fools."""
         self.last_margin = float(values[0])
         saved = deprocess(images[0], self.network.preprocessing)
-        return self.goal.reached(saved, self.last_margin, step)
+        return self.target.reached(saved, self.last_margin, step)

@@ -1,40 +1,43 @@
-"""Class visualisation and activation maximisation: the image that a unit or layer likes best."""
+"""Class visualization and activation maximization: the image that a unit or layer likes best."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 
-from dlmie.data.images import deprocess
+from dlmie.data.images import deprocess, valid_range
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
+from dlmie.typing import Json, JsonObject
 from dlmie.visualize.ascent.ascend import ascend
 from dlmie.visualize.ascent.evaluation import objective_values, probabilities
 from dlmie.visualize.ascent.inputs import class_name
+from dlmie.visualize.ascent.models import describe_model
 from dlmie.visualize.ascent.objectives import Objective
-from dlmie.visualize.ascent.pixels import Size, as_pair, to_network, valid_range
+from dlmie.visualize.ascent.pixels import Size, as_pair, to_network
 from dlmie.visualize.ascent.presets import (
     Recipe,
     begin,
     complete,
     find_recipe,
+    make_optimizer,
     make_regularizers,
-    make_rule,
     make_transforms,
 )
-from dlmie.visualize.figures.figure import Figure, Panel, tile
+from dlmie.visualize.figures.compositing import tile
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest
+from dlmie.visualize.figures.panels import Panel
 
 
 def visualize(
     objective: Objective,
     *,
     size: Size = 224,
-    preset: str | Mapping[str, Any] = "fourier",
+    preset: str | Mapping[str, Json] = "fourier",
     steps: int | None = None,
     rate: float | None = None,
     jitter: int | None = None,
@@ -60,14 +63,14 @@ def visualize(
     size : int or (rows, columns)
         Pixels.
     preset : str or mapping
-        "fourier": a spectrum with decorrelated colours under random shifts, sizes, turns (Olah et
+        "fourier": a spectrum with decorrelated colors under random shifts, sizes, turns (Olah et
         al. 2017) and noise; "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1), whose
         faint images are shown with stretched contrast; "cs231n" and "tiny-imagenet": the course's
         settings.  Or the fields of a :class:`~dlmie.visualize.ascent.presets.Recipe`, as manifests
         hold.
     steps, rate, jitter, scale, rotate, noise, blur, blur_every, decay : optional
         In place of the preset's: number and length of steps; random shifts in pixels, sizes
-        (``1 ± scale``), turns (± degrees) and noise (grey levels); Gaussian blur of so many pixels
+        (``1 ± scale``), turns (± degrees) and noise (gray levels); Gaussian blur of so many pixels
         every so many steps; L2 decay per step.
     octaves : int
         Sizes to go through, each 1.4 times the one before, ending at ``size``.
@@ -106,7 +109,7 @@ def visualize(
         "blur_every": blur_every,
         "decay": decay,
     }
-    given: dict[str, Any] = {k: value for k, value in changes.items() if value is not None}
+    given: JsonObject = {k: value for k, value in changes.items() if value is not None}
     recipe = replace(find_recipe(preset), **given)
     if octaves < 1:
         raise DlmieError(f"octaves must be at least 1, not {octaves}")
@@ -114,26 +117,26 @@ def visualize(
     count = max([len(a) for a in objective.data], default=1) if batch is None else batch
     run = _climb(objective, recipe, _sizes(as_pair(size), octaves), count, frames, seed, progress)
     pixels = _shown(run.images, network, recipe)
-    labels, shares = _labels(objective, network, pixels)
+    labels, found = _labels(objective, network, pixels)
     results = {
         "objective": str(objective),
         "first": run.first,
         "last": run.last,
         "labels": labels,
-        "probabilities": shares,
+        "probabilities": found,
     }
     arguments = {
         "objective": objective.to_json(),
         "size": list(as_pair(size)),
-        "preset": asdict(recipe),  # not its name: presets of a later version may differ
+        "preset": recipe.to_json(),  # not its name: presets of a later version may differ
         "octaves": octaves,
         "batch": batch,
         "frames": frames,
         "seed": seed,
     }
     titles = [
-        label if share is None else f"{label} {share:.0%}"
-        for label, share in zip_longest(labels, shares or [])
+        label if probability is None else f"{label} {probability:.0%}"
+        for label, probability in zip_longest(labels, found or [])
     ]
     columns = int(np.ceil(np.sqrt(count)))
     panels = [Panel(image, title) for image, title in zip(pixels, titles, strict=True)]
@@ -149,7 +152,9 @@ def visualize(
         pixels[0] if count == 1 else tile(list(pixels), columns),
         panels,
         columns=min(columns, 6),
-        manifest=make_manifest("visualize", objective.model, arguments, results=results),
+        manifest=make_manifest(
+            "visualize", describe_model(objective.model), arguments, results=results
+        ),
         arrays={"pixels": pixels, "values": np.concatenate(run.values), "images": run.images},
         frames=film,
     )
@@ -182,18 +187,18 @@ def _climb(
     made: _Climb | None = None
     for number, shape in enumerate(sizes):
         before = None if made is None else made.images
-        way, start = begin(recipe, network, shape, count, seed, before)
+        parameterization, start = begin(recipe, network, shape, count, seed, before)
         if made is None:
-            made = _Climb(way.decode(start))
+            made = _Climb(parameterization.decode(start))
             made.first = float(objective_values(objective, made.images).mean())
         run = ascend(
             full,
             start,
             steps=each,
-            rule=make_rule(recipe, network),
+            optimizer=make_optimizer(recipe, network),
             regularizers=make_regularizers(recipe),
             transforms=make_transforms(recipe, network),
-            parameterisation=way,
+            parameterization=parameterization,
             best=recipe.best,
             frames=tuple(wanted) if frames else (),
             seed=seed + number,
@@ -229,7 +234,7 @@ def _labels(
 ) -> tuple[list[str], list[float] | None]:
     """What to call each image, and for classes how sure the network is of it as it is saved."""
     _, term = objective.terms[0]
-    if term.kind == "says":
+    if term.kind == "sentence_log_likelihood":
         return [term.options["sentence"]] * len(pixels), None
     index = term.options.get("index", term.options.get("channel"))
     if index is None:
@@ -239,7 +244,7 @@ def _labels(
         return [f"{term.kind} {i} of {term.options['layer']}" for i in several], None
     names = [class_name(network, int(i)) for i in several]
     try:
-        shares = probabilities(network, to_network(pixels, network))
+        found = probabilities(network, to_network(pixels, network))
     except DlmieError:  # another size than the classifier takes
         return names, None
-    return names, [float(p[i]) for p, i in zip(shares, several, strict=True)]
+    return names, [float(p[i]) for p, i in zip(found, several, strict=True)]

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
+from pytensor.graph.basic import Variable
 
-from dlmie.data.images import ImageSource, deprocess, resize_image
+from dlmie.data.images import ImageSource, deprocess, pixel_size, resize_image, resize_planes
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.visualize.ascent.ascend import ascend
 from dlmie.visualize.ascent.evaluation import Evaluator, layer_values
-from dlmie.visualize.ascent.inputs import read_image
+from dlmie.visualize.ascent.inputs import network_input
 from dlmie.visualize.ascent.layers import as_layer
-from dlmie.visualize.ascent.objectives import Objective, energy, resemblance
+from dlmie.visualize.ascent.models import describe_network
+from dlmie.visualize.ascent.objectives import Objective, energy, guided_similarity
 from dlmie.visualize.ascent.optimizers import Gradient
-from dlmie.visualize.ascent.pixels import (
-    check_size,
-    load_opacity,
-    load_pixels,
-    pixel_size,
-    resize_planes,
-    to_network,
-)
+from dlmie.visualize.ascent.pixels import check_size, to_network
 from dlmie.visualize.ascent.transforms import Jitter
-from dlmie.visualize.figures.figure import Figure, Panel
+from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest
+from dlmie.visualize.figures.panels import Panel
+from dlmie.visualize.figures.sources import SourceImage
 
 
 class Tiles:
@@ -78,7 +75,7 @@ class Tiles:
 
 
 def dream(
-    objective: Any,
+    objective: Objective | Variable | Network,
     image: ImageSource,
     *,
     guide: ImageSource | None = None,
@@ -110,7 +107,7 @@ def dream(
     steps : int
         In each octave.
     rate : float
-        Grey levels a step adds on average.
+        Gray levels a step adds on average.
     smooth : sequence of float
         Copies of the gradient, blurred by so many pixels, are added to it: forms, not stripes.
     jitter : int
@@ -138,24 +135,30 @@ def dream(
     """
     if octaves < 1 or scale <= 1 or tile < 64:
         raise DlmieError("dream: octaves must be at least 1, scale above 1 and tile at least 64")
-    target, network = _objective(objective, guide)
-    pixels = load_pixels(image, longer=longer)
+    guide_source = None if guide is None else SourceImage.read(guide)
+    target, network = _objective(objective, guide_source)
+    source = SourceImage.read(image)
+    pixels = source.within(longer)
     check_size(network, pixels.shape[:2])
     rng = np.random.default_rng(seed)
-    options: dict[str, Any] = {
-        "steps": steps,
-        "rule": Gradient(rate * float(pixel_size(network.preprocessing).mean()), "mean"),
-        "evaluator": Tiles(target, tile, smooth=smooth, progress=progress),
-        "progress": progress,
-    }
-    first, values = _octaves(target, network, pixels, octaves, scale, jitter, tile, rng, options)
+    dreaming = _Dream(
+        target,
+        Tiles(target, tile, smooth=smooth, progress=progress),
+        Gradient(rate * float(pixel_size(network.preprocessing).mean()), "mean"),
+        octaves,
+        scale,
+        steps,
+        jitter,
+        progress,
+    )
+    first, values = dreaming.on(pixels, rng)
     frames = [pixels, first] if zoom else []
     picture = first
     for _ in range(zoom):
-        picture = _octaves(
-            *(target, network, enlarge(picture, zoom_by), min(2, octaves), scale, jitter, tile),
-            *(rng, {**options, "steps": max(2, steps // 3), "progress": False}),
-        )[0]
+        shorter = replace(
+            dreaming, octaves=min(2, octaves), steps=max(2, steps // 3), progress=False
+        )
+        picture, _ = shorter.on(enlarge(picture, zoom_by), rng)
         frames.append(picture)
     arguments = {
         "objective": target.to_json() if guide is None else None,
@@ -172,21 +175,27 @@ def dream(
         "zoom_by": zoom_by,
         "seed": seed,
     }
-    images = {"image": image} if guide is None else {"image": image, "guide": guide}
+    images = {"image": source.describe()}
+    if guide_source is not None:
+        images["guide"] = guide_source.describe()
     results = {"objective": str(target), "first": values[0], "last": values[-1]}
     return Figure(
         first,
         [Panel(pixels, "photograph"), Panel(first, f"dream: {target}")],
         columns=2,
-        manifest=make_manifest("dream", network, arguments, images=images, results=results),
+        manifest=make_manifest(
+            "dream", describe_network(network), arguments, images=images, results=results
+        ),
         arrays={"values": np.array(values)},
         frames=frames,
         photo=pixels,
-        alpha=load_opacity(image, first.shape[:2]),
+        alpha=source.opacity(first.shape[:2]),
     )
 
 
-def _objective(thing: Any, guide: ImageSource | None) -> tuple[Objective, Network]:
+def _objective(
+    thing: Objective | Variable | Network, guide: SourceImage | None
+) -> tuple[Objective, Network]:
     """The objective that a user means, and its network."""
     if isinstance(thing, Objective):
         if guide is not None:
@@ -195,43 +204,61 @@ def _objective(thing: Any, guide: ImageSource | None) -> tuple[Objective, Networ
     network, name = as_layer(thing, 16)
     if guide is None:
         return energy(network[name]), network
-    _, x = read_image(network, guide)
-    return resemblance(network[name], layer_values(network, [name], x)[0][0]), network
+    x = network_input(network, guide.pixels)
+    return guided_similarity(network[name], layer_values(network, [name], x)[0][0]), network
 
 
-def _octaves(
-    objective: Objective,
-    network: Network,
-    pixels: np.ndarray,
-    octaves: int,
-    scale: float,
-    jitter: int,
-    tile: int,
-    rng: np.random.Generator,
-    options: dict[str, Any],
-) -> tuple[np.ndarray, list[float]]:
-    """Dream at growing sizes; what was added is carried from one to the next, not the image."""
-    height, width = pixels.shape[:2]
-    least = getattr(network, "minimum", 8)
-    detail: np.ndarray | None = None
-    values: list[float] = []
-    for number in range(octaves):
-        factor = scale ** (number - octaves + 1)
-        shape = (max(least, round(height * factor)), max(least, round(width * factor)))
-        base = to_network(resize_image(pixels, shape), network)[None]
-        start = base if detail is None else base + resize_planes(detail, shape)
-        shift = jitter if max(shape) <= tile else max(shape)
-        run = ascend(
-            objective,
-            start.astype(base.dtype),
-            transforms=[Jitter(shift)] if shift else [],
-            seed=int(rng.integers(2**31)),
-            label=f"octave {number + 1} of {octaves}",
-            **options,
-        )
-        detail = run.images - base
-        values += [float(v) for v in run.values.mean(axis=1)]
-    return deprocess(run.images[0], network.preprocessing), values
+@dataclass(frozen=True)
+class _Dream:
+    """What is dreamt of, and how."""
+
+    objective: Objective
+    tiles: Tiles
+    optimizer: Gradient
+    octaves: int
+    scale: float
+    steps: int
+    jitter: int
+    progress: bool
+
+    def on(self, pixels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, list[float]]:
+        """Dream at growing sizes; what was added is carried from one to the next, not the image.
+
+        Parameters
+        ----------
+        pixels : (H, W, 3) uint8
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        tuple
+            The picture (H, W, 3) uint8, and the objective at each step.
+        """
+        network = self.objective.network
+        height, width = pixels.shape[:2]
+        least = getattr(network, "minimum", 8)
+        detail: np.ndarray | None = None
+        values: list[float] = []
+        for number in range(self.octaves):
+            factor = self.scale ** (number - self.octaves + 1)
+            shape = (max(least, round(height * factor)), max(least, round(width * factor)))
+            base = to_network(resize_image(pixels, shape), network)[None]
+            start = base if detail is None else base + resize_planes(detail, shape)
+            shift = self.jitter if max(shape) <= self.tiles.tile else max(shape)
+            run = ascend(
+                self.objective,
+                start.astype(base.dtype),
+                steps=self.steps,
+                optimizer=self.optimizer,
+                evaluator=self.tiles,
+                transforms=[Jitter(shift)] if shift else [],
+                seed=int(rng.integers(2**31)),
+                progress=self.progress,
+                label=f"octave {number + 1} of {self.octaves}",
+            )
+            detail = run.images - base
+            values += [float(v) for v in run.values.mean(axis=1)]
+        return deprocess(run.images[0], network.preprocessing), values
 
 
 def enlarge(pixels: np.ndarray, factor: float) -> np.ndarray:

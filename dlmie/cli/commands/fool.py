@@ -27,10 +27,10 @@ TARGET = "dlmie.visualize.synthesis.adversarial:fool"
 @click.argument("image", type=click.Path())
 @click.option(
     "--target",
-    help="The class to be seen, by number or name; of a captioner the sentence to be said."
+    help="The class to be seen, by number or name; of a captioner the sentence."
     "  [default: the second most likely]",
 )
-@captioner_option("and make it say a sentence")
+@captioner_option("and change its caption to a sentence")
 @section(
     "The method",
     options_of(
@@ -59,8 +59,8 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Change the photograph IMAGE until the network sees another class, or a captioner says a
-    given sentence; nobody else will see a difference.
+    """Change the photograph IMAGE until the network sees another class, or a captioner finds
+    a given sentence; people will not see a difference.
 
     For IMAGE, - stands for standard input.
     """

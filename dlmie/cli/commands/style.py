@@ -46,7 +46,7 @@ TARGET = "dlmie.visualize.synthesis.style_transfer:stylize"
         style_weight=("More is more style; 0 with --start noise inverts the content.", real(0)),
         content_weight=("More is more content.", real(0)),
         variation=("More is smoother.", real(0)),
-        original_colours="Keep the photograph's colors.",
+        original_colors="Keep the photograph's colors.",
         start=("From what.  [default: content]", click.Choice(["content", "noise"])),
     ),
 )
@@ -65,6 +65,7 @@ TARGET = "dlmie.visualize.synthesis.style_transfer:stylize"
         method=("How.", click.Choice(["adam", "lbfgs"])),
     ),
 )
+@click.option("--original-colours", is_flag=True, hidden=True)  # its old name
 @picture_options("CONTENT-style.png here")
 @animation_option
 @network_options
@@ -78,6 +79,7 @@ def command(
     animation: str | None,
     encoder: str,
     encoder_weights: str | None,
+    original_colours: bool,
     **options: Any,
 ) -> None:
     """Paint the photograph CONTENT in the style of other pictures."""
@@ -85,6 +87,7 @@ def command(
 
     if not styles and options["style_weight"]:
         raise click.UsageError("Missing option '--style'.")
+    options["original_colors"] |= original_colours
     photograph = None if content is None else find_source(content)
     pictures = [find_source(style) for style in styles]
     path = output_path(

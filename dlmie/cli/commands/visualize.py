@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,10 @@ from dlmie.cli.pictures import (
     write_picture,
 )
 
+if TYPE_CHECKING:
+    from dlmie.visualize.ascent.models import Model
+    from dlmie.visualize.ascent.objectives import Objective
+
 TARGET = "dlmie.visualize.synthesis.class_images:visualize"
 
 
@@ -28,7 +32,7 @@ TARGET = "dlmie.visualize.synthesis.class_images:visualize"
     show_default=True,
     help="A class by number or name; of a captioner a sentence.",
 )
-@captioner_option("for an image of which it says --target")
+@captioner_option("for an image that it captions with --target")
 @click.option("--layer", help="Not a class: a channel, or the energy, of this layer.")
 @click.option("--channel", type=whole(0), help="Of the layer.  [default: its energy]")
 @click.option(
@@ -82,8 +86,8 @@ def command(
     encoder_weights: str | None,
     **options: Any,
 ) -> None:
-    """Make the image that a class, a channel or a layer answers to most, or of which a
-    captioner says a sentence, from noise."""
+    """Make the image that a class, a channel or a layer answers to most, or for which
+    a captioner finds a sentence likely, from noise."""
     from dlmie.visualize.synthesis.class_images import visualize
 
     path = output_path(console, output, None, "visualize", figure=figure, animation=animation)
@@ -95,9 +99,9 @@ def command(
         raise click.UsageError("--layer does not go with --captioner")
     model = load_model(captioner, encoder, encoder_weights)
     if layer is None:
-        objective = _spoken(model, target, captioner is not None)
+        objective = _answer(model, target)
     else:
-        objective = _seen(model[layer], channel, place)
+        objective = _activation(model, layer, channel, place)
     with one_line_warnings(console):
         result = visualize(
             objective,
@@ -114,24 +118,29 @@ def command(
     write_picture(console, result, path, figure=figure, animation=animation, text=text)
 
 
-def _spoken(model: Any, target: str, sentence: bool) -> Any:
+def _answer(model: Model, target: str) -> Objective:
     """The objective of a class, or of a captioner's sentence."""
+    from dlmie.graph.network import Network
     from dlmie.visualize.ascent import objectives
     from dlmie.visualize.ascent.inputs import class_index
 
-    if sentence:
-        return objectives.depicts(model, target)
-    return objectives.unit(model["logits"], class_index(model, target))
+    if isinstance(model, Network):
+        return objectives.unit(model["logits"], class_index(model, target))
+    return objectives.sentence_with_class_energy(model, target)
 
 
-def _seen(layer: Any, channel: int | None, place: tuple[int, int] | None) -> Any:
+def _activation(
+    model: Model, layer: str, channel: int | None, place: tuple[int, int] | None
+) -> Objective:
     """The objective of a layer, a channel, or one of its neurons."""
     from dlmie.visualize.ascent import objectives
+    from dlmie.visualize.ascent.models import network_of
 
+    variable = network_of(model)[layer]
     if channel is None:
-        return objectives.energy(layer)
+        return objectives.energy(variable)
     if place is not None:
-        return objectives.neuron(layer, channel, *place)
-    if layer.type.ndim == 2:
-        return objectives.unit(layer, channel)
-    return objectives.channel(layer, channel)
+        return objectives.neuron(variable, channel, *place)
+    if variable.type.ndim == 2:
+        return objectives.unit(variable, channel)
+    return objectives.channel(variable, channel)
