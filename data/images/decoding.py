@@ -201,7 +201,7 @@ def _open_file(path: str | Path) -> Iterator[IO[bytes]]:
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{path}: is a folder, not an image")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe may wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe may wait forever
             raise ImageError(f"{path}: is not a regular file; to read a pipe, name -")
         if status.st_size == 0:
             raise ImageError(f"{path}: the file is empty (0 bytes)")

@@ -26,7 +26,7 @@ class Preprocessing:
     size
         Height and width in pixels.
     mean, scale
-        One number a channel, in 0..255 pixel units, in the order of ``channels``.
+        One number per channel, in 0..255 pixel units, in the order of ``channels``.
     channels
         ``"RGB"`` or ``"BGR"``: the order in which the network takes them.
     via

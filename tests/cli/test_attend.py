@@ -17,7 +17,7 @@ from dlmie.cli.commands.attend import figure_paths
 from dlmie.data.images import load_image
 
 SHORT = ("--min-length", 3, "--max-length", 5, "--beam", 2)
-GOOD = {"color", "grey", "cmyk", "alpha", "single", "deep", "animated"}
+GOOD = {"color", "gray", "cmyk", "alpha", "single", "deep", "animated"}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ class TestAttend:
     def test_a_given_sentence(
         self, attending: Path, photographs: Path, tmp_path: Path, invoke: Any
     ) -> None:
-        path, out = photographs / "grey.png", tmp_path / "a.gif"
+        path, out = photographs / "gray.png", tmp_path / "a.gif"
         sentence = "A red qwerty, left of a circle!"
         result = invoke("attend", attending, path, "-o", out, "--json", "--say", sentence)
         assert result.exit_code == 0, result.output

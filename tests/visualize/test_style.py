@@ -131,7 +131,7 @@ def test_losses_of_squeezenet_are_pytorchs(shared: Path) -> None:
         np.testing.assert_allclose(gradient[:, 30, 40], wanted["gradient"], rtol=1e-3)
 
 
-def test_a_preset_keeps_the_photograph_where_pixels_are_grey_levels(shared: Path) -> None:
+def test_a_preset_keeps_the_photograph_where_pixels_are_gray_levels(shared: Path) -> None:
     """Features of Caffe's weights are as much larger as their pixels: the style must not win."""
     net = SqueezeNet(shared / "data/weights/squeezenet1_1.npz", size=None)
     cat = data.chelsea()

@@ -3,8 +3,8 @@
 ``cifar-10-batches-py/`` holds pickles ``data_batch_1`` … ``data_batch_5`` and ``test_batch`` with
 ``data`` (10,000, 3,072) uint8, ``labels`` and ``filenames``, and ``batches.meta`` with the names of
 the classes. ``cifar-10-batches-bin/`` holds the same as ``.bin`` files of 3,073 bytes per
-image: its label, then its pixels; the names stand in ``batches.meta.txt``. Either way the pixels of an image
-are its red, its green and its blue plane, row by row.
+image: its label, then its pixels; the names stand in ``batches.meta.txt``. Either way the pixels of
+an image are its red, its green and its blue plane, row by row.
 """
 
 from __future__ import annotations
