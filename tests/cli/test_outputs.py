@@ -88,7 +88,7 @@ READING = {
     "activations": ("x.jpg",), "attend": ("m.h5", "x.jpg"), "caption": ("m.h5", "x.jpg"),
     "classify": ("x.jpg",), "demo": None, "dream": ("x.jpg",), "evaluate": ("x.jpg",),
     "export": ("x.jpg",), "features": ("x.jpg",), "fool": ("x.jpg", "--target", "1"),
-    "invert": ("x.jpg",), "prepare": ("x.jpg",), "redo": ("x.jpg",), "report": ("x.jpg",),
+    "invert": ("x.jpg",), "prepare": ("x.jpg",), "reproduce": ("x.jpg",), "report": ("x.jpg",),
     "saliency": ("x.jpg",), "style": ("--content", "x.jpg", "--style", "x.jpg"),
     "train": ("x.jpg",), "visualize": ("--encoder-weights", "x.jpg", "--target", "1"),
 }  # fmt: skip

@@ -95,7 +95,7 @@ class TestNames:
     def test_another_form_of_a_name(self, photographs: Path, invoke: Any, fails: Any) -> None:
         result = invoke("classify", photographs / "COLOR.PNG", *ENCODER, "--json", "-q")
         assert json.loads(result.stdout)[0]["image"] == str(photographs / "color.png")
-        assert "did you mean 'color.png'" in fails("saliency", photographs / "color.png")
+        assert "did you mean 'color.png'" in fails("saliency", photographs / "colour.png")
 
     def test_a_kind_that_cannot_be_read_is_named(self, tmp_path: Path, invoke: Any) -> None:
         PIL.Image.new("RGB", (8, 8)).save(tmp_path / "a.png")

@@ -11,7 +11,7 @@ from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.text import suggest
 from dlmie.visualize.ascent.evaluation import probabilities
-from dlmie.visualize.ascent.models import Classifier, ImageCaptioner, Model
+from dlmie.visualize.ascent.models import Classifier, ImageCaptioner, Model, network_of
 from dlmie.visualize.ascent.objectives import Objective, sentence_log_likelihood, unit
 from dlmie.visualize.ascent.pixels import to_network
 
@@ -82,6 +82,7 @@ def named_objective(
         or a whole sentence.  None: the most likely class (the ``rank``-th after it) or the whole
         caption.
     """
+    network_of(model)  # a clear error for what is neither
     if not isinstance(model, Network):
         return _words(model, pixels, target)
     if target is None:
