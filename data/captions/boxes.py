@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from dlmie.data.captions.categories import category_words
 from dlmie.data.captions.records import Record
 from dlmie.errors import DataError
+from dlmie.files.documents import read_json
 
 Objects = list[dict[str, Any]]
 
@@ -143,12 +143,7 @@ def _read(path: Path, problems: list[str]) -> dict[str, Objects]:
 
 
 def _load(path: Path) -> dict[str, list[Any]]:
-    try:
-        document = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from None
+    document = read_json(path)
     parts = ("images", "annotations", "categories")
     if not isinstance(document, dict) or not all(
         isinstance(document.get(part), list) for part in parts

@@ -193,7 +193,8 @@ class Split:
                 result[place] = load_image(self.paths[index], size)
             return result
         images = self._group["images"]
-        if images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:
+        fits = isinstance(images, h5py.Dataset) and images.shape[1:] == (size, size, 3)
+        if not fits or images.dtype != np.uint8:
             raise self._damaged("images")
         try:
             for place, row in enumerate(self._rows[indices]):

@@ -30,9 +30,11 @@ from dlmie.data.prefetch import prefetch
 from dlmie.errors import DataError
 from dlmie.files import atomic
 from dlmie.files.datasets import resumable
+from dlmie.files.documents import read_json
 from dlmie.files.hdf5 import create_text, file_image, open_hdf5
 from dlmie.files.locks import locked
 from dlmie.files.outputs import Outputs
+from dlmie.files.schema import check_document
 from dlmie.text import bytes_text
 
 __all__ = ["Features", "extract_features"]
@@ -241,8 +243,8 @@ class _Plan:
 def _begin(part: Path, wanted: dict[str, Any], overwrite: bool) -> dict[str, Any]:
     """Read what an interrupted extraction was about; give the header to go on with."""
     try:
-        there = json.loads((part / "header.json").read_text())
-    except (OSError, ValueError):
+        there = check_document(read_json(part / "header.json"), {}, part)
+    except DataError:
         return wanted
     if overwrite and _differences(there, wanted):
         for path in part.iterdir():

@@ -92,14 +92,12 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     with _opened(path) as file:
         header = _header(path, file)
-        arrays: dict[str, np.ndarray] = {}
-
-        def collect(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset):
-                arrays["/" + name] = hdf5.numbers(item)
-
         try:
-            file["arrays"].visititems(collect)
+            arrays = {
+                f"/{name}": hdf5.numbers(item)
+                for name, _, item in hdf5.entries(file["arrays"])
+                if isinstance(item, h5py.Dataset)
+            }
         except _DAMAGE as error:
             raise WeightsError(f"{path} is damaged ({error}): copy or train it again") from error
     return header, arrays

@@ -13,13 +13,14 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from dlmie.errors import DataError, DlmieError
+from dlmie.files.documents import parse_json
 from dlmie.files.limits import check_declared
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def open_hdf5(
             raise error(f"{path} ({size:,} bytes) is truncated; {fix}") from None
         raise error(f"{path} ({size:,} bytes) is not {what}, or it is damaged; {fix}") from None
     try:
-        refuse_links(file, error, f"{path}: ")
         guard(file, size, error, f"{path}: ")
+        refuse_links(file, error, f"{path}: ")
     except DlmieError:
         file.close()
         raise
@@ -110,7 +111,7 @@ def _openable(path: Path, error: type[DlmieError]) -> int:
 def guard(root: h5py.File, size: int, error: type[DlmieError], where: str = "") -> None:
     """Refuse an open file that takes data from others or declares more than it can hold.
 
-    Links to other files are not followed by visiting; what looks names up must refuse them first
+    Links to other files are not followed here; what looks names up must refuse them first
     (:func:`refuse_links`).
 
     Parameters
@@ -126,17 +127,13 @@ def guard(root: h5py.File, size: int, error: type[DlmieError], where: str = "") 
     import h5py
 
     declared = 0
-
-    def check(name: str, item: object) -> str | None:
-        nonlocal declared
+    for number, (name, _, item) in enumerate(entries(root)):
+        if number > MAX_ENTRIES:
+            raise error(f"{where}holds more than {MAX_ENTRIES:,} entries; refused")
         if isinstance(item, h5py.Dataset):
             if item.is_virtual or item.external:
-                return f"takes {name} from another file"
+                raise error(f"{where}takes {name} from another file; refused")
             declared += math.prod(item.shape or ()) * item.dtype.itemsize
-        return None
-
-    if problem := root.visititems(check):
-        raise error(f"{where}{problem}; refused")
     check_declared(declared, size, error, where)
 
 
@@ -144,18 +141,28 @@ def refuse_links(root: h5py.File, error: type[DlmieError], where: str = "") -> N
     """Refuse an open file in which a name may stand for something in another file."""
     import h5py
 
-    seen = 0
+    for name, link, _ in entries(root):
+        if not isinstance(link, (h5py.HardLink, h5py.SoftLink)):
+            raise error(f"{where}takes {name} from another file; refused")
 
-    def check(name: str, link: object) -> str | None:
-        nonlocal seen
-        seen += 1
-        if seen > MAX_ENTRIES:
-            return f"holds more than {MAX_ENTRIES:,} entries"
-        inside = isinstance(link, (h5py.HardLink, h5py.SoftLink))
-        return None if inside else f"takes {name} from another file"
 
-    if problem := root.visititems_links(check):
-        raise error(f"{where}{problem}; refused")
+def entries(
+    root: h5py.Group, path: str = "", seen: set[object] | None = None
+) -> Iterator[tuple[str, object, object]]:
+    """Every name in a file, how it is linked, and what it stands for if that is in the file.
+
+    Not h5py's own visitors: in them an error, as damage causes it, becomes a SystemError.
+    """
+    import h5py
+
+    seen = seen or set()
+    seen.add(root.id)
+    for name in root:
+        link = root.get(name, getlink=True)
+        item = root[name] if isinstance(link, h5py.HardLink) else None
+        yield f"{path}{name}", link, item
+        if isinstance(item, h5py.Group) and item.id not in seen:
+            yield from entries(item, f"{path}{name}/", seen)
 
 
 def numbers(dataset: h5py.Dataset) -> np.ndarray:
@@ -240,7 +247,7 @@ def read_texts(dataset: h5py.Dataset) -> list[str]:
     """
     if not is_numeric(dataset):
         return _variable_texts(dataset)
-    texts = json.loads(read_text(dataset))
+    texts = parse_json(read_text(dataset), str(dataset.name))
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{dataset.name} holds no list of texts")
     return texts

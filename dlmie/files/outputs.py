@@ -41,7 +41,12 @@ _MAGIC: tuple[tuple[str, bytes], ...] = (
     (WEIGHTS, rb"PK\x03\x04|PK\x05\x06|\x93NUMPY|\x80[\x02-\x05]|\x1f\x8b|.{7}\x00\{\""),
     (PDF, rb"%PDF"),
 )
-_FORMATS = {"dlmie.captions": DATA, "dlmie.features": FEATURES, "dlmie-model": MODEL}
+_FORMATS = {
+    "dlmie.captions": DATA,
+    "dlmie.labelled": DATA,
+    "dlmie.features": FEATURES,
+    "dlmie-model": MODEL,
+}
 _HEAD = 2**16
 
 

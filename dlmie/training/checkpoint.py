@@ -9,11 +9,37 @@ from typing import Protocol
 
 import numpy as np
 
-from dlmie.errors import DlmieError
+from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
+from dlmie.files.schema import Key, check_document
 from dlmie.training.callbacks import JsonLog
 from dlmie.training.loop import INTERRUPTED, Callback, MainLoop, Position, Record
 from dlmie.training.step import StepResult
+
+_COUNT = Key(int, low=0, required=False)
+_HEADER = {
+    "position": Key(
+        dict,
+        keys={
+            "epoch": Key(int, low=0),
+            "batch": Key(int, low=0),
+            "step": Key(int, low=0),
+            "examples": _COUNT,
+            "words": _COUNT,
+            "weight": Key(float, required=False),
+            "sums": Key(dict, required=False, each=Key(float)),
+            "epoch_weight": Key(float, required=False),
+            "loss_sum": Key(float, required=False),
+            "word_sum": _COUNT,
+            "seconds": Key(float, required=False),
+            "best": Key(float, required=False, null=True),
+            "best_tie": Key(float, required=False, null=True),
+            "best_epoch": _COUNT,
+            "stale": _COUNT,
+        },
+    ),
+    "log_bytes": Key(int, low=0),
+}
 
 
 class Stateful(Protocol):
@@ -74,6 +100,7 @@ class Checkpoint(Callback):
     def restore(self, loop: MainLoop) -> None:
         """Set state and position from the file, and cut the log back to where it was."""
         header, arrays = containers.load(self.path)
+        check_document(header, _HEADER, self.path, WeightsError)
         named = [_Named(name, value) for name, value in self.state.items()]
         containers.assign(named, _renamed(arrays), self.path)
         loop.position = Position.from_json(header["position"])

@@ -8,7 +8,6 @@ runs/NAME/best.h5       the best model so far; all that using it needs
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +17,9 @@ from typing import Any
 from dlmie import optim
 from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.files import atomic
-from dlmie.files.documents import read_json
+from dlmie.files.documents import parse_json, read_json, read_text
 from dlmie.files.locks import locked
+from dlmie.files.schema import check_document
 from dlmie.text import suggest
 from dlmie.training import registry
 from dlmie.training.callbacks import JsonLog, ProgressBar, Validation
@@ -67,9 +67,11 @@ def best_model(folder: Path) -> Path:
 def read_log(folder: Path) -> list[JsonObject]:
     """The records of a run's log; none where there is no log yet."""
     path = folder / LOG
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = read_text(path) if path.is_file() else ""
     # A line without its end is still being written, or its writer was killed.
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+    lines = text.split("\n")[:-1]
+    records = [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line]
+    return [check_document(record, {}, path) for record in records]
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -7,7 +7,7 @@ from typing import IO, Any
 import numpy as np
 
 from dlmie.errors import WeightsError
-from dlmie.files.hdf5 import check_heaps, guard, is_numeric
+from dlmie.files.hdf5 import check_heaps, entries, guard, is_numeric
 from dlmie.files.number_types import native
 from dlmie.files.pickles import name_of
 
@@ -39,13 +39,10 @@ def _nodes(root: Any) -> dict[str, Any]:
 
     found: dict[str, Any] = {}
 
-    def visit(path: str, node: Any) -> None:
-        if path.startswith(("optimizer/", "optimizer_weights/")):
-            return
-        if isinstance(node, h5py.Group) or is_numeric(node):
+    for path, _, node in entries(root):
+        kept = isinstance(node, h5py.Group) or is_numeric(node)
+        if kept and not path.startswith(("optimizer/", "optimizer_weights/")):
             found[path] = node
-
-    root.visititems(visit)  # follows no soft or external link
     return found
 
 

@@ -230,3 +230,35 @@ def test_the_reason_of_the_system_is_told(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(WeightsError, match="cannot be opened: Permission denied"):
         containers.load(path)
+
+
+def complaint(reader: Callable[[Path], object], path: Path) -> str:
+    try:
+        reader(path)
+    except (DataError, WeightsError) as error:
+        return str(error)
+    return ""
+
+
+def test_any_damage_is_one_line(tmp_path: Path) -> None:
+    whole = first_format(tmp_path / "whole.h5").read_bytes()
+    model = containers.save(tmp_path / "m.h5", {"/W": np.ones((5, 5))}, {"kind": "x"}).read_bytes()
+    rng, path = random.Random(1), tmp_path / "x.h5"
+    readers: dict[bytes, Callable[[Path], object]] = {whole: Captions, model: containers.load}
+    for content, reader in readers.items():
+        for _ in range(150):
+            damaged = bytearray(content)
+            for _ in range(rng.choice((1, 4, 16))):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            path.write_bytes(damaged)
+            assert "\n" not in complaint(reader, path)
+
+
+def test_groups_in_circles_are_walked_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        inner = file.create_group("a/b")
+        inner["again"] = file["a"]
+        file["a/x"] = np.ones(3)
+    with hdf5.open_hdf5(tmp_path / "x.h5") as file:
+        names = [name for name, _, _ in hdf5.entries(file)]
+    assert names == ["a", "a/b", "a/b/again", "a/x"]
