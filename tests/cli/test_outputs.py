@@ -165,7 +165,7 @@ def test_a_picture_made_again_does_not_replace_its_photograph(place: Path, invok
     manifest = {"dlmie": "0", "format": 1, "picture": "saliency", "network": {}, "arguments": {},
                 "images": {"image": image}, "file": "out.png"}  # fmt: skip
     (place / "out.json").write_text(json.dumps(manifest))
-    result = invoke("redo", "out.png", "--output", "photos/2.png")
+    result = invoke("reproduce", "out.png", "--output", "photos/2.png")
     assert result.exit_code == 2
     assert "what the command reads (photos/2.png)" in result.stderr
 
