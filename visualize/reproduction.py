@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
-from dlmie.graph.network import Network
 from dlmie.text import suggest
 from dlmie.typing import JsonObject
 from dlmie.visualize.ascent import objectives
@@ -115,7 +114,7 @@ def _subject(picture: str, arguments: JsonObject, model: Model) -> object:
 
     What names it is taken out of the arguments.
     """
-    network: Network = network_of(model)
+    network = network_of(model)
     if picture in ("invert", "grid"):
         layers = arguments.pop("layer")
         return [network[n] for n in layers] if isinstance(layers, list) else network[layers]

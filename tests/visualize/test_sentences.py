@@ -103,6 +103,9 @@ def test_sentences_that_cannot_be_said(captioner: Any) -> None:
         fool(captioner, photo(), said.upper())
     with pytest.raises(DlmieError, match="with a sentence"):
         fool(captioner, photo(), 3)
+    for neither in (3, "flickr8k", None):
+        with pytest.raises(DlmieError, match="needs a network or a captioner"):
+            fool(neither, photo(), "a dog")  # type: ignore[arg-type]
     with pytest.warns(FoolingWarning, match="not 'grass grass'"):
         figure = fool(captioner, photo(), "grass grass", budget=1, steps=2)
     assert not figure.manifest["results"]["fooled"]

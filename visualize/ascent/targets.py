@@ -18,7 +18,7 @@ from dlmie.visualize.ascent.inputs import (
     named_objective,
     network_input,
 )
-from dlmie.visualize.ascent.models import Caption, ImageCaptioner, Model
+from dlmie.visualize.ascent.models import Caption, ImageCaptioner, Model, network_of
 from dlmie.visualize.ascent.objectives import Objective, sentence_log_likelihood, unit
 from dlmie.visualize.ascent.pixels import to_network
 
@@ -130,6 +130,7 @@ def find_target(
     DlmieError
         The model answers it already; or a captioner is given no sentence.
     """
+    network_of(model)  # a clear error for what is neither
     if not isinstance(model, Network):
         return _sentence_target(model, pixels, target)
     named = named_objective(model, pixels, target, rank=1)
