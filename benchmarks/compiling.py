@@ -39,7 +39,7 @@ def script(
 
     It prints its peak memory in KiB.
     """
-    return SCRIPT.format(embedding=words, hidden=hidden, grid=grid, batch=batch, time=time)
+    return SCRIPT.format(words=words, hidden=hidden, grid=grid, batch=batch, time=time)
 
 
 def _first_step(cache: str) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from benchmarks.processes import ProcessFailed, output_of
 
 @pytest.mark.slow
 def test_the_measured_script_takes_a_step() -> None:
-    printed = output_of(script(embedding=20, hidden=8, grid=2, batch=4, time=3))
+    printed = output_of(script(words=20, hidden=8, grid=2, batch=4, time=3))
     assert int(printed.split()[-1]) > 1000  # its peak memory
 
 
