@@ -201,7 +201,7 @@ def begin(
         check_new(folder)  # it may have taken long to come here
         write_config(folder, config)
         try:
-            loop, checkpoint = _loop(folder, config, task, step, session, progress=progress)
+            loop, checkpoint, _ = _loop(folder, config, task, step, session, progress=progress)
             checkpoint.save(loop)  # what it begins with may be in no other place
         except BaseException:  # a full disk: the same command must be able to begin again
             for name in (CONFIG, LOG):
@@ -272,7 +272,7 @@ def _resume(
     step = task.build(config, opened)
     step.progress = progress
     session = task.session(config, step, opened, progress=progress)
-    loop, checkpoint = _loop(folder, config, task, step, session, progress=progress)
+    loop, checkpoint, log = _loop(folder, config, task, step, session, progress=progress)
     if checkpoint.path.exists():
         checkpoint.restore(loop)
     elif config.meta.get("start"):
@@ -280,12 +280,11 @@ def _resume(
             f"{folder} was stopped before the weights that it starts with were saved: delete it "
             "and begin again"
         )
-    elif checkpoint.log is not None:
-        checkpoint.log.truncate(0)  # stopped before the first checkpoint: all is done again
+    else:
+        log.truncate(0)  # stopped before the first checkpoint: all is done again
     if changes:
         _apply(changes, config, step, loop.position)
-        assert checkpoint.log is not None
-        checkpoint.log.write({"resumed_with": changes, "step": loop.position.step})
+        log.write({"resumed_with": changes, "step": loop.position.step})
         checkpoint.save(loop)
         write_config(folder, config)
     return _finish(folder, config, loop, resumed=True)
@@ -325,7 +324,7 @@ def _loop(
     session: Session,
     *,
     progress: bool,
-) -> tuple[MainLoop, Checkpoint]:
+) -> tuple[MainLoop, Checkpoint, JsonLog]:
     """The loop of a run with all that happens beside its steps."""
     options = config.training
     log = JsonLog(folder / LOG, unit=step.unit)
@@ -341,7 +340,8 @@ def _loop(
         after=[step.report],
     )
     bar = [ProgressBar(options.epochs, unit=step.unit)] if progress else []
-    return MainLoop(step, session.batches, [validation, *bar, log, checkpoint]), checkpoint
+    loop = MainLoop(step, session.batches, [validation, *bar, log, checkpoint])
+    return loop, checkpoint, log
 
 
 def _finish(folder: Path, config: RunConfig, loop: MainLoop, *, resumed: bool = False) -> Run:
