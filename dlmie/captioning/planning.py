@@ -72,10 +72,10 @@ def plan(
         cache = _open_features(features, encoder, objective)
     elif features and tunes and "from_layer" not in objective:
         raise DlmieError(f"{features} does not exist; to make it, say of which layer: --from-layer")
-    network, layer = None, ""
+    network, layer, header = None, "", None
     if cache is None or tunes:
         network, layer = _network(encoder, settings)
-        encoder_header(network, layer)  # notes what weights it has before it is given others
+        header = encoder_header(network, layer)  # of the weights that its features are of
         if learned:
             mine = [p for p in network.parameters if str(p.name) in learned]
             containers.assign(mine, learned, str(settings.start))
@@ -87,7 +87,7 @@ def plan(
         optimizer=_chain(settings, options, data),
         data=DataSource(str(data.path), data.hash),
         training=options,
-        inputs={"encoder": None if network is None else encoder_header(network, layer)},
+        inputs={"encoder": header},
         meta={},
     )
     if start is None:

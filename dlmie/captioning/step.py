@@ -23,7 +23,6 @@ from dlmie.captioning.options import (
 from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.dataset import Captions
 from dlmie.errors import DataError, DlmieError
-from dlmie.graph.network import Parameter
 from dlmie.models.captioners.captioner import Captioner
 from dlmie.training.config import OptionGroup
 from dlmie.training.objective import Objective
@@ -93,11 +92,6 @@ class CaptioningStep(TrainingStep):
         if isinstance(self.objective, Distillation):
             kept |= {str(copy.name): copy for copy in self.objective.copies.values()}
         return kept
-
-    @property
-    def tuned(self) -> list[Parameter]:
-        """The encoder's parameters that learn."""
-        return sorted(self.annotations.tuned(), key=lambda p: str(p.name))
 
     def describe(self) -> JsonObject:
         """The section ``objective`` of a run's configuration."""
