@@ -174,6 +174,15 @@ def count(variable: Parameter) -> int:
     return int(np.prod(variable.get_value(borrow=True).shape))
 
 
+def parameter_table(title: str, parameters: Iterable[Parameter]) -> str:
+    """Names, shapes and sizes of parameters, with their sum."""
+    sizes = [(p, count(p)) for p in parameters]
+    rows = [(str(p.name), str(tuple(p.type.shape)), f"{size:,}") for p, size in sizes]
+    total = sum(size for _, size in sizes)
+    head = (title, "shape", "parameters")
+    return format_table(head, [*rows, ("total", "", f"{total:,}")])
+
+
 def image_input(size: int | None, dtype: str = "float32", name: str = "image") -> Variable:
     """A symbolic batch of preprocessed images (batch, 3, size, size); any size when None."""
     return pt.tensor(name, dtype=dtype, shape=(None, 3, size, size))

@@ -21,11 +21,9 @@ from pytensor.graph.basic import Variable
 from dlmie.compilation import function
 from dlmie.data.captions.vocabulary import PAD, Vocabulary
 from dlmie.errors import DlmieError
-from dlmie.graph.network import Parameter, find_parameters
-from dlmie.graph.network import count as count_elements
+from dlmie.graph.network import Parameter, find_parameters, parameter_table
 from dlmie.layers.noise import Noise
 from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
-from dlmie.text import format_table
 from dlmie.typing import Json
 
 # Keyword arguments as files of version 0.1 have them.
@@ -265,14 +263,7 @@ class Captioner:
 
     def summary(self) -> str:
         """A table of the parameters."""
-        rows = [
-            (str(p.name), str(tuple(p.type.shape)), f"{count_elements(p):,}")
-            for p in self.parameters
-        ]
-        total = sum(count_elements(p) for p in self.parameters)
-        return format_table(
-            (self.kind, "shape", "parameters"), [*rows, ("total", "", f"{total:,}")]
-        )
+        return parameter_table(self.kind, self.parameters)
 
 
 class Decoder:

@@ -13,11 +13,9 @@ from pytensor.graph.basic import Variable
 from dlmie.compilation import function
 from dlmie.data.labelled.normalization import Normalization
 from dlmie.errors import DlmieError
-from dlmie.graph.network import Parameter, find_parameters
-from dlmie.graph.network import count as count_elements
+from dlmie.graph.network import Parameter, find_parameters, parameter_table
 from dlmie.layers.noise import Noise
 from dlmie.losses import CLASSIFICATION, sum_of_squares
-from dlmie.text import format_table
 
 Config = dict[str, int | float | str | None]
 
@@ -148,11 +146,4 @@ class ImageClassifier:
 
     def summary(self) -> str:
         """A table of the parameters."""
-        rows = [
-            (str(p.name), str(tuple(p.type.shape)), f"{count_elements(p):,}")
-            for p in self.parameters
-        ]
-        total = sum(count_elements(p) for p in self.parameters)
-        return format_table(
-            (self.kind, "shape", "parameters"), [*rows, ("total", "", f"{total:,}")]
-        )
+        return parameter_table(self.kind, self.parameters)
