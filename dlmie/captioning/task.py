@@ -30,13 +30,12 @@ from dlmie.models.captioners.captioner import Captioner, current_config
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
-from dlmie.training.step import TrainingStep
-from dlmie.training.task import Session, Task
+from dlmie.training.task import Session, Task, model_meta
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject
 
 
-class Captioning(Task[Captions]):
+class Captioning(Task[Captions, CaptioningStep]):
     """Captioners trained on prepared captions."""
 
     name: ClassVar[str] = "captioning"
@@ -73,7 +72,7 @@ class Captioning(Task[Captions]):
         if (options.flip or options.crops) and scenes:
             raise DlmieError("do not mirror or crop scenes: their captions say left and right")
 
-    def configure(  # type: ignore[override]
+    def configure(
         self,
         step: CaptioningStep,
         data: Captions,
@@ -135,9 +134,8 @@ class Captioning(Task[Captions]):
         return make_step(config.objective, model, optim.from_json(config.optimizer), data)
 
     def session(
-        self, config: RunConfig, step: TrainingStep, data: Captions, *, progress: bool
+        self, config: RunConfig, step: CaptioningStep, data: Captions, *, progress: bool
     ) -> Session:
-        assert isinstance(step, CaptioningStep)
         assert isinstance(config.training, CaptioningOptions)
         cache = reopened_features(config, config.training, data)
         return self._session(config, step, data, cache)
@@ -293,11 +291,5 @@ def save_best(step: CaptioningStep, config: RunConfig, path: Path, record: Recor
             path,
             encoder={**config.inputs["encoder"], **changed},
             extra=extra,
-            meta={
-                "data": config.data.hash,
-                "recipe": config.meta.get("recipe"),
-                "scores": {k: v for k, v in record.items() if isinstance(v, (int, float))},
-                "decoding": dict(options.decoding),
-                "versions": versions(),
-            },
+            meta={**model_meta(config, record), "decoding": dict(options.decoding)},
         )

@@ -20,13 +20,12 @@ from dlmie.models.classifiers.image_classifier import ImageClassifier
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
-from dlmie.training.step import TrainingStep
-from dlmie.training.task import Session, Task
+from dlmie.training.task import Session, Task, model_meta
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject
 
 
-class Classification(Task[LabelledImages]):
+class Classification(Task[LabelledImages, ClassificationStep]):
     """Classifiers trained on prepared labelled images."""
 
     name: ClassVar[str] = "classification"
@@ -49,7 +48,7 @@ class Classification(Task[LabelledImages]):
     def open(self, path: str | Path) -> LabelledImages:
         return LabelledImages(path)
 
-    def configure(  # type: ignore[override]
+    def configure(
         self,
         step: ClassificationStep,
         data: LabelledImages,
@@ -73,7 +72,7 @@ class Classification(Task[LabelledImages]):
             inputs={"normalization": step.model.normalization.kind},
             meta={**meta, "versions": versions()},
         )
-        return config, self._session(config, step, data)
+        return config, self.session(config, step, data, progress=progress)
 
     def build(self, config: RunConfig, data: LabelledImages) -> ClassificationStep:
         """As :meth:`Task.build`; a checkpoint puts back what the model saw through."""
@@ -87,13 +86,7 @@ class Classification(Task[LabelledImages]):
         return make_step(config.objective, model, optim.from_json(config.optimizer))
 
     def session(
-        self, config: RunConfig, step: TrainingStep, data: LabelledImages, *, progress: bool
-    ) -> Session:
-        assert isinstance(step, ClassificationStep)
-        return self._session(config, step, data)
-
-    def _session(
-        self, config: RunConfig, step: ClassificationStep, data: LabelledImages
+        self, config: RunConfig, step: ClassificationStep, data: LabelledImages, *, progress: bool
     ) -> Session:
         options = config.training
         assert isinstance(options, ClassificationOptions)
@@ -159,13 +152,4 @@ def _measure(step: ClassificationStep, data: LabelledImages) -> dict[str, float]
 def _save_best(step: ClassificationStep, config: RunConfig, path: Path, record: Record) -> None:
     """Write the model as it is now, with averaged weights where the optimizer keeps some."""
     with step.averaged():
-        save_model(
-            step.model,
-            path,
-            meta={
-                "data": config.data.hash,
-                "recipe": config.meta.get("recipe"),
-                "scores": {k: v for k, v in record.items() if isinstance(v, (int, float))},
-                "versions": versions(),
-            },
-        )
+        save_model(step.model, path, meta=model_meta(config, record))

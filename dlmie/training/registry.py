@@ -21,7 +21,7 @@ TASKS = {
 }
 
 
-def task(name: str) -> Task[Any]:
+def task(name: str) -> Task[Any, Any]:
     """The task of a name.
 
     Raises
@@ -29,7 +29,7 @@ def task(name: str) -> Task[Any]:
     DlmieError
         There is none.
     """
-    found: Task[Any] = importlib.import_module(f"{_package(name)}.task").TASK
+    found: Task[Any, Any] = importlib.import_module(f"{_package(name)}.task").TASK
     return found
 
 

@@ -172,7 +172,7 @@ def train(
     return begin(folder, config, task, step, session, progress=progress)
 
 
-def task_of(step: TrainingStep) -> Task[Any]:
+def task_of(step: TrainingStep) -> Task[Any, Any]:
     """The task that a step belongs to."""
     return registry.task(step.task)
 
@@ -189,7 +189,7 @@ def check_new(folder: Path) -> None:
 def begin(
     folder: Path,
     config: RunConfig,
-    task: Task[Any],
+    task: Task[Any, Any],
     step: TrainingStep,
     session: Session,
     *,
@@ -319,7 +319,7 @@ def _apply(changes: JsonObject, config: RunConfig, step: TrainingStep, here: Pos
 def _loop(
     folder: Path,
     config: RunConfig,
-    task: Task[Any],
+    task: Task[Any, Any],
     step: TrainingStep,
     session: Session,
     *,

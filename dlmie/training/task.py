@@ -16,6 +16,7 @@ from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.step import TrainingStep
+from dlmie.training.versions import versions
 from dlmie.typing import JsonObject
 
 
@@ -38,6 +39,7 @@ class Trainable(Protocol):
 
 
 DataType = TypeVar("DataType", bound=Data)
+Step = TypeVar("Step", bound=TrainingStep)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Session:
     state: Mapping[str, Stateful] = field(default_factory=dict)
 
 
-class Task(Generic[DataType]):
+class Task(Generic[DataType, Step]):
     """Base of the tasks: from a configuration to a step, and from a step to a configuration."""
 
     #: In ``config.json`` and in the registry.
@@ -76,7 +78,7 @@ class Task(Generic[DataType]):
 
     def compile(
         self, model: Any, optimizer: optim.Chain | optim.Transform | None = None, **options: Any
-    ) -> TrainingStep:
+    ) -> Step:
         """A step by the usual objective of the task: see :func:`dlmie.compile`."""
         raise NotImplementedError
 
@@ -85,18 +87,16 @@ class Task(Generic[DataType]):
         raise NotImplementedError
 
     def configure(
-        self, step: TrainingStep, data: DataType, meta: JsonObject, **options: Any
+        self, step: Step, data: DataType, meta: JsonObject, *, progress: bool, **options: Any
     ) -> tuple[RunConfig, Session]:
         """The configuration and the session of a run with a step that was made by hand."""
         raise NotImplementedError
 
-    def build(self, config: RunConfig, data: DataType) -> TrainingStep:
+    def build(self, config: RunConfig, data: DataType) -> Step:
         """The step that a configuration describes, of a fresh run and of a resumed one."""
         raise NotImplementedError
 
-    def session(
-        self, config: RunConfig, step: TrainingStep, data: DataType, *, progress: bool
-    ) -> Session:
+    def session(self, config: RunConfig, step: Step, data: DataType, *, progress: bool) -> Session:
         """The session of a run whose configuration is complete."""
         raise NotImplementedError
 
@@ -145,3 +145,13 @@ class Task(Generic[DataType]):
     def metric(self, name: str) -> Metric:
         """The metric of a name."""
         return next(metric for metric in self.metrics if metric.name == name)
+
+
+def model_meta(config: RunConfig, record: Record) -> JsonObject:
+    """What the file of a kept model says of the run that it comes from."""
+    return {
+        "data": config.data.hash,
+        "recipe": config.meta.get("recipe"),
+        "scores": {k: v for k, v in record.items() if isinstance(v, (int, float))},
+        "versions": versions(),
+    }

@@ -20,6 +20,7 @@ from dlmie.training.loop import Record
 from dlmie.training.objective import LOSS, Loss, Metric, Objective
 from dlmie.training.step import TrainingStep, Update
 from dlmie.training.task import Session, Task
+from dlmie.typing import JsonObject
 
 
 class Points:
@@ -108,7 +109,7 @@ class PairStep(TrainingStep):
         super().__init__(updates, seed=seed)
 
 
-class ToyTask(Task[Points]):
+class ToyTask(Task[Points, PairStep]):
     name: ClassVar[str] = "toy"
     options: ClassVar[type[TrainingOptions]] = TrainingOptions
     metrics: ClassVar[tuple[Metric, ...]] = (LOSS, Metric("distance", higher_is_better=False))
@@ -124,7 +125,7 @@ class ToyTask(Task[Points]):
         return Points(path)
 
     def configure(
-        self, step: Any, data: Points, meta: Mapping[str, Any], *, progress: bool, **options: Any
+        self, step: PairStep, data: Points, meta: JsonObject, *, progress: bool, **options: Any
     ) -> tuple[RunConfig, Session]:
         chosen = TrainingOptions.of(options)
         self.check(chosen, data)
@@ -144,7 +145,9 @@ class ToyTask(Task[Points]):
         chains = {side: optim.from_json(chain) for side, chain in config.optimizer.items()}
         return PairStep(Pair(), chains, config.objective["seed"])
 
-    def session(self, config: RunConfig, step: Any, data: Points, *, progress: bool) -> Session:
+    def session(
+        self, config: RunConfig, step: PairStep, data: Points, *, progress: bool
+    ) -> Session:
         def measure() -> dict[str, float]:
             with step.averaged():
                 mean = float(step.pair.generator[1].get_value()[0])
