@@ -13,7 +13,9 @@ from dlmie.errors import DataError
 
 def split_names(model: str) -> list[str]:
     """``a,b`` → two models; a name that exists with its comma stays one."""
-    return [model] if Path(model).exists() else [name for name in model.split(",") if name]
+    if Path(model).exists():
+        return [model]
+    return [name for name in model.split(",") if name] or [model]
 
 
 def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -259,6 +259,15 @@ class TestEvaluate:
         documents = json.loads(invoke("evaluate", run, run, "--json").stdout)
         assert [document["model"] for document in documents] == [str(run)] * 2
 
+    def test_commas_make_an_ensemble(self, run: Path, invoke: Any) -> None:
+        options = ("--json", "--beam", 1)
+        result = invoke("evaluate", f"{run},{run}", run, *options)
+        assert result.exit_code == 0, result.output
+        ensemble, alone = json.loads(result.stdout)
+        named = json.loads(invoke("evaluate", run, run, "--ensemble", *options).stdout)
+        assert ensemble == named
+        assert (ensemble["model"], alone["model"]) == (f"{run}+{run}", str(run))
+
     def test_export(self, run: Path, tmp_path: Path, invoke: Any, fails: Any) -> None:
         to = tmp_path / "results.json"
         invoke("evaluate", run, "--export", "coco", "--output", to, "--quiet")

@@ -60,3 +60,4 @@ def test_a_captioner_alone_captions_nothing(model: str) -> None:
 def test_the_default_is_shipped() -> None:
     assert DEFAULT in SHIPPED
     assert split_names("a,b,") == ["a", "b"]
+    assert split_names(",") == [","]

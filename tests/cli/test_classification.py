@@ -149,6 +149,8 @@ def test_evaluate_refuses_what_does_not_apply(
     assert "say what to evaluate on with --data" in fails("evaluate", run / "best.h5", code=2)
     line = fails("evaluate", run, "flickr8k", code=2)
     assert "captioners and classifiers one after the other" in line
+    line = fails("evaluate", f"{run},{run}", code=2)
+    assert "classifiers decide alone" in line
 
 
 def test_normalizations_are_those_that_there_are() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dlmie.cli.captioners import split_names
 from dlmie.cli.console import (
     Console,
     chosen_decoding,
@@ -25,6 +26,12 @@ from dlmie.errors import DlmieError
 from dlmie.files.outputs import COCO
 from dlmie.text import format_table
 
+if TYPE_CHECKING:
+    from dlmie.captioning.captioner import ImageCaptioner
+    from dlmie.captioning.metrics.scores import Scores
+    from dlmie.data.captions.dataset import Split
+    from dlmie.data.captions.extraction import Features
+
 _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 
 
@@ -37,7 +44,7 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
     type=click.Path(),
     help="What the encoder makes of the images.  [default: that of the run, if it is there]",
 )
-@click.option("--ensemble", is_flag=True, help="Let all MODELS decide together.")
+@click.option("--ensemble", is_flag=True, help="Let all MODELS decide together, as one.")
 @options_of(
     "dlmie.captioning.evaluation:evaluate",
     bootstrap=("Resamplings for 95 % confidence intervals; 0: none.", whole(0)),
@@ -66,44 +73,49 @@ def command(
 ) -> None:
     """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; classifiers: accuracy.
 
-    MODELS are run folders, model files or names of captioners that come with dlmie. Captions run
-    free and are compared with all references as people wrote them; the protocol line says what
-    makes the numbers comparable. Where the data say what is where, as scenes do, and MODEL
-    attends, the pointing score tells how much attention rests on a thing when it is named. Of
-    classifiers, accuracy is shown by class as well, with what each class is most taken for.
+    MODELS are run folders, model files or names of captioners that come with dlmie; several with
+    commas between them decide together. Captions run free and are compared with all references as
+    people wrote them; the protocol line says what makes the numbers comparable. Where the data say
+    what is where, as scenes do, and MODEL attends, the pointing score tells how much attention
+    rests on a thing when it is named. Of classifiers, accuracy is shown by class as well, with what
+    each class is most taken for.
     """
-    if are_classifiers(models):
-        evaluate_classifiers(console, models, split, data)
+    groups = [split_names(model) for model in models]
+    members = [name for group in groups for name in group]
+    if are_classifiers(members):
+        if len(members) > len(models):
+            raise click.UsageError("classifiers decide alone: name them with spaces between them")
+        evaluate_classifiers(console, members, split, data)
         return
+    groups = [members] if ensemble else groups
     if output is not None and export is None:
         raise click.UsageError("--output says where --export coco goes: give both")
-    if export is not None and output is not None and len(models) > 1 and not ensemble:
+    if export is not None and output is not None and len(groups) > 1:
         raise click.UsageError("--output names one file: evaluate one model, or an --ensemble")
     chosen = {**chosen_decoding(), "seed": console.seed}
-    from dlmie import captioning as hub
+    from dlmie import captioning
     from dlmie.data.captions.dataset import Captions
 
-    source = data or data_of(models[0])
-    names = ["+".join(models)] if ensemble else list(models)
+    source = data or data_of(members[0])
+    names = ["+".join(group) for group in groups]
     paths = []
     if export is not None:
         console.outputs.reads(
-            source, *(path for model in models for path in features_of_run(model))
+            source, *(path for member in members for path in features_of_run(member))
         )
         shown = [output] if output else _result_files(names, split)
         paths = [console.outputs.writes(path, COCO) for path in shown]
     images = Captions(source)[split]
     scores = []
-    for number, sources in enumerate([models] if ensemble else [[m] for m in models]):
-        name = names[number]
-        captioner = hub.load(list(sources), encoder_weights=encoder_weights)
-        cache = open_features(captioner, sources[0], images, features)
+    for number, (name, group) in enumerate(zip(names, groups, strict=True)):
+        captioner = captioning.load(group, encoder_weights=encoder_weights)
+        cache = open_features(captioner, group[0], images, features)
         console.note(f"{name}: captioning {len(images):,} images of {split}")
         decoding = captioner.decoding(**chosen)
-        said = hub.caption_split(
+        said = captioning.caption_split(
             captioner, images, decoding, features=cache, progress=console.progress
         )
-        result = hub.score_captions(
+        result = captioning.score_captions(
             captioner, images, said, decoding, bootstrap=bootstrap, tokenizer=tokenizer
         )
         scores.append(result)
@@ -149,7 +161,9 @@ def features_of_run(model: str) -> list[str]:
     return [] if path is None else [path]
 
 
-def open_features(captioner: Any, source: Any, images: Any, named: str | None) -> Any:
+def open_features(
+    captioner: ImageCaptioner, source: str, images: Split, named: str | None
+) -> Features | None:
     """The feature cache that is named; else that of the run, if it is there and fits."""
     from dlmie.captioning import check_features
     from dlmie.data.captions.extraction import Features
@@ -168,7 +182,7 @@ def open_features(captioner: Any, source: Any, images: Any, named: str | None) -
     return cache if images.name in cache.splits else None
 
 
-def _export(path: Path, images: Any, captions: list[str]) -> None:
+def _export(path: Path, images: Split, captions: list[str]) -> None:
     """COCO's results file; images without a number of the data set go by their names."""
     from dlmie.captioning.caption_files import write_coco_results
 
@@ -176,7 +190,7 @@ def _export(path: Path, images: Any, captions: list[str]) -> None:
     write_coco_results(path, images.image_ids if own else images.names, captions)
 
 
-def _side_by_side(names: list[str], scores: list[Any]) -> str:
+def _side_by_side(names: list[str], scores: list[Scores]) -> str:
     from dlmie.captioning.metrics.scores import score_text
 
     rows = [
