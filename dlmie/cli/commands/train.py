@@ -68,7 +68,9 @@ def _model_options(function: F) -> F:
 
 
 def _shown(default: Any) -> str:
-    return {True: "yes", False: "no", None: "none"}.get(default, str(default))
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "none" if default is None else str(default)
 
 
 @verb("train")
