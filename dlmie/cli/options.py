@@ -35,13 +35,13 @@ def group_options(
 
 def _option(declared: Declared, more: list[str]) -> Callable[[F], F]:
     flag = "--" + declared.name.replace("_", "-")
-    if declared.kind is bool:
+    if declared.key.kind is bool:
         return click.option(
             flag, declared.name, default=declared.default, is_flag=True, help=declared.help
         )
-    kind: click.ParamType | type = declared.kind
-    if declared.kind in (int, float):
-        kind = Number(declared.kind, declared.low, declared.high)
+    kind: click.ParamType | type = declared.key.kind
+    if declared.key.kind in (int, float):
+        kind = Number(declared.key.kind, declared.key.low, declared.key.high)
     return click.option(
         flag,
         *more,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from dlmie.errors import DlmieError
+from dlmie.files.schema import Key, check_document
 from dlmie.text import suggest
 from dlmie.typing import Json, JsonObject
 
@@ -46,44 +47,14 @@ class Declared:
     """One option as it was declared."""
 
     name: str
-    kind: type  # bool, int, float, str, dict or list
-    optional: bool  # whether None is a value
+    key: Key  # what its value must be
     default: Json
     help: str
-    low: float | None
-    high: float | None
 
-    def check(self, value: Json, where: str = "") -> None:
+    def check(self, value: Json) -> None:
         """Raise a DlmieError unless a value is of the right kind and within the bounds."""
-        if value is None and self.optional:
-            return
-        accepted = (int, float) if self.kind is float else self.kind
-        fits = isinstance(value, accepted) and not (
-            isinstance(value, bool) and self.kind is not bool
-        )
-        if fits and isinstance(value, (int, float)):
-            fits = (self.low is None or value >= self.low) and (
-                self.high is None or value <= self.high
-            )
-        if not fits:
-            raise DlmieError(f"{where}{self.name} must be {self.expected}, not {value!r}")
-
-    @property
-    def expected(self) -> str:
-        """What a value should be, in words."""
-        words = {
-            bool: "true or false",
-            int: "a whole number",
-            float: "a number",
-            str: "text",
-            dict: "a mapping",
-            list: "a list",
-        }
-        if self.low is not None and self.high is not None:
-            return f"{words[self.kind]} from {self.low:g} to {self.high:g}"
-        if self.low is not None:
-            return f"{words[self.kind]}, at least {self.low:g}"
-        return words[self.kind]
+        if not (value is None and self.key.null) and not self.key.accepts(value):
+            raise DlmieError(f"{self.name} must be {self.key.expected}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +74,9 @@ class OptionGroup:
             default: Any = field.default
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
-            limits = {key: field.metadata.get(key) for key in ("low", "high")}
-            help = field.metadata.get("help", "")
-            yield Declared(field.name, kind, optional, default, help, **limits)
+            low, high = field.metadata.get("low"), field.metadata.get("high")
+            key = Key(kind, null=optional, low=low, high=high)
+            yield Declared(field.name, key, default, field.metadata.get("help", ""))
 
     @classmethod
     def names(cls) -> list[str]:
@@ -182,6 +153,17 @@ class DataSource:
     hash: str
 
 
+# What every configuration must hold; sections beside these are the task's inputs.
+_SECTIONS = {
+    "task": Key(str),
+    "model": Key(dict, keys={"kind": Key(str)}),
+    "objective": Key(dict, keys={"kind": Key(str)}),
+    "data": Key(dict, keys={"path": Key(str), "hash": Key(str)}),
+    "training": Key(dict),
+    "meta": Key(dict),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that decides a run: ``config.json``.
@@ -246,17 +228,8 @@ class RunConfig:
         DlmieError
             A section is missing or of the wrong kind; names it.
         """
-        kinds = {
-            **dict.fromkeys(("task",), str),
-            **dict.fromkeys(("model", "objective", "data", "training", "meta"), dict),
-        }
-        for name, kind in kinds.items():
-            if not isinstance(document.get(name), kind):
-                raise DlmieError(f"{source} is damaged: {name} is missing or of the wrong kind")
-        for section, key in (("model", "kind"), ("objective", "kind"), ("data", "path")):
-            if not isinstance(document[section].get(key), str):
-                raise DlmieError(f"{source} is damaged: {section}.{key} must be text")
-        known = {*kinds, "optimizer", "format", "version"}
+        check_document(document, _SECTIONS, f"{source} is damaged", DlmieError)
+        known = {*_SECTIONS, "optimizer", "format", "version"}
         try:
             training = options.of(document["training"])
         except DlmieError as error:
@@ -266,7 +239,7 @@ class RunConfig:
             model=document["model"],
             objective=document["objective"],
             optimizer=document.get("optimizer"),
-            data=DataSource(document["data"]["path"], str(document["data"].get("hash"))),
+            data=DataSource(document["data"]["path"], document["data"]["hash"]),
             training=training,
             inputs={name: document[name] for name in document if name not in known},
             meta=document["meta"],
