@@ -1,7 +1,8 @@
-"""An encoder and one of its layers, from what a user says of them."""
+"""An encoder and one of its layers, from a user's options."""
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def select(
         )
     options: dict[str, Any] = {}
     if output_stride is not None:
-        if not name.startswith("efficientnet-lite"):
+        if "output_stride" not in signature(network_class).parameters:
             raise MisuseError(f"--output-stride is an option of EfficientNet-Lite, not of {name}")
         options["output_stride"] = output_stride
     if size is not None:
