@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from small_networks import Small, photo
 
+from dlmie.data.images import valid_range
 from dlmie.errors import DlmieError
 from dlmie.visualize.ascent.evaluation import Evaluator, layer_values
 from dlmie.visualize.ascent.objectives import unit
@@ -108,8 +109,15 @@ def test_grad_cam_is_its_formula(small: Small, x: np.ndarray) -> None:
 
 def test_occlusion_sees_what_is_hidden(small: Small, x: np.ndarray) -> None:
     settings = methods.Settings(patch=16, stride=4)
-    found = methods.occlusion(unit(small["logits"], 0), x, settings).map
-    assert (found == found[0, 0]).all()  # one patch as large as the image
+    low, high = valid_range(small.preprocessing, x.dtype.name)
+    hidden = np.full_like(x, (low + high) / 2)
+    for name in ("probabilities", "logits"):
+        seen, unseen = (layer_values(small, [name], images)[0][0] for images in (x, hidden))
+        for label in range(len(seen)):
+            found = methods.occlusion(unit(small[name], label), x, settings).map
+            # One patch as large as the image; what rises when it is hidden is none.
+            expected = max(float(seen[label] - unseen[label]), 0.0)
+            np.testing.assert_allclose(found, np.full(found.shape, expected), atol=1e-6)
 
 
 def test_a_flat_map_is_a_named_warning_and_never_nan(small: Small) -> None:
