@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -55,7 +55,7 @@ class OneLine(click.ClickException):
         super().__init__(message)
         self.path = path
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[Any] | None = None) -> None:
         line = for_terminal(f"{self.path}: {self.message}", MESSAGE)
         click.echo(line, file=file, err=file is None)
 
@@ -103,7 +103,7 @@ class Verbs(click.Group):
 
 @contextlib.contextmanager
 def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
-    """Misuse ends with exit code 2, a failure with 1, each said in one line."""
+    """Misuse ends with exit code 2, a failure with 1, each with one line."""
     from dlmie.errors import DlmieError, MisuseError, OutputError
 
     try:
@@ -150,7 +150,7 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_line_warnings() -> Iterator[None]:
-    """Say dlmie's own warnings, of whatever thread, as users read them: without code."""
+    """Print dlmie's own warnings, from any thread, as users read them: without code."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:

@@ -281,12 +281,12 @@ def check_weights() -> Iterator[Check]:
 
 def check_shipped() -> Iterator[Check]:
     """The captioners that are installed with the package."""
-    from dlmie import captioning as hub
+    from dlmie import captioning
 
     found = []
-    for name in hub.SHIPPED:
+    for name in captioning.SHIPPED:
         try:
-            found.append(f"{name}: {hub.find_model(name)}")
+            found.append(f"{name}: {captioning.find_model(name)}")
         except DlmieError:
             said = f"{name} is not part of this installation"
             yield warning("shipped models", said, "train a captioner: dlmie demo, dlmie train")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 
@@ -23,7 +23,7 @@ MESSAGE = 1500  # letters of a message at most: names and headers of others can 
 
 @dataclass
 class Console:
-    """How a command was told to behave, and the only way in which it prints.
+    """The common options of a command, and the only way in which it prints.
 
     Standard output holds the result alone: with ``--json`` one JSON document, else text.
     Progress, notes and warnings go to standard error. Text of others, such as names of files, is
@@ -47,7 +47,7 @@ class Console:
         """Whether to show bars and what is being done."""
         return not self.quiet
 
-    def result(self, value: Any, text: str | None = None) -> None:
+    def result(self, value: object, text: str | None = None) -> None:
         """Print the result: ``value`` as JSON, or ``text``."""
         if self.json:
             click.echo(to_json(value))
@@ -55,18 +55,19 @@ class Console:
             click.echo(for_terminal(text))
 
     def note(self, text: str) -> None:
-        """Say something that ``--quiet`` silences."""
+        """Print a line to standard error, unless ``--quiet``."""
         if not self.quiet:
             self.warn(text)
 
     def warn(self, text: str) -> None:
-        """Say something that is always said."""
+        """Print a line to standard error, even with ``--quiet``."""
         click.echo(for_terminal(text, MESSAGE), err=True)
 
-    def problems(self, lines: list[str]) -> None:
-        """Print what a check found and end the command: with 1 if that is anything."""
+    def problems(self, lines: list[str], more: Mapping[str, object] | None = None) -> None:
+        """Print what a check found, in JSON with ``more``; exit with 1 if that is anything."""
         count = f"{len(lines):,} problem{'s' if len(lines) != 1 else ''}"
-        self.result({"problems": lines}, "\n".join([*lines, count]) if lines else "no problems")
+        document = {"problems": lines, **(more or {})}
+        self.result(document, "\n".join([*lines, count]) if lines else "no problems")
         if lines:
             click.get_current_context().exit(1)
 
@@ -82,7 +83,7 @@ class Console:
             self.warn(f"  … and {len(every) - limit:,} more: {more}")
 
 
-def to_json(value: Any, indent: int | None = 2) -> str:
+def to_json(value: object, indent: int | None = 2) -> str:
     """Any plain value, NumPy numbers and paths included, as JSON text."""
     return json_text(value, indent=indent, default=plain_value)
 
@@ -90,12 +91,14 @@ def to_json(value: Any, indent: int | None = 2) -> str:
 class Number(click.ParamType):
     """A number within bounds that include their ends; in help it is N (whole) or X."""
 
-    def __init__(self, kind: type, low: float | None = None, high: float | None = None) -> None:
+    def __init__(
+        self, kind: type[int] | type[float], low: float | None = None, high: float | None = None
+    ) -> None:
         self.kind, self.low, self.high = kind, low, high
         self.name = "n" if kind is int else "x"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> int | float:
         try:
             number = self.kind(value)
@@ -150,28 +153,27 @@ def section(title: str, *decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function one of dlmie's commands; its first argument becomes the `Console`."""
 
-    def decorate(function: Callable[..., Any]) -> click.Command:
+    def decorate(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
-        def checked(console: Console, *arguments: Any, **options: Any) -> Any:
+        def checked(console: Console, *arguments: object, **options: object) -> None:
             console.outputs = _check_outputs(click.get_current_context(), console)
-            return function(console, *arguments, **options)
+            function(console, *arguments, **options)
 
         checked = section("Common options", *_COMMON)(checked)
         passed = click.make_pass_decorator(Console, ensure=True)(checked)
         context = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-        settings.update(cls=VerbCommand, context_settings=context)
-        return click.command(name, **settings)(passed)
+        return click.command(name, cls=VerbCommand, context_settings=context)(passed)
 
     return decorate
 
 
-def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _set(name: str) -> Callable[[click.Context, click.Parameter, bool | int], None]:
     """A callback that notes an option in the console instead of handing it to the command."""
 
-    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    def callback(ctx: click.Context, param: click.Parameter, value: bool | int) -> None:
         if value:
             setattr(ctx.ensure_object(Console), name, value)
 
@@ -213,11 +215,12 @@ _COMMON = [
 ]  # fmt: skip
 
 
-Text = str | tuple[str, Any]
+Kind: TypeAlias = click.ParamType | type
+Text = str | tuple[str, Kind]
 
 
 def options_of(target: str, /, **texts: Text) -> Callable[[F], F]:
-    """Options for some parameters of a function: its defaults and types, and our words.
+    """Options for some parameters of a function: its defaults and types, our help texts.
 
     Parameters
     ----------
@@ -237,7 +240,8 @@ def options_of(target: str, /, **texts: Text) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for name, text in reversed(texts.items()):
             help, kind = text if isinstance(text, tuple) else (text, known[name].type)
-            kind = Number(kind) if kind in (int, float) else kind
+            if isinstance(kind, type) and kind in (int, float):
+                kind = Number(kind)
             if known[name].default is COMPUTED:
                 raise LookupError(f"the default of {name} in {target} is not a plain value")
             function = _option(name, known[name].default, help, kind)(function)
@@ -246,7 +250,7 @@ def options_of(target: str, /, **texts: Text) -> Callable[[F], F]:
     return decorate
 
 
-def _option(name: str, default: Any, help: str, kind: Any) -> Callable[[F], F]:
+def _option(name: str, default: object, help: str, kind: Kind) -> Callable[[F], F]:
     flag = "--" + name.replace("_", "-")
     if kind is bool:
         both = f"{flag}/--no-{flag[2:]}" if default else flag
@@ -314,7 +318,7 @@ def _check_outputs(ctx: click.Context, console: Console) -> Outputs:
     return outputs
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
     """All text in the value of an option."""
     if isinstance(value, str):
         yield value
@@ -358,7 +362,7 @@ DECODING = (
 
 
 def chosen_decoding() -> dict[str, Any]:
-    """What the command line says of decoding; the rest is the model's own to say.
+    """The decoding options on the command line; the others are the model's own.
 
     Raises
     ------
@@ -377,7 +381,7 @@ def chosen_decoding() -> dict[str, Any]:
     return chosen
 
 
-def fields(pairs: Iterable[tuple[str, Any]]) -> str:
+def fields(pairs: Iterable[tuple[str, object]]) -> str:
     """Lines ``name   value`` with the values below each other; empty values are left out."""
     shown = [(name, str(value)) for name, value in pairs if value not in (None, "")]
     width = max((len(name) for name, _ in shown), default=0)

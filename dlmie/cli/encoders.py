@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import section, whole
+from dlmie.cli.console import F, section, whole
 from dlmie.models.registry import names
 
 if TYPE_CHECKING:
     from dlmie.models.encoders.image_network import Classifier
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "efficientnet-lite0"  # its weights come with pip
 

@@ -62,7 +62,7 @@ def open_writer(
     """A writer of "text", "csv" or "json" to a file, or to standard output.
 
     Everything is written as it comes. A file has its name only when it is complete; what is in it
-    when the command is interrupted stays, and is gone on with where ``settings`` are the same.
+    when the command is interrupted stays, and is resumed where ``settings`` are the same.
     """
     if path is None or _is_device(path):
         with _opened(path) as file:
@@ -98,7 +98,7 @@ def _form(kind: str, head: Sequence[str], *, mark: bool = True) -> Form:
 
 
 def _is_device(path: str) -> bool:
-    """Whether a path is a pipe or a device, such as /dev/stdout: nothing to go on with."""
+    """Whether a path is a pipe or a device, such as /dev/stdout: nothing to resume."""
     with contextlib.suppress(OSError):
         mode = os.stat(path).st_mode
         return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)

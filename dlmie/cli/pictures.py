@@ -6,11 +6,11 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import Console, OutputOption, output_option, section
+from dlmie.cli.console import Console, F, OutputOption, output_option, section
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
 from dlmie.cli.images import stem_of
 from dlmie.data.images import ImageBytes
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from dlmie.models.encoders.image_network import Classifier
     from dlmie.visualize.ascent.models import Model
     from dlmie.visualize.figures.figure import Figure
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def network_options(function: F) -> F:

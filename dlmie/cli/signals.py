@@ -1,4 +1,4 @@
-"""What ends a command from outside: it tidies up and says so, whatever the signal."""
+"""Signals that end a command: it cleans up and names the signal, whichever it is."""
 
 from __future__ import annotations
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import click
 
-from dlmie.cli.console import section
-
-F = TypeVar("F", bound=Callable[..., Any])
+from dlmie.cli.console import F, section
 
 
 def reading_options(function: F) -> F:

@@ -144,7 +144,7 @@ def _open_without_name(folder: Path) -> int | None:
         return None
     try:
         return os.open(folder, flag | os.O_RDWR, 0o666)
-    except OSError:  # not on this file system; what else is wrong, the ordinary way tells
+    except OSError:  # not on this file system; other errors recur in the ordinary way
         return None
 
 

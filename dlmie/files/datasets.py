@@ -1,4 +1,4 @@
-"""Files of data: opened with their header checked; a line for those that cannot be written."""
+"""Data files: opened with their header checked; one-line errors where writing them fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlmie.errors import DataError, DlmieError
-from dlmie.files.atomic import explained
+from dlmie.files.atomic import UNFINISHED, explained
 from dlmie.files.documents import parse_json
 from dlmie.files.hdf5 import open_hdf5, read_text
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """What the header of a file must say of itself, and what messages call it."""
+    """What the header of a file must state, and what messages call such a file."""
 
     format: str
     version: int
@@ -29,7 +29,7 @@ class Kind:
 
 @contextlib.contextmanager
 def reading(path: Path, kind: Kind) -> Iterator[tuple[h5py.File, dict[str, Any]]]:
-    """Open a file and give it with its header; it stays open unless the block fails.
+    """Open a file and yield it with its header; it stays open unless the block fails.
 
     Raises
     ------
@@ -59,10 +59,10 @@ def reading(path: Path, kind: Kind) -> Iterator[tuple[h5py.File, dict[str, Any]]
 
 
 def _open(path: Path, kind: Kind) -> h5py.File:
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + UNFINISHED)
     if not path.exists() and part.exists():
         raise DataError(
-            f"{path}: no such file; {kind.command} was interrupted: run it again to go on"
+            f"{path}: no such file; {kind.command} was interrupted: run it again to resume"
         )
     return open_hdf5(
         path, what=f"a file that {kind.command} writes", fix=f"run {kind.command} again"
@@ -71,7 +71,7 @@ def _open(path: Path, kind: Kind) -> h5py.File:
 
 @contextlib.contextmanager
 def resumable(to: Path, part: Path) -> Iterator[None]:
-    """Turn what writing ``part`` raises into one line; the work goes on from it."""
+    """Turn what writing ``part`` raises into one line; the work can be resumed from it."""
     with explained(to, f"make room and run the same again to go on from {part.name}"):
         try:
             yield

@@ -1,4 +1,4 @@
-"""Text and JSON files of others: decoded and parsed in one place, with one line for any fault."""
+"""Text and JSON files that anyone wrote: decoded and parsed here, with one line for any fault."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def parse_json(
     Raises
     ------
     DataError
-        In one line: where the text stops to be JSON, that it is nested too deeply, or that a number
+        In one line: where the text stops being JSON, that it is nested too deeply, or that a number
         has too many digits for Python to convert.
     """
     try:

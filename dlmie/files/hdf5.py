@@ -319,7 +319,7 @@ def _at(file: IO[bytes], place: int, count: int) -> bytes:
 
 
 def check_heaps(file: IO[bytes]) -> None:
-    """Look through a file of others for damaged heaps before the HDF5 library meets them.
+    """Search a file that another program wrote for damaged heaps, before the HDF5 library reads it.
 
     Reads all of it, as whoever wants its arrays does anyway.
 

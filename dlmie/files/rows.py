@@ -1,8 +1,8 @@
 """Results that come one by one, kept as they come: text lines, CSV rows or one JSON list.
 
-A file grows as ``NAME.part`` and takes its name when it is complete. What was there when the work
-was interrupted, by Ctrl-C, ``kill -9`` or a full disk, is gone on with. Rows of pictures that a
-complete file has already stay as they are, whoever wrote or corrected them.
+A file grows as ``NAME.part`` and takes its name when it is complete. Work that was interrupted, by
+Ctrl-C, ``kill -9`` or a full disk, resumes from it. Rows that a complete file already has stay as
+they are, whoever wrote or corrected them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MARK = "\ufeff"  # by which spreadsheets know that a table is UTF-8
 
 @dataclass(frozen=True)
 class Row:
-    """What there is to say of one picture.
+    """The result for one picture.
 
     Attributes
     ----------
@@ -228,10 +228,10 @@ class RowFile:
     form : Form
         How rows stand in it.
     settings : mapping
-        JSON values that the rows depend on: an unfinished file is gone on with only where they
-        are the same.
+        JSON values that the rows depend on: an unfinished file is resumed only where they are
+        the same.
     overwrite : bool
-        Begin anew, whatever is there.
+        Start over, whatever is there.
 
     Attributes
     ----------
@@ -282,11 +282,11 @@ class RowFile:
         return len(self._parts)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the file says something of a picture already."""
+        """Whether the file already has a row for a picture."""
         return _key(printable(name)) in self._known
 
     def add(self, row: Row) -> None:
-        """Write what there is to say of one more picture: it is in the file at once."""
+        """Write the row of one more picture; it is in the file at once."""
         part = self._form.encode(row)
         before = self._form.between if self._parts else self._form.head
         content = f"{before}{part}{self._form.tail}".encode("utf-8", "surrogatepass")
@@ -325,7 +325,7 @@ class RowFile:
             os.close(self._file)
 
     def how_to_go_on(self) -> str:
-        """What to say of an unfinished file."""
+        """How to resume an unfinished file, for messages."""
         count = f"{self.rows:,} {'picture' if self.rows == 1 else 'pictures'}"
         return f"{self.part} keeps {count}: the same command goes on from there"
 
@@ -343,12 +343,12 @@ class RowFile:
                 "those, or delete it"
             )
         parts = self._form.split(text)
-        # Of several captions of the last picture, some may be missing: then it is done again.
+        # Of several captions of the last picture, some may be missing: then it is redone.
         lines = [part.count("\n") for part in parts]
         return parts if lines and lines[-1] == max(lines[:-1], default=-1) else parts[:-1]
 
     def _begin(self) -> None:
-        """Take off what was cut off."""
+        """Remove a row that was cut off."""
         content = self._content().encode("utf-8", "surrogatepass")
         _put(self._file, content, 0)
         os.ftruncate(self._file, len(content))

@@ -198,7 +198,9 @@ def test_two_processes_do_not_write_one_file(path: Path) -> None:
 def test_a_file_without_rows(path: Path) -> None:
     write(path, [])
     assert path.exists()
-    assert "a.jpg" not in RowFile(path, FORMS[path.name](), settings={}).earlier
+    file = RowFile(path, FORMS[path.name](), settings={})
+    assert "a.jpg" not in file
+    file.stop()
 
 
 CHILD = """

@@ -36,8 +36,8 @@ def command(console: Console, to: str | None, epochs: int | None, **counts: int)
     """Train a captioner on made-up scenes, score it, see where it looks: about two minutes.
 
     Uses the data set that dlmie draws itself and ImageNet features of EfficientNet-Lite0. Then the
-    captioner that comes with dlmie describes photographs. Nothing is downloaded. Interrupted, it
-    goes on where it stopped.
+    captioner that comes with dlmie describes photographs. Nothing is downloaded. An interrupted
+    demo resumes where it stopped.
     """
     folder = Path(to or "demo")
     start = time.monotonic()
@@ -92,7 +92,7 @@ def _numbered(console: Console) -> Callable[[str], None]:
 
 
 def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
-    """Train, or go on where an earlier demo in the same folder stopped."""
+    """Train, or resume the run of an earlier demo in the same folder."""
     from dlmie.training.runs import resume
 
     if (to / "config.json").exists():
@@ -107,7 +107,7 @@ def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
 
 def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Scenes:
     """Score the test scenes; write their report, a contact sheet and figures of attention."""
-    from dlmie import captioning as hub
+    from dlmie import captioning
     from dlmie.captioning.reports import report
     from dlmie.cli.pictures import one_line_warnings
     from dlmie.data.captions.extraction import Features
@@ -117,7 +117,7 @@ def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Sce
 
     split = data["test"]
     page = report(
-        hub.load(run.folder),
+        captioning.load(run.folder),
         split,
         features=Features(read_config(run.folder).inputs["features"]),
         beam=_BEAM,
@@ -147,7 +147,7 @@ def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]
     """Caption scikit-image's photographs with the shipped captioner, and draw its attention."""
     import skimage.data
 
-    from dlmie import captioning as hub
+    from dlmie import captioning
     from dlmie.captioning.figures import attend_images
     from dlmie.cli.pictures import one_line_warnings
     from dlmie.data.images import save_image
@@ -157,7 +157,7 @@ def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]
         save_image(path, getattr(skimage.data, path.stem)())
     rows = []
     with one_line_warnings(console):
-        captioner = hub.load(_SHIPPED)
+        captioner = captioning.load(_SHIPPED)
         for path, figure in attend_images(captioner, paths, captioner.decoding(beam=_BEAM)):
             if isinstance(figure, Exception):
                 raise figure

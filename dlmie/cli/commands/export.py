@@ -38,18 +38,18 @@ def command(
 ) -> None:
     """Write a trained captioner as one small file to hand out.
 
-    Of several that learned on from one and the same, the mean of their weights is written. How
-    captions are found, where it is said here, becomes the default of the file.
+    For several that were trained further from the same model, the mean of their weights is written.
+    Decoding options given here become the defaults of the file.
 
     \b
     dlmie export runs/sat --to captioner.h5
     dlmie caption captioner.h5 photo.jpg
     """
     decoding = chosen_decoding()
-    from dlmie import captioning as hub
+    from dlmie import captioning
 
-    console.outputs.reads(*(hub.find_model(source) for source in sources))
+    console.outputs.reads(*(captioning.find_model(source) for source in sources))
     console.outputs.writes(to, MODEL)
-    path = hub.export(sources, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
+    path = captioning.export(sources, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
     size = path.stat().st_size
     console.result({"model": path, "bytes": size}, f"{path}: {size / 1e6:.1f} MB")

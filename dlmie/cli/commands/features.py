@@ -37,10 +37,10 @@ def command(
     to: str | None,
     **options: Any,
 ) -> None:
-    """Keep what a layer of an encoder says of every image of the prepared file DATA.
+    """Keep the output of a layer of an encoder for every image of the prepared file DATA.
 
-    Training finds a file with the default name by itself. An interrupted run goes on where it
-    stopped; a file of other features is never mixed with these.
+    Training finds a file with the default name by itself. An interrupted run resumes
+    where it stopped; a file of other features is never mixed with these.
     """
     from dlmie.captioning.features import encoder_header, feature_path, make_features
     from dlmie.data.captions.dataset import Captions

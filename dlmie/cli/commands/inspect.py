@@ -11,6 +11,7 @@ import click
 from dlmie.cli.console import Console, fields, verb
 from dlmie.cli.labelled import describe_labelled
 from dlmie.errors import DataError
+from dlmie.files.atomic import UNFINISHED
 from dlmie.text import bytes_text, format_table
 
 _SHOWN = 40  # arrays listed before the rest is only counted
@@ -116,9 +117,9 @@ def _features(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _model(path: Path) -> tuple[dict[str, Any], str]:
-    from dlmie.files import containers as storage
+    from dlmie.files import containers
 
-    header, arrays = storage.load(path)
+    header, arrays = containers.load(path)
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     vocabulary = header.get("vocabulary") or []
     document = {"type": "model", **header, "vocabulary": len(vocabulary), "arrays": shapes}
@@ -193,7 +194,7 @@ def _network(name: str) -> tuple[dict[str, Any], str]:
 def _weights(path: Path) -> tuple[dict[str, Any], str]:
     from dlmie.weights import read, sha256
 
-    if path.name.endswith(".part"):
+    if path.name.endswith(UNFINISHED):
         raise DataError(f"{path}: was not finished; run the command that makes it again")
     arrays = read(path)
     shapes = {n: {"shape": list(a.shape), "dtype": str(a.dtype)} for n, a in arrays.items()}

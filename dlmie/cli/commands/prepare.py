@@ -16,19 +16,9 @@ from dlmie.data.splits import SHARES
 
 _SCENES_ONLY = ("train", "dev", "test")
 _SOURCE_ONLY = (
-    *(
-        "images",
-        "boxes",
-        "splits",
-        "split_of",
-        "shares",
-        "groups",
-        "format",
-        "encoding",
-        "image_column",
-    ),
-    *("caption_column", "group_column", "tokenizer", "store", "strict", "overwrite", "workers"),
-    *("min_count", "max_size", "check"),
+    *("images", "boxes", "splits", "split_of", "shares", "groups", "format", "encoding"),
+    *("image_column", "caption_column", "group_column", "tokenizer", "store", "strict"),
+    *("overwrite", "workers", "min_count", "max_size", "check"),
 )
 
 
@@ -166,13 +156,13 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     or {image: [captions]} as JSON; several files are joined. The word scenes stands for the
     embedded data set of drawn scenes.
 
-    A split is what a column or list says, else what the name of the file says in whole words
+    A split is what a column or list names, else what the name of the file holds as a whole word
     (captions_val2017.json, train.csv); the table of files shows what became of each.
 
     Labelled images come as CIFAR-10 (its folder, or its .tar.gz), as the folder of MNIST or of
     Tiny-ImageNet, or in a folder for each class: train/cat/1.png, or cat/1.png without splits.
 
-    An interrupted run goes on where it stopped. Images and captions that cannot be used are left
+    An interrupted run resumes where it stopped. Images and captions that cannot be used are left
     out and listed.
     """
     chosen = given(ctx)
@@ -240,12 +230,7 @@ def _check(console: Console, source: tuple[str, ...], options: dict[str, Any]) -
         **{name: options[name] for name in names},
     )
     _say(console, findings.source, findings.notes, findings.left_out, options["min_count"])
-    problems = findings.problems
-    count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
-    document = {"problems": problems, "notes": findings.notes, **findings.source}
-    console.result(document, "\n".join([*problems, count]) if problems else "no problems")
-    if problems:
-        click.get_current_context().exit(1)
+    console.problems(findings.problems, {"notes": findings.notes, **findings.source})
 
 
 def _report(console: Console, data: Any) -> None:

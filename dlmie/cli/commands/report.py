@@ -62,7 +62,7 @@ def command(
     where the captioner looked when a word is pointed at, if it attends.
     """
     chosen = {**chosen_decoding(), "seed": console.seed}
-    from dlmie import captioning as hub
+    from dlmie import captioning
     from dlmie.captioning.reports import report
     from dlmie.cli.captioners import split_names
     from dlmie.cli.commands.evaluate import features_of_run, open_features
@@ -74,7 +74,7 @@ def command(
     console.outputs.reads(source, *features_of_run(names[0]))
     page_path = console.outputs.writes(output or "report.html", HTML)
     images = Captions(source)[split]
-    captioner = hub.load(list(names), encoder_weights=encoder_weights)
+    captioner = captioning.load(names, encoder_weights=encoder_weights)
     page = report(
         captioner,
         images,
