@@ -127,9 +127,9 @@ def _with_carried(
     listed = outputs if isinstance(outputs, (list, tuple)) else [outputs]
     used = [*listed, *(new for _, new in [*pairs, *givens])]
     roots = [v for v in used if isinstance(v, Variable)]
-    said = {variable for variable, _ in pairs}
+    given = {variable for variable, _ in pairs}
     carried = [
-        (v, v.tag.update) for v in ancestors(roots) if hasattr(v.tag, "update") and v not in said
+        (v, v.tag.update) for v in ancestors(roots) if hasattr(v.tag, "update") and v not in given
     ]
     return [*pairs, *dict(carried).items()]
 

@@ -1,4 +1,4 @@
-"""Losses: symbolic functions of what a model says and what is true.
+"""Losses: symbolic functions of a model's outputs and the targets.
 
 Each gives the loss of every example, their mean or their sum, in the precision of its first
 argument.
@@ -164,10 +164,7 @@ def sum_of_squares(parameters: Iterable[Variable]) -> Variable:
     squares = [pt.sqr(parameter).sum() for parameter in parameters]
     if not squares:
         raise DlmieError("there are no parameters to regularize")
-    total = squares[0]
-    for square in squares[1:]:
-        total = total + square
-    return total
+    return sum(squares[1:], squares[0])
 
 
 def reduce(losses: Variable, reduction: Reduction) -> Variable:

@@ -37,7 +37,7 @@ def class_index(target: int | str, names: Sequence[str] | None = None) -> int:
     Raises
     ------
     DlmieError
-        No such class; names the closest ones, and says which there are.
+        No such class; the message names the closest ones.
 
     Examples
     --------

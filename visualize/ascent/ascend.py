@@ -23,7 +23,7 @@ from dlmie.visualize.ascent.transforms import Linear, Transform
 
 @dataclass
 class Ascent:
-    """What came of it.
+    """The result of :func:`ascend`.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def ascend(
     regularizers
         Steps on the image after each step, in this order.
     transforms
-        Random shifts, sizes, turns and noise, drawn anew for each step.
+        Random shifts, scales, rotations and noise, drawn anew for each step.
     parameterization
         Pixels, or a Fourier spectrum.
     clip : bool

@@ -83,7 +83,7 @@ def _yosinski(steps: int, optimizer: str, rate: float, **options: float) -> Reci
 _DEVIATION = 57.4
 
 PRESETS = {
-    # What a network still sees through shifts, sizes, turns and noise, others see as well.
+    # What a network recognizes under shifts, scales, rotations and noise, others do as well.
     "fourier": Recipe(
         *(160, "fourier", "adam", 0.03),
         spectrum=1.15,

@@ -1,4 +1,4 @@
-"""Random shifts, sizes, turns and noise that a picture must survive; maps with their adjoints.
+"""Random shifts, scales, rotations and noise; each is a map with its adjoint.
 
 A transform is drawn anew at each step of :func:`~dlmie.visualize.ascent.ascend.ascend`: ``draw(rng,
 shape)`` gives two functions, what happens to the images and to the gradient on its way back.
@@ -42,7 +42,7 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Affine:
-    """Scale by a factor of ``1 ± scale`` and turn by ``± degrees`` about the middle.
+    """Scale by a factor of ``1 ± scale`` and rotate by ``± degrees`` about the middle.
 
     The image keeps its size; what comes from outside repeats the border.  Linear interpolation as
     a sparse matrix, whose transpose is the exact adjoint.
@@ -82,18 +82,8 @@ class Noise:
         )
 
 
-def scale(amount: float = 0.1) -> Affine:
-    """Random sizes within ``1 ± amount``."""
-    return Affine(scale=amount)
-
-
-def rotate(degrees: float = 5.0) -> Affine:
-    """Random turns within ``± degrees``."""
-    return Affine(degrees=degrees)
-
-
 def affine_matrix(shape: tuple[int, int], factor: float, angle: float) -> csr_matrix:
-    """The sparse matrix (H·W, H·W) that enlarges by ``factor`` and turns by ``angle`` radians."""
+    """The sparse matrix (H·W, H·W) that enlarges by ``factor``, rotates by ``angle`` radians."""
     from scipy.sparse import csr_matrix
 
     rows, columns = shape

@@ -131,7 +131,7 @@ def saliency(
     positive = to_unit_range(result.map, f"{method} map for {named.label}")
     shown = np.clip(resize_planes(positive, pixels.shape[:2]), 0, 1)
     arguments: dict[str, object] = {
-        "target": named.target if target is not None or named.network is model else None,
+        "target": named.target if named.network is model else target,
         "method": method,
         "layer": layer,
         "samples": samples,
@@ -142,8 +142,6 @@ def saliency(
         "batch": batch,
         "seed": seed,
     }
-    if named.network is not model:
-        arguments["target"] = target
     results = {"label": named.label, "objective": str(named.objective), **result.results}
     figure = Figure(colorize(shown), arrays={"map": shown, "attribution": result.map}, photo=pixels)
     over = figure.overlay()

@@ -12,7 +12,7 @@ from dlmie.data.images import deprocess, valid_range
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.typing import Json, JsonObject
-from dlmie.visualize.ascent.ascend import ascend
+from dlmie.visualize.ascent.ascend import ascend, frame_steps
 from dlmie.visualize.ascent.evaluation import objective_values, probabilities
 from dlmie.visualize.ascent.inputs import class_name
 from dlmie.visualize.ascent.models import describe_model
@@ -63,15 +63,15 @@ def visualize(
     size : int or (rows, columns)
         Pixels.
     preset : str or mapping
-        "fourier": a spectrum with decorrelated colors under random shifts, sizes, turns (Olah et
-        al. 2017) and noise; "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1), whose
-        faint images are shown with stretched contrast; "cs231n" and "tiny-imagenet": the course's
-        settings.  Or the fields of a :class:`~dlmie.visualize.ascent.presets.Recipe`, as manifests
-        hold.
+        "fourier": a spectrum with decorrelated colors under random shifts, scales, rotations
+        (Olah et al. 2017) and noise; "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1),
+        whose faint images are shown with stretched contrast; "cs231n" and "tiny-imagenet": the
+        course's settings.  Or the fields of a
+        :class:`~dlmie.visualize.ascent.presets.Recipe`, as manifests hold.
     steps, rate, jitter, scale, rotate, noise, blur, blur_every, decay : optional
-        In place of the preset's: number and length of steps; random shifts in pixels, sizes
-        (``1 ± scale``), turns (± degrees) and noise (gray levels); Gaussian blur of so many pixels
-        every so many steps; L2 decay per step.
+        In place of the preset's: number and length of steps; random shifts in pixels, scales
+        (``1 ± scale``), rotations (± degrees) and noise (gray levels); Gaussian blur of so many
+        pixels every so many steps; L2 decay per step.
     octaves : int
         Sizes to go through, each 1.4 times the one before, ending at ``size``.
     batch : int, optional
@@ -142,7 +142,7 @@ def visualize(
     panels = [Panel(image, title) for image, title in zip(pixels, titles, strict=True)]
     film = [_shown(frame[:1], network, recipe)[0] for _, frame in run.frames]
     if count == 1 and film:  # the way there, as the course shows it
-        chosen = np.unique(np.linspace(0, len(film) - 1, 5).round().astype(int))
+        chosen = frame_steps(len(film) - 1, 5)
         total = run.frames[-1][0]
         panels = [
             Panel(film[i], f"{labels[0]}\nIteration {run.frames[i][0]} / {total}") for i in chosen
@@ -183,7 +183,7 @@ def _climb(
     """From noise through all sizes, each beginning with the images of the one before."""
     network, full = objective.network, complete(objective, recipe)
     each = -(-recipe.steps // len(sizes))
-    wanted = np.unique(np.linspace(0, each, max(2, frames // len(sizes))).round().astype(int))
+    wanted = frame_steps(each, max(2, frames // len(sizes))) if frames else ()
     made: _Climb | None = None
     for number, shape in enumerate(sizes):
         before = None if made is None else made.images
@@ -200,7 +200,7 @@ def _climb(
             transforms=make_transforms(recipe, network),
             parameterization=parameterization,
             best=recipe.best,
-            frames=tuple(wanted) if frames else (),
+            frames=wanted,
             seed=seed + number,
             progress=progress,
             label="image" if len(sizes) == 1 else f"octave {number + 1} of {len(sizes)}",

@@ -154,10 +154,8 @@ def dream(
     first, values = dreaming.on(pixels, rng)
     frames = [pixels, first] if zoom else []
     picture = first
+    shorter = replace(dreaming, octaves=min(2, octaves), steps=max(2, steps // 3), progress=False)
     for _ in range(zoom):
-        shorter = replace(
-            dreaming, octaves=min(2, octaves), steps=max(2, steps // 3), progress=False
-        )
         picture, _ = shorter.on(enlarge(picture, zoom_by), rng)
         frames.append(picture)
     arguments = {

@@ -86,11 +86,11 @@ def stylize(
         Default: those of the literature for the network, else one of each scale.
     content_weight, style_weight, variation : float
         A weight of 0 leaves its loss out: with ``style_weight=0`` and ``start="noise"`` the content
-        layer is inverted.  A preset has weights of its own, and heeds only which are 0.
+        layer is inverted.  A preset has weights of its own; only which of these are 0 matters.
     preset : str, optional
         "composition", "scream" or "starry": the weights, sizes, steps and rates of cs231n, made for
         SqueezeNet with torchvision's weights, and scaled to the pixels of others; sizes, steps and
-        rates that are given go before.
+        rates that are given override it.
     longer : int, optional
         Longer side of the picture, in pixels (default: 384).
     style_longer : int, optional

@@ -25,9 +25,9 @@ TAG = "dlmie"
 
 # Their order among PyTensor's own, by position.
 for position, walk, rewrite in (
-    # Looks for what layers write, before canonicalisation spreads it over the graph.
+    # Looks for what layers write, before canonicalization spreads it over the graph.
     (0.7, in2out, fold_scale_and_shift),
-    # Once canonicalisation has removed readers that only wanted a shape.
+    # Once canonicalization has removed readers that only wanted a shape.
     (1.65, dfs_rewriter, fuse_activation),
     (1.655, dfs_rewriter, fuse_max_pool),
     (1.66, dfs_rewriter, sum_while_masking),

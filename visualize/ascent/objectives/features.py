@@ -69,13 +69,11 @@ def guided_similarity(layer: Variable, guide: np.ndarray) -> Objective:
     return single(term)
 
 
-def gram(features: Variable, normalize: bool = True) -> Variable:
+def gram(features: Variable) -> Variable:
     """Gram matrices (batch, C, C) of features (batch, C, H, W): ``F Fᵀ / (H·W·C)``."""
     rows = features.flatten(3)  # (batch, C, H·W)
-    product = pt.matmul(rows, rows.transpose(0, 2, 1))
-    if not normalize:
-        return product
-    return product / pt.cast(rows.shape[1] * rows.shape[2], rows.type.dtype)
+    size = pt.cast(rows.shape[1] * rows.shape[2], rows.type.dtype)
+    return pt.matmul(rows, rows.transpose(0, 2, 1)) / size
 
 
 def style_match(layer: Variable, target: np.ndarray, *, relative: bool = False) -> Objective:

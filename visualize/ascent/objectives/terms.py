@@ -29,7 +29,7 @@ class Term:
     kind : str
         The function below that makes it.
     options : dict
-        Its arguments as JSON values: what a manifest tells, and what makes the term again.
+        Its arguments as JSON values: what a manifest holds to make the term again.
     build : callable
         (view, symbolic data) → (batch,).
     network : Network or None
