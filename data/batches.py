@@ -110,7 +110,7 @@ class Batches(ResumableBatches[Batch]):
 
     The order is a function of ``(seed, epoch)`` only. While the body of a loop handles a batch,
     ``position`` already counts it: save ``epoch`` and ``position``, give them to a new `Batches`,
-    and it goes on with the next batch.
+    and it continues with the next batch.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ class Batches(ResumableBatches[Batch]):
         plan, carried = [], captions[:0]
         for number, window in enumerate(windows):
             batches = self._group(np.concatenate([carried, window]))
-            # What does not fill a batch goes on to the next window, so that every epoch has the
+            # What does not fill a batch moves to the next window, so that every epoch has the
             # same number of batches, whatever windows it falls into.
             if number < len(windows) - 1 and batches and len(batches[-1]) < self.batch:
                 carried = batches.pop()
@@ -254,7 +254,7 @@ class Batches(ResumableBatches[Batch]):
             whole = len(same) - len(same) % self.batch
             full += _cut(same[:whole], self.batch)
             rest.append(same[whole:])
-        return full + _cut(np.concatenate(rest), self.batch)  # neighbours have near lengths
+        return full + _cut(np.concatenate(rest), self.batch)  # neighbors have similar lengths
 
     def views(self, epoch: int) -> np.ndarray:
         """Tell how each image is seen in an epoch: (images,) int."""

@@ -17,7 +17,7 @@ class ResumableBatches(ABC, Generic[BatchT]):
     """Iterate over what is left of an epoch; iterate again for the next one.
 
     While the body of a loop handles a batch, ``position`` already counts it: save ``epoch`` and
-    ``position``, give them to a new object, and it goes on with the next batch.
+    ``position``, give them to a new object, and it continues with the next batch.
 
     A subclass implements `__len__` and `make`, whose result must depend on nothing but the seed,
     the epoch and the position, and calls `seek` when it knows its length.

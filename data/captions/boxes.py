@@ -149,7 +149,7 @@ def _load(path: Path) -> dict[str, list[Any]]:
         isinstance(document.get(part), list) for part in parts
     ):
         raise DataError(
-            f"{path}: is no file of boxes; those of COCO (instances_*.json) have lists of "
+            f"{path}: is not a file of boxes; those of COCO (instances_*.json) have lists of "
             f"{', '.join(parts)}"
         )
     return document

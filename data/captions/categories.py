@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 # Beside a category's own name and its plural: what people call it.  A category of two words is
 # named by the one that says what it is.
 _OTHER_NAMES: dict[str, str] = {
@@ -89,11 +87,6 @@ def category_words(category: str) -> list[str]:
     elif not words:
         words |= {category.split()[-1], _plural(category.split()[-1])}
     return sorted(words)
-
-
-def known_words(categories: Iterable[str]) -> set[str]:
-    """All words that name one of the categories."""
-    return {word for category in categories for word in category_words(category)}
 
 
 def _plural(word: str) -> str:

@@ -179,7 +179,7 @@ class Split:
         Raises
         ------
         DataError
-            If an index is out of range, or a file that is stored as a path has gone.
+            If an index is out of range, or a file that is stored as a path was not found.
         """
         indices = np.asarray(indices, dtype=np.int64).reshape(-1)
         if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):

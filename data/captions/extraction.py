@@ -62,7 +62,7 @@ def extract_features(
 ) -> Features:
     """Run an encoder over all images of a data set and keep what it gives in one file.
 
-    Called again after an interruption (also ``kill -9``) it goes on where it stopped; called
+    Called again after an interruption (also ``kill -9``) it resumes where it stopped; called
     again when the same file is complete it opens it.
 
     Parameters
@@ -133,7 +133,7 @@ def extract_features(
         with contextlib.closing(Features(to, in_memory=False)) as there:
             _refuse(to, there.header, wanted, "name another file or overwrite it")
         return Features(to)
-    part = to.with_name(to.name + ".part")
+    part = to.with_name(to.name + atomic.UNFINISHED)
     with resumable(to, part):
         part.mkdir(parents=True, exist_ok=True)
     with locked(part / "lock", to):
@@ -152,7 +152,7 @@ def extract_features(
 
 @dataclass(frozen=True)
 class _Piece:
-    """Some neighbouring images of one split in one view, and the file of their features."""
+    """Some neighboring images of one split in one view, and the file of their features."""
 
     path: Path
     split: str

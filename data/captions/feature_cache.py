@@ -73,7 +73,7 @@ class Features:
 
     Examples
     --------
-    Read three annotations grids::
+    Read three annotation grids::
 
         features = Features("flickr8k-block10.h5")
         features.read("train", [0, 5, 17]).shape    # (3, 112, 14, 14)
@@ -165,7 +165,7 @@ class Features:
                 return data[indices]
             wanted, places = np.unique(indices, return_inverse=True)
             rows = np.empty((len(wanted), *self.shape), data.dtype)
-            # Neighbours are read in one go; a list of rows is what h5py is slow at.
+            # Neighbors are read in one go; a list of rows is what h5py is slow at.
             for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(wanted) > 1) + 1):
                 if len(run):
                     source = np.s_[wanted[run[0]] : wanted[run[-1]] + 1]

@@ -30,7 +30,7 @@ def captions_in(value: object) -> list[Any]:
 
     A text is one caption, unless it is a list of texts written out, ``"['a dog', 'two dogs']"``.
     An object that holds its caption as ``raw``, ``caption``, ``text`` or ``sentence`` stands for
-    it.  What is no text is given as it is, for :func:`fault` to name.
+    it.  What is not text is returned as it is, for :func:`fault` to name.
 
     Examples
     --------

@@ -54,7 +54,7 @@ def over_white(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     opacity = alpha[:, :, None].astype(np.uint16)
     mixed = colors * opacity  # at most 255², which 16 bits hold
     mixed += np.uint16(255) * (np.uint16(255) - opacity)
-    mixed += np.uint16(127)  # rounds to the nearest: 255 is odd, so nothing lies half-way
+    mixed += np.uint16(127)  # rounds to the nearest: 255 is odd, so nothing lies halfway
     mixed //= np.uint16(255)
     return mixed.astype(np.uint8)
 

@@ -317,13 +317,9 @@ def _one_line(image: PIL.Image.Image, name: str) -> Iterator[None]:
 
 
 def _orientation(image: PIL.Image.Image) -> int:
-    with _quiet():
-        return _orientation_of(image)
-
-
-def _orientation_of(image: PIL.Image.Image) -> int:
     try:
-        value = image.getexif().get(0x0112, 1)
+        with _quiet():
+            value = image.getexif().get(0x0112, 1)
     except Exception:  # metadata that cannot be parsed says nothing; the pixels are fine
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

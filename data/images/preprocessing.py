@@ -19,7 +19,7 @@ class Preprocessing:
     """What an encoder expects of its input: ``(pixels - mean) / scale`` at ``size × size``.
 
     A captioner that learned from images of another size than the encoder's saw them resized twice,
-    and must see photographs so ever after: ``via`` says through which sizes.
+    and must always see photographs so: ``via`` lists these sizes.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ def resize_through(image: np.ndarray, sizes: Iterable[int]) -> np.ndarray:
 
 
 def deprocess(x: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Undo :func:`preprocess`: network input → pixels, clipped to 0..255 and never wrapped round.
+    """Undo :func:`preprocess`: network input → pixels, clipped to 0..255 and never wrapped around.
 
     Parameters
     ----------

@@ -81,7 +81,7 @@ class Normalization:
         Raises
         ------
         DataError
-            They have another shape, or are no bytes: pixels that were normalized twice look right
+            They have another shape or are not bytes: pixels that were normalized twice look right
             to a program.
         """
         if images.dtype != np.uint8 or images.shape[1:] != self.shape:

@@ -14,12 +14,9 @@ The images are read and written in blocks: peak memory is what the source needs 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,12 +27,12 @@ from tqdm import tqdm
 from dlmie.data.labelled.sources import Block, Reading, Source
 from dlmie.data.labelled.splitting import LEFT_OUT, choose_splits
 from dlmie.data.prefetch import default_workers
+from dlmie.data.prepared import check_room, check_same, reserve
 from dlmie.data.splits import in_order
 from dlmie.errors import DataError
 from dlmie.files import atomic, hdf5
 from dlmie.files.checksums import hash_json
 from dlmie.files.datasets import Kind
-from dlmie.text import bytes_text
 
 KIND = Kind("dlmie.labelled", 1, "prepared labelled images", "dlmie prepare")
 
@@ -92,18 +89,19 @@ def write_labelled(
     chosen = choose_splits(source.parts, splits)
     fingerprint = hash_json([KIND.version, source.origin, dict(splits or {})])
     if to.exists() and not overwrite:
-        if _fingerprint_of(to) == fingerprint:
-            return to
-        raise DataError(f"{to}: exists and holds something else; name another file or overwrite it")
+        check_same(to, fingerprint)
+        return to
     sizes = {
-        name: sum(int((splits == name).sum()) for splits in chosen.values())
+        name: sum(int((each == name).sum()) for each in chosen.values())
         for name in in_order({str(name) for each in chosen.values() for name in set(each)})
         if name != LEFT_OUT
     }
     if not sizes.get("train"):
         raise DataError(f"{to.name}: there are no training images")
     space = _space(source, sizes)
-    _check_room(to, space)
+    with atomic.explained(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        check_room(to, space, advice="make room or write elsewhere")
     reading = Reading(workers or default_workers())
     with (
         atomic.explained(to),
@@ -111,7 +109,7 @@ def write_labelled(
         h5py.File(handle, "w") as file,
     ):
         file.flush()
-        _reserve(handle.fileno(), space)
+        reserve(handle.fileno(), space)
         writers = {name: _SplitWriter(file, name, size, source) for name, size in sizes.items()}
         with tqdm(
             total=sum(sizes.values()), disable=not progress, unit="image", desc="images"
@@ -254,36 +252,6 @@ def _space(source: Source, sizes: Mapping[str, int]) -> int:
     )
     # What HDF5 needs to find a chunk, and a last chunk for each split that is not full.
     return images * (math.prod(source.shape) + 80) + names + (len(sizes) + 8) * _CHUNK + 1_000_000
-
-
-def _check_room(to: Path, space: int) -> None:
-    """Refuse what does not fit on the disk before anything is made."""
-    with atomic.explained(to):
-        to.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(to.parent).free
-    if space > free:
-        raise DataError(
-            f"{to}: needs {bytes_text(space)} and the disk has {bytes_text(free)} left; make room "
-            "or write elsewhere"
-        )
-
-
-def _reserve(descriptor: int, space: int) -> None:
-    """Take the space now, where the system can: HDF5 does not survive a disk that fills up."""
-    if hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(descriptor, 0, space)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not on this file system
-                raise
-
-
-def _fingerprint_of(path: Path) -> object:
-    try:
-        with hdf5.open_hdf5(path) as file:
-            return json.loads(hdf5.read_text(file["header"])).get("fingerprint")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError):
-        return None
 
 
 def _first(lines: list[str]) -> str:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import permutations
-from typing import Any
 
 from dlmie.data.scenes.plans import BACKGROUNDS, COLORS, PLACES, Group, Scene
 from dlmie.data.scenes.sentences import MARKS, NOUNS, NUMBERS, PLURALS, SHADES, SIZES
@@ -267,16 +266,9 @@ def _readings(statement: Statement, scene: Scene) -> Iterator[list[Claim]]:
 
 
 def _check_phrase(phrase: Phrase, group: Group | None) -> list[Claim]:
-    said: dict[str, Any] = {
-        "count": phrase.count,
-        "shape": phrase.shape,
-        "color": phrase.color,
-        "size": phrase.size,
-        "texture": phrase.texture,
-    }
     return [
         Claim(kind, str(value), group is not None and getattr(group, kind) == value)
-        for kind, value in said.items()
+        for kind, value in asdict(phrase).items()
         if value is not None
     ]
 

@@ -46,7 +46,7 @@ def _flower(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (petals | (radius <= 0.5)) & (radius > 0.24)
 
 
-# Each is true inside the shape, for x to the right and y upwards in radii from the center.
+# Each is true inside the shape, for x to the right and y upward in radii from the center.
 OUTLINES: dict[str, Outline] = {
     "circle": lambda x, y: x**2 + y**2 <= 1,
     "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) <= 0.9,
@@ -125,7 +125,7 @@ def _backdrop(scene: Scene, size: int, rng: np.random.Generator) -> np.ndarray:
         lines = (np.arange(size) + start) % step == 0
         shade = -9.0 * (lines[:, None] | lines[None, :])
     if sum(BACKDROPS[scene.background]) < 300:
-        shade = np.abs(shade) + 0.4 * shade  # dark backgrounds have room upwards only
+        shade = np.abs(shade) + 0.4 * shade  # dark backgrounds can only become lighter
     return (base + shade[..., None]).astype(np.float32)
 
 

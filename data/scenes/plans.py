@@ -175,7 +175,7 @@ def _thing(
 
 
 def _line(rng: np.random.Generator, count: int, radius: float, middle: float) -> np.ndarray:
-    """Place centers of ``count`` neighbours along one axis, around ``middle`` where they fit."""
+    """Place centers of ``count`` neighbors along one axis, around ``middle`` where they fit."""
     room = 1 - 2 * MARGIN - count * 2 * radius
     gap = min(rng.uniform(0.03, 0.07), room / (count - 1) if count > 1 else 0)
     span = count * 2 * radius + (count - 1) * gap

@@ -72,7 +72,7 @@ def scenes_of(names: Iterable[str], source: Mapping[str, Any]) -> list[Scene] | 
     Returns
     -------
     list of Scene, or None
-        None where the images are no scenes, or such as another version drew.
+        None where the images are not scenes, or another version drew them.
 
     Examples
     --------

@@ -103,11 +103,11 @@ def test_annotations_that_say_nothing_are_named(tmp_path: Path, annotation: Any,
     ("content", "said"),
     [
         ("{", "is not JSON"),
-        ("[]", "is no file of boxes"),
+        ("[]", "is not a file of boxes"),
         (json.dumps({"images": [], "annotations": []}), "lists of images, annotations, categories"),
         (
             json.dumps({"images": IMAGES, "annotations": {}, "categories": []}),
-            "is no file of boxes",
+            "is not a file of boxes",
         ),
     ],
 )

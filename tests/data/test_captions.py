@@ -14,9 +14,9 @@ import pytest
 
 from dlmie.data.captions.dataset import Captions, Record, check, write_captions
 from dlmie.data.captions.vocabulary import END, SPECIAL, START, UNK
-from dlmie.data.captions.writing.slots import hash_json
 from dlmie.data.images import load_image, resize_image, save_image
 from dlmie.errors import DataError
+from dlmie.files.checksums import hash_json
 from dlmie.files.hdf5 import create_text, read_text
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL.Image
@@ -197,8 +200,6 @@ def png(values: np.ndarray, transparent: tuple[int, ...]) -> bytes:
 def png_of(
     rows: bytes, width: int, height: int, depth: int, kind: int, clear: tuple[int, ...]
 ) -> bytes:
-    import zlib
-
     def chunk(name: bytes, data: bytes) -> bytes:
         check = zlib.crc32(name + data).to_bytes(4, "big")
         return len(data).to_bytes(4, "big") + name + data + check
@@ -312,8 +313,6 @@ class TestNames:
     def test_pillow_heif_is_used_where_it_is_installed(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from types import SimpleNamespace
-
         class Heif(PIL.Image.Image):
             pass
 
@@ -353,8 +352,6 @@ class TestNames:
     def test_addresses_and_pipes(self, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=r"^https://x/a\.jpg: is an address"):
             load_image("https://x/a.jpg")
-        import os
-
         os.mkfifo(tmp_path / "a.jpg")
         with pytest.raises(ImageError, match="not a regular file"):
             load_image(tmp_path / "a.jpg")

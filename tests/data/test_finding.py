@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -159,8 +160,6 @@ class TestNamedByFiles:
             picture(tmp_path / "images" / folder / "001.jpg")
         found = ImageFolder(tmp_path, tmp_path / "images").find(said)
         assert found.problem is not None
-        import re
-
         assert re.search(problem, found.problem)
 
     def test_nor_does_the_folder_that_a_file_names_lead_out(self, tmp_path: Path) -> None:

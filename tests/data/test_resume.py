@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 
+from dlmie.data import prepared
 from dlmie.data.captions.dataset import Captions, Record, write_captions
 from dlmie.data.captions.writing import slots, text, writer
 from dlmie.errors import DataError
@@ -111,7 +112,7 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
     last = subprocess.run(
         [sys.executable, "-c", CHILD, str(path)], check=True, capture_output=True, text=True
     )
-    assert int(last.stdout) == COUNT - done  # it goes on where it was
+    assert int(last.stdout) == COUNT - done  # it resumed where it stopped
     assert not part.exists()
     assert content(path) == content(whole)
     assert Captions(path).hash == Captions(whole).hash
@@ -310,7 +311,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
     def test_too_little_room_is_seen_before_anything_is_made(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
+        monkeypatch.setattr(prepared.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
         with pytest.raises(DataError, match=r"needs 1\.0 MB and the disk has 9 bytes left"):
             write(tmp_path / "x.h5", records(20))
         assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlmie.data.captions.vocabulary import END, PAD, SPECIAL, START, UNK, Vocabulary, tokenize
+from dlmie.data.captions.tokenizers import tokenize
+from dlmie.data.captions.vocabulary import END, PAD, SPECIAL, START, UNK, Vocabulary
 from dlmie.errors import DataError
 
 WORDS = st.text("abcé", min_size=1, max_size=2)

@@ -6,7 +6,7 @@ import gzip
 import io
 import pickle
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,7 +48,9 @@ def python2_pickle(value: Any) -> bytes:
     return file.getvalue()
 
 
-def write_cifar(folder: Path, *, count: int = 20, dumps: Any = python2_pickle) -> Path:
+def write_cifar(
+    folder: Path, *, count: int = 20, dumps: Callable[[Any], bytes] = python2_pickle
+) -> Path:
     """``cifar-10-batches-py`` with so many images per file; returns the folder."""
     place = folder / "cifar-10-batches-py"
     place.mkdir(parents=True)

@@ -31,7 +31,6 @@ from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 
 __all__ = [
-    "FORMATS",
     "Entry",
     "Listing",
     "Reading",
@@ -42,9 +41,6 @@ __all__ = [
     "recognize",
     "unknown_format",
 ]
-
-#: Names of the formats.
-FORMATS = ("flickr", "coco", "karpathy", "list", "mapping", "csv")
 
 
 def read(

@@ -12,7 +12,7 @@ from typing import Any
 from dlmie.data.captions.formats.source import Entry, Source
 from dlmie.data.captions.records import Record
 from dlmie.data.images import ImageFolder, form_of
-from dlmie.data.splits import SPLITS, divide, resolve_split, splits_in_name
+from dlmie.data.splits import SPLITS, divide, in_order, resolve_split, splits_in_name
 from dlmie.errors import DataError
 
 #: What ``split_of`` says of a file whose name is not to be taken for a split.
@@ -76,9 +76,7 @@ def no_training_image(listing: Listing) -> str | None:
     ]
     hint = ""
     if told:
-        hint = (
-            f": {'; '.join(told)} (--split-of FILE=train says otherwise, FILE={BY_SHARES} divides)"
-        )
+        hint = f": {'; '.join(told)} (--split-of FILE=train overrides it, FILE={BY_SHARES} divides)"
     return f"no training image with captions{hint}"
 
 
@@ -93,7 +91,7 @@ def by_file(split_of: Mapping[str, str], paths: Sequence[Path]) -> dict[Path, st
             raise DataError(f"{key!r} is not one of the captions files: {known}")
         resolved = resolve_split(split)
         if resolved is None:
-            raise DataError(f"{key}: {split!r} is no name of a split; say train, dev or test")
+            raise DataError(f"{key}: {split!r} is not the name of a split; use train, dev or test")
         result[found[0]] = resolved
     return result
 
@@ -255,7 +253,7 @@ def _groups(entries: Mapping[str, Entry], pattern: str | None) -> dict[str, str]
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise DataError(f"groups: {pattern!r} is no regular expression ({error})") from None
+        raise DataError(f"groups: {pattern!r} is not a regular expression ({error})") from None
     for name in entries:
         if found := compiled.search(name):
             result[name] = found.group(1 if compiled.groups else 0) or ""
@@ -269,10 +267,9 @@ def describe(file: File, entries: Mapping[str, Entry], home: Mapping[str, File])
         if home[name] is file:
             assert entry.split is not None
             counts[entry.split] = counts.get(entry.split, 0) + 1
-    order = sorted(counts, key=lambda split: SPLITS.index(split) if split in SPLITS else 3)
     return {
         "file": file.source.path.name,
         "format": file.module.NAME,
-        "splits": {split: counts[split] for split in order},
+        "splits": {split: counts[split] for split in in_order(counts)},
         "by": file.by or "default",
     }

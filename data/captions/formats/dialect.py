@@ -84,7 +84,7 @@ def _spans(first: str, second: str, separator: str, width: int) -> bool:
 def read_table(lines: Sequence[str], start: int, dialect: Dialect) -> Iterator[Row]:
     """Give the rows from line ``start`` (from 0) on, blank ones left out.
 
-    A row that cannot be read costs itself alone: reading goes on with the next line.
+    A row that cannot be read is the only one lost: reading continues with the next line.
     """
     place = start
     while place < len(lines):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlmie.data.captions.formats.source import Entry, Source, names_in
 from dlmie.data.captions.texts import captions_in
-from dlmie.data.splits import SPLITS, splits_in_name
+from dlmie.data.splits import in_order, splits_in_name
 from dlmie.errors import DataError
 
 NAME = "flickr"
@@ -61,5 +61,4 @@ def find_splits(source: Source) -> dict[str, list[str]]:
             raise DataError(
                 f"{other} and {path.name} both list the {split} images: say which one with splits="
             )
-    order = [split for split in SPLITS if split in files]
-    return {split: names_in(files[split], source.reading.encoding) for split in order}
+    return {split: names_in(files[split], source.reading.encoding) for split in in_order(files)}

@@ -23,7 +23,7 @@ def read(source: Source) -> Iterator[Entry]:
     """Give one entry an image, captions in the order of the objects."""
     columns = _columns(source)
     if columns is None:
-        source.problems.append(f"{source.where}: is no list of objects with images and captions")
+        source.problems.append(f"{source.where}: is not a list of objects with images and captions")
         return
     rows = []
     for number, row in enumerate(source.document, 1):
@@ -31,12 +31,12 @@ def read(source: Source) -> Iterator[Entry]:
         if isinstance(row, dict):
             rows.append((where, row))
         else:
-            source.problems.append(f"{where}: is no object but {row!a:.60}")
+            source.problems.append(f"{where}: is not an object but {row!a:.60}")
     yield from read_rows(source, rows, columns)
 
 
 def column_names(source: Source) -> list[str]:
-    """All keys of the first objects, in their order; none if the file is no list of objects."""
+    """All keys of the first objects, in their order; none if the file is not a list of objects."""
     rows = source.document if isinstance(source.document, list) else []
     return list(dict.fromkeys(key for row in rows[:50] if isinstance(row, dict) for key in row))
 

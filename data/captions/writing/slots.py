@@ -9,7 +9,6 @@ process).  An image counts as done once its stamp is written, after its pixels a
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import h5py
 import numpy as np
 
 from dlmie.data.captions.records import Record
+from dlmie.data.prepared import reserve
 from dlmie.data.splits import in_order
 from dlmie.files.checksums import hash_json
 from dlmie.files.locks import acquire
@@ -29,7 +29,7 @@ VERSION = 2  # of the file format; 1 kept its text as HDF5 text of variable leng
 _PLACES = 1  # version of where images lie, which is the same in both
 
 _STAMP = np.dtype("<u8")
-_DIGEST = 16  # bytes
+DIGEST = 16  # bytes of the BLAKE2b of an image's pixels
 
 
 class Item:
@@ -101,7 +101,7 @@ class Plan:
 class PartFile:
     """The unfinished file, open and locked against other processes.
 
-    Goes on with the one that is there if it fits the plan, else makes it anew.
+    Resumes the existing file if it fits the plan, else creates a new one.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ class PartFile:
             try:
                 self._find_places()
             except (OSError, KeyError, ValueError, RuntimeError):  # new, damaged or of another plan
-                self._take(plan.bytes())  # a full disk must not meet HDF5
+                reserve(self._handle, plan.bytes())  # a full disk must not meet HDF5
                 self._make()
                 self._find_places()
-            self._take(os.fstat(self._handle).st_size)
+            reserve(self._handle, os.fstat(self._handle).st_size)
         except BaseException:
             self.close()
             raise
@@ -147,7 +147,7 @@ class PartFile:
         places = self._places[item.split]
         if "images" in places:
             self._put(places["images"][item.slot], pixels.tobytes())
-        self._put(places["digests"] + item.slot * _DIGEST, digest)
+        self._put(places["digests"] + item.slot * DIGEST, digest)
 
     def commit(self, items: Sequence[Item]) -> None:
         """Make images count that were written, when the disk has them."""
@@ -216,17 +216,8 @@ class PartFile:
                 count = len(items)
                 if self._plan.store == "pixels":
                     _allocate(group, "images", (count, size, size, 3), np.dtype("u1"), True)
-                _allocate(group, "digests", (count, _DIGEST), np.dtype("u1"), False)
+                _allocate(group, "digests", (count, DIGEST), np.dtype("u1"), False)
                 _allocate(group, "done", (count,), _STAMP, False)
-
-    def _take(self, size: int) -> None:
-        """Take the space now, where the system can: a disk that is too small fails at once."""
-        if hasattr(os, "posix_fallocate"):
-            try:
-                os.posix_fallocate(self._handle, 0, size)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not on this file system
-                    raise
 
     def _put(self, place: int, data: bytes) -> None:
         view = memoryview(data)

@@ -30,8 +30,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import shutil
 import sys
 import time
 from collections import deque
@@ -46,14 +44,14 @@ from tqdm import tqdm
 
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.tokenizers import CONTRACT
-from dlmie.data.captions.writing.slots import VERSION, Item, PartFile, Plan
+from dlmie.data.captions.writing.slots import DIGEST, VERSION, Item, PartFile, Plan
 from dlmie.data.captions.writing.text import text_bytes, write_text
 from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import default_workers
+from dlmie.data.prepared import check_room, check_same
 from dlmie.errors import DataError
-from dlmie.files.atomic import finish
+from dlmie.files.atomic import UNFINISHED, finish
 from dlmie.files.datasets import Kind, resumable
-from dlmie.files.hdf5 import open_hdf5, read_text
 from dlmie.files.outputs import Outputs
 from dlmie.text import bytes_text
 
@@ -80,7 +78,7 @@ def write_captions(
 ) -> Path:
     """Write records as one prepared file that :class:`dlmie.data.captions.dataset.Captions` opens.
 
-    Called again after an interruption (also ``kill -9``) it goes on where it stopped; called again
+    Called again after an interruption (also ``kill -9``) it resumes where it stopped; called again
     when the same file is complete it does nothing.
 
     Parameters
@@ -128,7 +126,7 @@ def write_captions(
     if size < 1:
         raise DataError(f"size must be at least 1 pixel, not {size}")
     to = Path(to).absolute()
-    part = to.with_name(to.name + ".part")
+    part = to.with_name(to.name + UNFINISHED)
     cleaned, more = clean(records, tokenizer)
     lines = [*problems, *more]
     present, skipped = _present(cleaned, store)
@@ -151,14 +149,18 @@ def write_captions(
         raise DataError(f"{to.name}: no training image with captions{first}")
     fingerprint = plan.fingerprint(skipped)
     if to.exists() and not overwrite:
-        if _fingerprint_of(to) == fingerprint:
-            return to
-        raise DataError(f"{to}: exists and holds something else; name another file or overwrite it")
+        check_same(to, fingerprint)
+        return to
 
     workers = workers or default_workers()
     with resumable(to, part):
         to.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(to, part, plan)
+        there = getattr(part.stat(), "st_blocks", 0) * 512 if part.exists() else 0
+        check_room(
+            to,
+            plan.bytes() + text_bytes(plan, {}) - there,
+            advice="make room, write elsewhere, choose a smaller size or store paths",
+        )
         file = PartFile(part, plan)
     try:
         if progress:
@@ -213,18 +215,6 @@ def load_pixels(record: Record, size: int) -> np.ndarray:
     return load_image(image if isinstance(image, Path) else image(), size)
 
 
-def _check_room(to: Path, part: Path, plan: Plan) -> None:
-    """Refuse what does not fit on the disk before anything is made."""
-    there = getattr(part.stat(), "st_blocks", 0) * 512 if part.exists() else 0
-    needed = plan.bytes() + text_bytes(plan, {}) - there
-    free = shutil.disk_usage(part.parent).free
-    if needed > free:
-        raise DataError(
-            f"{to}: needs {bytes_text(needed)} and the disk has {bytes_text(free)} left; "
-            "make room, write elsewhere, choose a smaller size or store paths"
-        )
-
-
 def _announce(to: Path, plan: Plan, todo: list[Item], workers: int) -> None:
     """Say what to expect, from a few images tried."""
     sample = todo[:: max(1, len(todo) // 4)][:4]
@@ -249,7 +239,7 @@ def _write_images(
 
     def pixels_of(item: Item) -> tuple[np.ndarray, bytes]:
         pixels = load_pixels(item.record, size)
-        return pixels, hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        return pixels, hashlib.blake2b(pixels.tobytes(), digest_size=DIGEST).digest()
 
     waiting: deque[tuple[Item, Future[tuple[np.ndarray, bytes]]]] = deque()
     coming = iter(file.todo)
@@ -283,14 +273,6 @@ def _write_images(
         finally:
             for _, future in waiting:
                 future.cancel()
-
-
-def _fingerprint_of(path: Path) -> str | None:
-    try:
-        with open_hdf5(path) as file:
-            return json.loads(read_text(file["header"])).get("fingerprint")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError):
-        return None
 
 
 def _minutes(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlmie.data.images import ImageError, image_size, load_image, resize_image
+from dlmie.data.images import ImageError, image_size, load_image
 from dlmie.data.labelled.sources.source import Block, Part, Reading, Source, file_stamp
 
 _BLOCK = 256  # images
@@ -77,11 +77,9 @@ class ImageFiles(Source):
     def _pixels(self, path: Path) -> np.ndarray | str:
         """An image, or why it cannot be used."""
         try:
-            pixels = load_image(path)
+            pixels = load_image(path, self.size)
         except ImageError as error:
             return str(error)
-        if self.size is not None:
-            return resize_image(pixels, self.size)
         if pixels.shape != self.shape:
             return f"{path}: is {_text(pixels.shape)} pixels, not {_text(self.shape)}"
         return pixels

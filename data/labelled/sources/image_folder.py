@@ -42,7 +42,7 @@ class ImageFolder(ImageFiles):
         found: list[tuple[Path, int]] = []
         for place in groups:
             if place.name not in self.classes:
-                self.errors.append(f"{place}: is no class of train ({', '.join(self.classes)})")
+                self.errors.append(f"{place}: is not a class of train ({', '.join(self.classes)})")
                 continue
             files = _images(place)
             if not files and part in ("train", UNDIVIDED):
@@ -60,7 +60,7 @@ class ImageFolder(ImageFiles):
                 self.problems.append(f"{place}: {len(loose):,} images are in no class; left out")
         if folder not in splits:
             for place in sorted(set(_folders(folder)) - splits):
-                self.problems.append(f"{place}: is no split; left out")
+                self.problems.append(f"{place}: is not a split; left out")
 
 
 def matches(path: Path) -> bool:

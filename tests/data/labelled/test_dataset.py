@@ -20,8 +20,8 @@ from labelled_cases import (
     write_mnist,
 )
 
-from dlmie.data import LabelledImages
-from dlmie.data.labelled import dataset, writer
+from dlmie.data import LabelledImages, prepared
+from dlmie.data.labelled import dataset
 from dlmie.data.labelled.dataset import check, prepare, prepare_labelled_scenes
 from dlmie.data.labelled.sources import Part
 from dlmie.data.labelled.splitting import choose_splits
@@ -237,7 +237,7 @@ except DataError as error:
 
     def test_no_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         usage = type("Usage", (), {"free": 1000})
-        monkeypatch.setattr(writer.shutil, "disk_usage", lambda _: usage)
+        monkeypatch.setattr(prepared.shutil, "disk_usage", lambda _: usage)
         with pytest.raises(DataError, match=r"needs .* and the disk has 1\.0 KB left"):
             prepare(write_cifar(tmp_path), to=tmp_path / "c.h5", progress=False)
 

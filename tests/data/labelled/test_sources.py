@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import pickle
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from labelled_cases import (
     CIFAR_NAMES,
@@ -24,6 +26,7 @@ from labelled_cases import (
 
 from dlmie.data.labelled.sources import Reading, Source, open_source
 from dlmie.data.labelled.sources.drawn_scenes import QUESTIONS, DrawnScenes
+from dlmie.data.scenes.pictures import PALETTE
 from dlmie.errors import DataError
 
 
@@ -64,8 +67,10 @@ class TestCifar10:
         self.check(open_source(write_cifar_binary(tmp_path)), named=False)
 
     @pytest.mark.parametrize("write", [write_cifar, write_cifar_binary])
-    def test_the_archive_is_read_without_unpacking_it(self, tmp_path: Path, write: object) -> None:
-        folder = write(tmp_path / "made")  # type: ignore[operator]
+    def test_the_archive_is_read_without_unpacking_it(
+        self, tmp_path: Path, write: Callable[[Path], Path]
+    ) -> None:
+        folder = write(tmp_path / "made")
         path = tmp_path / "cifar.tar.gz"
         with tarfile.open(path, "w:gz") as archive:
             for name in sorted(folder.iterdir(), reverse=True):  # the official order is none
@@ -241,7 +246,7 @@ class TestImageFolder:
         assert source.parts["dev"].labels.tolist() == [1, 1]
         assert source.problems == [
             f"{tmp_path / 'Train'}: 1 images are in no class; left out",
-            f"{tmp_path / 'notes'}: is no split; left out",
+            f"{tmp_path / 'notes'}: is not a split; left out",
         ]
 
     def test_images_in_folders_of_a_class(self, tmp_path: Path) -> None:
@@ -253,8 +258,6 @@ class TestImageFolder:
         assert source.classes == ["cat", "dog"]
 
     def test_gray_and_transparent_images_become_rgb(self, tmp_path: Path) -> None:
-        import PIL.Image
-
         write_class_folders(tmp_path, count=1)
         PIL.Image.fromarray(np.full((4, 4), 9, np.uint8)).save(tmp_path / "cat" / "0.png")
         PIL.Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "dog" / "0.png")
@@ -295,7 +298,7 @@ class TestImageFolder:
         write_class_folders(tmp_path / "train")
         write_class_folders(tmp_path / "test", ["cat", "emu"])
         (error,) = open_source(tmp_path).errors
-        assert error == f"{tmp_path / 'test' / 'emu'}: is no class of train (cat, dog)"
+        assert error == f"{tmp_path / 'test' / 'emu'}: is not a class of train (cat, dog)"
 
     def test_two_folders_of_one_split(self, tmp_path: Path) -> None:
         write_class_folders(tmp_path / "train")
@@ -347,8 +350,6 @@ class TestDrawnScenes:
         np.testing.assert_array_equal(images_of(again, "train"), images[:3])
 
     def test_the_color_that_is_named_is_in_the_picture(self) -> None:
-        from dlmie.data.scenes.pictures import PALETTE
-
         source = DrawnScenes("color", {"train": 40})
         images = images_of(source, "train").astype(int)
         right = 0
