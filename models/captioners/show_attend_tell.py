@@ -36,6 +36,10 @@ class ShowAttendTell(Captioner):
     * x, h and z enter the LSTM's gates of the same step;
     * deep output: ``logits = W_o tanh(W_h h + W_z z + x)``, or a plain layer on h.
 
+    With ``global_context`` the mean annotation, through a ReLU layer of that size, enters the gates
+    and the deep output of every step, too: what the whole image shows need not come through z, so
+    that α is free to rest on one thing.
+
     Parameters
     ----------
     annotations, vocabulary, seed, dtype
@@ -55,6 +59,8 @@ class ShowAttendTell(Captioner):
         the expectation is used everywhere, as by a soft model.
     project : int, optional
         Map the annotations to this many channels first (ReLU): saves time with wide encoders.
+    global_context : int, optional
+        Size of the layer on the mean annotation that every step sees.
     """
 
     kind = "show-attend-tell"
@@ -78,6 +84,7 @@ class ShowAttendTell(Captioner):
         deep_output: bool = True,
         hard: bool = False,
         project: int | None = None,
+        global_context: int | None = None,
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
@@ -90,6 +97,7 @@ class ShowAttendTell(Captioner):
         self.embedding_size, self.hidden, self.attention = embedding, hidden, attention
         self.dropout, self.score, self.gate = dropout, score, gate
         self.deep_output, self.hard, self.projected = deep_output, hard, project
+        self.global_context = global_context
         made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
         channels = self.annotation_shape[0]
         if project is not None:
@@ -98,9 +106,16 @@ class ShowAttendTell(Captioner):
         self.first_hidden = Linear("/initial/hidden", channels, hidden, **made)
         self.first_cell = Linear("/initial/cell", channels, hidden, **made)
         self.embedding = Embedding("/embedding", len(vocabulary), embedding, **made)
+        inputs = embedding + (global_context or 0)
         self.lstm = AttentionLSTM(
-            "/lstm", embedding, channels, hidden, attention, score=score, gate=gate, **made
+            "/lstm", inputs, channels, hidden, attention, score=score, gate=gate, **made
         )
+        if global_context is not None:
+            self.context = Linear("/global", channels, global_context, W=init.he_normal(), **made)
+            if deep_output:
+                self.from_global = Linear(
+                    "/output/global", global_context, embedding, b=None, **made
+                )
         if deep_output:
             self.from_hidden = Linear("/output/hidden", hidden, embedding, **made)
             self.from_context = Linear("/output/context", channels, embedding, b=None, **made)
@@ -120,6 +135,7 @@ class ShowAttendTell(Captioner):
             "deep_output": self.deep_output,
             "hard": self.hard,
             "project": self.projected,
+            "global_context": self.global_context,
             "seed": self.seed,
             "dtype": self.dtype,
         }
@@ -134,26 +150,46 @@ class ShowAttendTell(Captioner):
         a = drop(self.annotations(features), self.dropout / 2, noise)
         return pt.maximum(self.projection(a), 0) if self.projected else a
 
-    def _first(self, a: Variable) -> tuple[Variable, Variable]:
-        """State before the first word, from the mean annotation."""
-        mean = a.mean(axis=1, dtype=self.dtype)
-        return pt.tanh(self.first_hidden(mean)), pt.tanh(self.first_cell(mean))
+    def _begin(self, a: Variable, noise: Noise | None = None) -> list[Variable]:
+        """State before the first word, (batch, hidden) each, from the mean annotation.
 
-    def _logits(self, h: Variable, z: Variable, x: Variable, noise: Noise | None) -> Variable:
-        """h (rows, hidden), z (rows, channels), x (rows, embedding) → (rows, vocabulary)."""
+        With a global context, that is its third part: it stays as it is.
+        """
+        mean = a.mean(axis=1, dtype=self.dtype)
+        state = [pt.tanh(self.first_hidden(mean)), pt.tanh(self.first_cell(mean))]
+        if self.global_context is None:
+            return state
+        return [*state, drop(pt.maximum(self.context(mean), 0), self.dropout / 2, noise)]
+
+    def _read(self, x: Variable, whole: Sequence[Variable]) -> Variable:
+        """What every step reads: x (time, rows, embedding), and the global context if there is one.
+
+        Returns (time, rows, embedding + global_context).
+        """
+        if not whole:
+            return x
+        every = pt.alloc(whole[0], x.shape[0], *whole[0].shape)
+        return pt.concatenate([x, every], axis=2)
+
+    def _logits(self, h: Variable, z: Variable, read: Variable, noise: Noise | None) -> Variable:
+        """h (rows, hidden), z (rows, channels), read (rows, inputs) → (rows, vocabulary)."""
         h = drop(h, self.dropout, noise)
         if not self.deep_output:
             return self.output(h)
-        deep = pt.tanh(self.from_hidden(h) + self.from_context(z) + x)
-        return self.output(drop(deep, self.dropout, noise))
+        x, whole = read[:, : self.embedding_size], read[:, self.embedding_size :]
+        deep = self.from_hidden(h) + self.from_context(z) + x
+        if self.global_context is not None:
+            deep = deep + self.from_global(whole)
+        return self.output(drop(pt.tanh(deep), self.dropout, noise))
 
     def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
         a = self._annotations(features, noise)
-        h0, c0 = self._first(a)
+        h0, c0, *whole = self._begin(a, noise)
         x = drop(self.embedding(words), self.dropout / 2, noise)  # (time, batch, embedding)
         hard = self._draws(words, noise) if self.hard and noise is not None else None
-        seen = self.lstm(x, a, self.lstm.project(a), h0, c0, hard=hard)
-        h, z, flat = (v.reshape((-1, v.shape[2])) for v in (seen.h, seen.z, x))
+        read = self._read(x, whole)
+        seen = self.lstm(read, a, self.lstm.project(a), h0, c0, hard=hard)
+        h, z, flat = (v.reshape((-1, v.shape[2])) for v in (seen.h, seen.z, read))
         extras = {"alphas": seen.alpha, "gates": seen.beta}
         if hard is not None:
             extras |= {"weights": seen.weights, "sampled": hard[1]}
@@ -195,15 +231,16 @@ class ShowAttendTell(Captioner):
 
     def begin(self, features: Variable) -> tuple[list[Variable], list[Variable]]:
         a = self._annotations(features)
-        return list(self._first(a)), [a, self.lstm.project(a)]
+        return self._begin(a), [a, self.lstm.project(a)]
 
     def advance(
         self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]
     ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
-        x = self.embedding(words)
-        seen = self.lstm(x[None], *context, *state)
+        h, c, *whole = state
+        read = self._read(self.embedding(words)[None], whole)  # (1, rows, inputs)
+        seen = self.lstm(read, *context, h, c)
         h, z = seen.h[0], seen.z[0]
         extras = {"alphas": seen.alpha[0].reshape((-1, *self.grid))}
         if self.gate != "none":
             extras["gates"] = seen.beta[0].mean(axis=1, dtype=self.dtype)
-        return log_softmax(self._logits(h, z, x, None)), [h, seen.c[0]], extras
+        return log_softmax(self._logits(h, z, read[0], None)), [h, seen.c[0], *whole], extras

@@ -67,6 +67,8 @@ KINDS = {
     "tied": lambda: show_tell(tied=True),
     "soft": lambda: attend(),
     "vector-gate": lambda: attend(gate="vector", score="relu", project=3),
+    "global": lambda: attend(global_context=5),
+    "global-plain": lambda: attend(global_context=5, gate="none", deep_output=False),
     "hard-plain": lambda: attend(hard=True, gate="none", score="dot", deep_output=False),
 }
 

@@ -37,6 +37,7 @@ _HELP = {
     "deep_output": "Combine state, context and last word before the output.",
     "hard": "Draw where to look (REINFORCE) instead of averaging.",
     "project": "Map annotations to so many channels first.",
+    "global_context": "Show every step the mean annotation, through so many units.",
     "cell": "Recurrent cell: rnn, lstm or attention.",
     "weight_scale": "Standard deviation of the first weights.",
     "regularization": "Strength of the penalty on squared weights.",
