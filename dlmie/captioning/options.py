@@ -78,6 +78,9 @@ class TeacherForcingOptions(FineTuning):
     attention_supervision: float = option(
         0.0, "Weight of attention's share outside the boxes of what is named.", low=0
     )
+    attention_entropy: float = option(
+        0.0, "Weight of the entropy of attention: it looks at fewer cells.", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,8 +119,8 @@ def compile(
         Of dropout and everything else that is random in the step.
     **options
         Fields of :class:`~dlmie.captioning.options.TeacherForcingOptions`: ``alpha_penalty``,
-        ``label_smoothing``, ``scheduled_sampling``, ``attention_supervision``, ``finetune``,
-        ``from_layer``, ``encoder_lr``.
+        ``label_smoothing``, ``scheduled_sampling``, ``attention_supervision``,
+        ``attention_entropy``, ``finetune``, ``from_layer``, ``encoder_lr``.
     """
     chosen = TeacherForcingOptions.of(options)
     annotations = _annotations(model, chosen)
@@ -131,6 +131,7 @@ def compile(
         label_smoothing=chosen.label_smoothing,
         scheduled_sampling=chosen.scheduled_sampling,
         attention_supervision=chosen.attention_supervision,
+        attention_entropy=chosen.attention_entropy,
         targets=targets,
     )
     kind = "teacher-forcing"

@@ -10,11 +10,14 @@ import pytest
 from captioning_cases import make_cache, make_data, make_step
 
 import dlmie
+from dlmie.captioning.annotations import Annotations
+from dlmie.captioning.objectives import TeacherForcing
+from dlmie.captioning.step import CaptioningStep, targets_of
 from dlmie.captioning.step import make_step as make_described_step
-from dlmie.captioning.step import targets_of
 from dlmie.data.batches import Batch, Batches
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
+from dlmie.data.captions.vocabulary import PAD
 from dlmie.errors import DataError, DlmieError
 from dlmie.models.captioners.captioner import Captioner
 
@@ -85,6 +88,40 @@ def test_attention_learns_where_things_are(data: Captions, cache: Features, batc
         inside = (attention(step.model, bright) * where).sum(axis=2)
         shares.append((inside[best > 0] / best[best > 0]).mean())
     assert shares[1] > shares[0] + 0.1
+
+
+def test_attention_that_costs_its_entropy_narrows(
+    data: Captions, cache: Features, batch: Batch
+) -> None:
+    def entropy(step: CaptioningStep) -> float:
+        alphas = attention(step.model, batch)[batch.tokens[:, 1:].T != PAD]
+        return float(-(alphas * np.log(alphas)).sum(axis=-1).mean())
+
+    steps = [
+        make_step(data, cache.shape, attend=True, attention_entropy=weight) for weight in (0.0, 0.3)
+    ]
+    first = [entropy(step) for step in steps]
+    for step in steps:
+        for _ in range(60):
+            step(batch)
+    plain, narrow = (entropy(step) for step in steps)
+    assert first[0] == first[1]
+    assert narrow < 0.7 * first[0]
+    assert narrow < 0.8 * plain
+
+
+def test_the_entropy_is_that_of_words_not_of_padding(
+    data: Captions, cache: Features, batch: Batch
+) -> None:
+    model = make_step(data, cache.shape, attend=True).model
+    annotations = Annotations(model)
+    out = model.loss()
+    objective = TeacherForcing(model, annotations, attention_entropy=0.25)
+    found = dlmie.function([model.features, model.tokens], objective.penalties(out, model.tokens))(
+        batch.inputs, batch.tokens
+    )
+    alphas = attention(model, batch)[batch.tokens[:, 1:].T != PAD].astype(float)
+    assert found == pytest.approx(-0.25 * (alphas * np.log(alphas)).sum(), rel=1e-5)
 
 
 def test_a_run_says_how_it_was_supervised(data: Captions, cache: Features) -> None:

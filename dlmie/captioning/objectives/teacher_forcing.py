@@ -38,6 +38,10 @@ class TeacherForcing(Objective):
         of cell i that the thing covers: attention is to rest on what is named (after Liu et al.
         2017, "Attention correctness in neural image captioning"); needs a model with attention
         and ``targets``.
+    attention_entropy : float
+        Weight of the entropy ``-Σ_i α_ti log α_ti`` of each word's attention, in nats: what is
+        looked at becomes less; needs a model with attention. A hundredth of a nat's weight already
+        shows.
     targets : AttentionTargets, optional
         Where things are.
     """
@@ -51,10 +55,12 @@ class TeacherForcing(Objective):
         label_smoothing: float = 0.0,
         scheduled_sampling: float = 0.0,
         attention_supervision: float = 0.0,
+        attention_entropy: float = 0.0,
         targets: AttentionTargets | None = None,
     ) -> None:
         self.model, self.annotations = model, annotations
         self.alpha_penalty, self.attention_supervision = alpha_penalty, attention_supervision
+        self.attention_entropy = attention_entropy
         if attention_supervision and targets is None:
             raise DlmieError(
                 "attention_supervision needs boxes: data that say what is where (scenes, or "
@@ -131,12 +137,15 @@ class TeacherForcing(Objective):
 
     def penalties(self, out: CaptionLoss, tokens: Variable) -> Variable:
         """What else the model is asked for: a sum over the batch."""
+        dtype = self.model.dtype
         # A model's own term: hard attention's REINFORCE.
         total = 0 if out.extra is None else out.extra.loss
+        mask = pt.cast(pt.neq(tokens[:, 1:].T, PAD), dtype)[:, :, None]  # (time, batch, 1)
         if self.alpha_penalty:
-            alphas = self._alphas(out, "alpha_penalty")
-            mask = pt.neq(tokens[:, 1:].T, PAD)[:, :, None]  # (time, batch, 1)
-            attended = (alphas * pt.cast(mask, self.model.dtype)).sum(axis=0)
-            weight = np.asarray(self.alpha_penalty, self.model.dtype)
-            total = total + weight * ((1 - attended) ** 2).sum()
+            attended = (self._alphas(out, "alpha_penalty") * mask).sum(axis=0)
+            total = total + np.asarray(self.alpha_penalty, dtype) * ((1 - attended) ** 2).sum()
+        if self.attention_entropy:
+            alphas = self._alphas(out, "attention_entropy")
+            logs = pt.log(pt.maximum(alphas, np.asarray(1e-20, dtype)))
+            total = total - np.asarray(self.attention_entropy, dtype) * (mask * alphas * logs).sum()
         return total
