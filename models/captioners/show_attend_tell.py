@@ -236,9 +236,9 @@ class ShowAttendTell(Captioner):
     def advance(
         self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]
     ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
-        h, c, *whole = state
+        (h, c, *whole), (a, projected) = state, context
         read = self._read(self.embedding(words)[None], whole)  # (1, rows, inputs)
-        seen = self.lstm(read, *context, h, c)
+        seen = self.lstm(read, a, projected, h, c)
         h, z = seen.h[0], seen.z[0]
         extras = {"alphas": seen.alpha[0].reshape((-1, *self.grid))}
         if self.gate != "none":
