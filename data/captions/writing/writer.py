@@ -217,11 +217,16 @@ def load_pixels(record: Record, size: int) -> np.ndarray:
 
 def _announce(to: Path, plan: Plan, todo: list[Item], workers: int) -> None:
     """Say what to expect, from a few images tried."""
-    sample = todo[:: max(1, len(todo) // 4)][:4]
+    sample = todo[:: max(1, len(todo) // 8)][:8]
+
+    def read(items: list[Item]) -> None:
+        for item in items:
+            with contextlib.suppress(ImageError):
+                load_pixels(item.record, plan.size)
+
+    read(sample[:1])  # which loads the readers, too
     start = time.perf_counter()
-    for item in sample:
-        with contextlib.suppress(ImageError):
-            load_pixels(item.record, plan.size)
+    read(sample)
     seconds = (time.perf_counter() - start) / max(1, len(sample)) * len(todo) / workers
     done = len(plan) - len(todo)
     resumed = f", {done:,} of them already done" if done else ""
