@@ -63,17 +63,14 @@ class FineTuning(OptionGroup):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TeacherForcingOptions(FineTuning):
-    """Each word is learned from the true words before it."""
+class LikelihoodOptions(FineTuning):
+    """What objectives over the true captions share: how targets are softened, where to look."""
 
     alpha_penalty: float = option(
         0.0, "Weight of the penalty on attention that does not cover the image.", low=0
     )
     label_smoothing: float = option(
         0.0, "Share of a word's probability given to all words.", low=0, high=1
-    )
-    scheduled_sampling: float = option(
-        0.0, "Share of words replaced by the model's own.", low=0, high=1
     )
     attention_supervision: float = option(
         0.0, "Weight of attention's share outside the boxes of what is named.", low=0
@@ -84,11 +81,18 @@ class TeacherForcingOptions(FineTuning):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationOptions(FineTuning):
+class TeacherForcingOptions(LikelihoodOptions):
+    """Each word is learned from the true words before it."""
+
+    scheduled_sampling: float = option(
+        0.0, "Share of words replaced by the model's own.", low=0, high=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationOptions(LikelihoodOptions):
     """Each word is also the one that trained captioners expect."""
 
-    alpha_penalty: float = option(0.0, low=0)
-    label_smoothing: float = option(0.0, low=0, high=1)
     teachers: Sequence[str | JsonObject] = option([])
     teacher_share: float = option(
         0.7, "With --teacher: how much the teachers count in each word.", low=0, high=1

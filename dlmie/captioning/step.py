@@ -144,6 +144,7 @@ def distill(
     *,
     teachers: Sequence[Captioner],
     origins: Sequence[Mapping[str, str]] = (),
+    targets: AttentionTargets | None = None,
     seed: int = 0,
     **options: Any,
 ) -> CaptioningStep:
@@ -151,7 +152,7 @@ def distill(
 
     Parameters
     ----------
-    model, optimizer, seed
+    model, optimizer, targets, seed
         See :func:`compile`.
     teachers : sequence of Captioner
         Trained; of the same vocabulary and annotations.
@@ -169,6 +170,9 @@ def distill(
         teacher_share=chosen.teacher_share,
         alpha_penalty=chosen.alpha_penalty,
         label_smoothing=chosen.label_smoothing,
+        attention_supervision=chosen.attention_supervision,
+        attention_entropy=chosen.attention_entropy,
+        targets=targets,
     )
     kind = "distillation"
     return _step(model, objective, optimizer, annotations, kind=kind, options=chosen, seed=seed)
@@ -223,11 +227,11 @@ def make_step(
     if kind == "self-critical":
         references = reference_words(data["train"], data.vocabulary)
         return reinforce(model, optimizer, references=references, seed=seed, **options)
+    targets = targets_of(model, data) if options.get("attention_supervision") else None
     if kind == "distillation":
         opened = [_open_teacher(source) for source in options.pop("teachers")]
-        teachers, origins = [t for t, _ in opened], [origin for _, origin in opened]
-        return distill(model, optimizer, teachers=teachers, origins=origins, seed=seed, **options)
-    targets = targets_of(model, data) if options.get("attention_supervision") else None
+        named = {"teachers": [t for t, _ in opened], "origins": [origin for _, origin in opened]}
+        return distill(model, optimizer, targets=targets, seed=seed, **named, **options)
     return compile(model, optimizer, targets=targets, seed=seed, **options)
 
 

@@ -18,15 +18,16 @@ from dlmie import optim
 from dlmie.captioning.evaluation import reference_words
 from dlmie.captioning.features import make_features
 from dlmie.captioning.overfitting import overfit
-from dlmie.captioning.step import CaptioningStep, distill, make_step, reinforce
+from dlmie.captioning.step import CaptioningStep, distill, make_step, reinforce, targets_of
 from dlmie.captioning.step import compile as compile_step
-from dlmie.data.batches import Batch
+from dlmie.data.batches import Batch, Batches
 from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.extraction import Features
 from dlmie.data.captions.vocabulary import END, START, Vocabulary
 from dlmie.errors import DataError, DlmieError
 from dlmie.files import containers as storage
 from dlmie.models import encoder
+from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 from dlmie.models.captioners.show_tell import ShowTell
 from dlmie.ops.losses.cross_entropy import log_softmax
 from dlmie.training.runs import resume, train
@@ -270,6 +271,22 @@ def test_teachers_see_through_the_encoder_as_it_was(data: Captions, kept: Featur
     np.testing.assert_array_equal(shown(inputs), before)
     assert np.abs(step.annotations.annotate(inputs) - before).max() > 1e-3
     assert all(p in step.parameters for p in pupil.parameters)
+
+
+def test_a_pupil_is_shown_where_to_look_as_well(data: Captions) -> None:
+    sizes: dict[str, Any] = {"embedding": 4, "hidden": 4, "attention": 3, "dropout": 0.0}
+    pupil, teacher = (ShowAttendTell((3, 2, 2), data.vocabulary, seed=n, **sizes) for n in (0, 1))
+    ones = np.ones((16, 3, 2, 2), np.float32)
+    batch = next(iter(Batches(data["train"], lambda index, views: ones[: len(index)], batch=16)))
+    targets = targets_of(pupil, data)
+    sums = []
+    for options in ({}, {"attention_supervision": 2.0, "attention_entropy": 0.1}):
+        step = distill(pupil, optim.sgd(0.0), teachers=[teacher], targets=targets, **options)
+        step.progress = False
+        assert step.describe() | options == step.describe()
+        sums.append(step(batch).sums)
+    assert sums[0]["loss"] == pytest.approx(sums[1]["loss"])
+    assert sums[1]["attention_loss"] > 0
 
 
 def test_fine_tuning_from_a_layer_that_plays_no_part(data: Captions) -> None:

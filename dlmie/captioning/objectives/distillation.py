@@ -14,6 +14,7 @@ from pytensor.graph.replace import clone_replace
 
 from dlmie.captioning.annotations import Annotations
 from dlmie.captioning.objectives.teacher_forcing import TeacherForcing
+from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.vocabulary import PAD
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter
@@ -31,7 +32,8 @@ class Distillation(TeacherForcing):
 
     Parameters
     ----------
-    model, annotations, alpha_penalty, label_smoothing
+    model, annotations, alpha_penalty, label_smoothing, attention_supervision, \
+    attention_entropy, targets
         See :class:`~dlmie.captioning.objectives.TeacherForcing`.
     teachers : sequence of Captioner
         Of the same vocabulary and annotations; they do not change.  Where the encoder learns they
@@ -54,9 +56,18 @@ class Distillation(TeacherForcing):
         teacher_share: float = 0.7,
         alpha_penalty: float = 0.0,
         label_smoothing: float = 0.0,
+        attention_supervision: float = 0.0,
+        attention_entropy: float = 0.0,
+        targets: AttentionTargets | None = None,
     ) -> None:
         super().__init__(
-            model, annotations, alpha_penalty=alpha_penalty, label_smoothing=label_smoothing
+            model,
+            annotations,
+            alpha_penalty=alpha_penalty,
+            label_smoothing=label_smoothing,
+            attention_supervision=attention_supervision,
+            attention_entropy=attention_entropy,
+            targets=targets,
         )
         if not teachers:
             raise DlmieError("distillation needs at least one trained model to learn from")
