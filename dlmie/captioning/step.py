@@ -230,8 +230,16 @@ def make_step(
     targets = targets_of(model, data) if options.get("attention_supervision") else None
     if kind == "distillation":
         opened = [_open_teacher(source) for source in options.pop("teachers")]
-        named = {"teachers": [t for t, _ in opened], "origins": [origin for _, origin in opened]}
-        return distill(model, optimizer, targets=targets, seed=seed, **named, **options)
+        teachers, origins = [t for t, _ in opened], [origin for _, origin in opened]
+        return distill(
+            model,
+            optimizer,
+            teachers=teachers,
+            origins=origins,
+            targets=targets,
+            seed=seed,
+            **options,
+        )
     return compile(model, optimizer, targets=targets, seed=seed, **options)
 
 
