@@ -19,6 +19,10 @@ class CompilerError(DlmieError, RuntimeError):
     """No working C compiler where one is needed."""
 
 
+class WeightsWarning(UserWarning):
+    """A weight file does not say how it is meant; names what was assumed and how to say it."""
+
+
 class MisuseError(DlmieError):
     """What was asked for makes no sense: the command line ends with exit code 2."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from dlmie import models
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features, extract_features
 from dlmie.data.images import Preprocessing, load_image, preprocess
-from dlmie.errors import DlmieError, WeightsError
+from dlmie.errors import DlmieError, WeightsError, WeightsWarning
 from dlmie.files import containers as storage
 from dlmie.graph.network import Network, View
 from dlmie.typing import JsonObject
@@ -115,9 +115,10 @@ def encoder_from_header(
             bare.weights = header["weights"]
             bare.preprocessing = Preprocessing.from_json(header["preprocessing"])
             return bare
-    network = _with_own_weights(header)
-    seen = Preprocessing.from_json(header["preprocessing"])
-    network.preprocessing = replace(network.preprocessing, via=seen.via)
+    with warnings.catch_warnings():  # nothing is assumed: the header says what training saw
+        warnings.simplefilter("ignore", WeightsWarning)
+        network = _with_own_weights(header)
+    network.preprocessing = Preprocessing.from_json(header["preprocessing"])
     changed = [p for p in network.parameters if str(p.name) in stored]
     storage.assign(changed, stored, source)
     return network

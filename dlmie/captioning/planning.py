@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from dlmie.captioning.task import TASK
 from dlmie.data.batches import Batches, FirstImages
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.feature_cache import Features
+from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError
 from dlmie.files import containers
 from dlmie.graph import init
@@ -75,6 +76,8 @@ def plan(
     network, layer, header = None, "", None
     if cache is None or tunes:
         network, layer = _network(encoder, settings)
+        if start is not None:
+            _keep_preprocessing(network, start.header.get("encoder"))
         header = encoder_header(network, layer)  # of the weights that its features are of
         if learned:
             mine = [p for p in network.parameters if str(p.name) in learned]
@@ -168,8 +171,17 @@ def _network(encoder: JsonObject, settings: Settings) -> tuple[Classifier, str]:
         size=encoder.get("size"),
         weights=encoder.get("weights"),
         output_stride=encoder.get("output_stride"),
+        preprocessing=encoder.get("preprocessing"),
         grid=attends,
     )
+
+
+def _keep_preprocessing(network: Classifier, header: JsonObject | None) -> None:
+    """Let an encoder with the same weights see images as the captioner learned to see them."""
+    weights = (header or {}).get("weights") or {}
+    if header and weights.get("sha256") == (network.weights or {}).get("sha256"):
+        seen = Preprocessing.from_json(header["preprocessing"])
+        network.preprocessing = replace(seen, size=network.preprocessing.size, via=())
 
 
 def _model(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.console import F, section, whole
+from dlmie.models.encoders.preprocessings import PREPROCESSINGS
 from dlmie.models.registry import names
 
 if TYPE_CHECKING:
@@ -25,16 +26,22 @@ def weights_option(function: F) -> F:
 
 
 def own_weights_option(function: F) -> F:
-    """``--encoder-weights`` for a network: the weight file that it is made with."""
-    return click.option(
+    """``--encoder-weights --encoder-preprocessing``: what a network is made with."""
+    weights = click.option(
         "--encoder-weights",
         type=click.Path(),
         help="The weight file of a network that dlmie does not bring; random: none.",
-    )(function)
+    )
+    preprocessing = click.option(
+        "--encoder-preprocessing",
+        type=click.Choice([*PREPROCESSINGS]),
+        help="What the weights expect of images.  [default: what their file says]",
+    )
+    return weights(preprocessing(function))
 
 
 def encoder_options(function: F) -> F:
-    """``--encoder --layer --image-size --output-stride --encoder-weights``."""
+    """``--encoder --layer --image-size --output-stride``, and :func:`own_weights_option`."""
     size = click.option(
         "--image-size",
         type=whole(16),
@@ -62,11 +69,16 @@ def make_network(
     weights: str | None,
     *,
     output_stride: int | None = None,
-    grid: bool = False,
+    preprocessing: str | None = None,
 ) -> tuple[Classifier, str]:
     """The network that the options describe, and the name of its layer: see ``select``."""
     from dlmie.models.encoders.selection import select
 
     return select(
-        name, layer=layer, size=size, weights=weights, output_stride=output_stride, grid=grid
+        name,
+        layer=layer,
+        size=size,
+        weights=weights,
+        output_stride=output_stride,
+        preprocessing=preprocessing,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def network_options(function: F) -> F:
-    """``--encoder --encoder-weights``: whose pictures."""
+    """``--encoder``, and what it is made with: whose pictures."""
     encoder = click.option(
         "--encoder", type=click.Choice(list(ENCODERS)), default=DEFAULT, show_default=True,
         help="The network.",
@@ -54,9 +54,9 @@ def animation_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
-def load_network(encoder: str, weights: str | None) -> Classifier:
+def load_network(encoder: str, weights: str | None, preprocessing: str | None = None) -> Classifier:
     """The network that the options name."""
-    network, _ = make_network(encoder, None, None, weights)
+    network, _ = make_network(encoder, None, None, weights, preprocessing=preprocessing)
     return network
 
 
@@ -66,10 +66,14 @@ def captioner_option(what: str) -> Callable[[F], F]:
     return click.option("--captioner", help=text)
 
 
-def load_model(captioner: str | None, encoder: str, weights: str | None) -> Model:
+def load_model(
+    captioner: str | None, encoder: str, weights: str | None, preprocessing: str | None
+) -> Model:
     """The captioner that the options name, else the network."""
     if captioner is None:
-        return load_network(encoder, weights)
+        return load_network(encoder, weights, preprocessing)
+    if preprocessing is not None:
+        raise click.UsageError("--encoder-preprocessing does not go with --captioner")
     from dlmie.captioning import load
 
     return load(captioner, encoder_weights=weights)

@@ -23,7 +23,7 @@ GIVEN = (
     *("annotations", "vocabulary", "shape", "classes", "normalization"),
     *("self", "seed", "dtype"),
 )
-_ENCODER = ("name", "layer", "size", "weights", "output_stride")
+_ENCODER = ("name", "layer", "size", "weights", "output_stride", "preprocessing")
 # Options whose names are not those of their settings.
 _RENAMED = {
     "encoder": ("encoder", "name"),
@@ -31,6 +31,7 @@ _RENAMED = {
     "image_size": ("encoder", "size"),
     "output_stride": ("encoder", "output_stride"),
     "encoder_weights": ("encoder", "weights"),
+    "encoder_preprocessing": ("encoder", "preprocessing"),
 }
 # Former spellings, still understood.
 _FORMER_SECTIONS = {"optimiser": "optimizer"}
@@ -163,8 +164,8 @@ def _check(settings: Settings, options: TaskOptions) -> None:
 #: Options of ``dlmie train`` that only one task knows, beside those that it declares.
 _OF_TASK = {
     "captioning": (
-        *("encoder", "layer", "image_size", "encoder_weights", "features", "start", "teachers"),
-        *("self_critical", "beam", "overfit"),
+        *("encoder", "layer", "image_size", "encoder_weights", "encoder_preprocessing"),
+        *("features", "start", "teachers", "self_critical", "beam", "overfit"),
     ),
     "classification": ("normalization",),
 }

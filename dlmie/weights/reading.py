@@ -14,7 +14,9 @@ from dlmie.errors import WeightsError
 
 Reader = Callable[[IO[bytes], int], dict[str, np.ndarray]]
 
-KNOWN = "HDF5 (Keras .h5), PyTorch .pth/.pt, .safetensors, .npz, .npy"
+KNOWN = "HDF5 (Keras .h5), .keras, PyTorch .pth/.pt, .safetensors, .npz, .npy"
+
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -29,10 +31,12 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     -------
     dict of str to numpy.ndarray
         In the file's order, with the file's shapes and numeric types (bfloat16, which NumPy lacks,
-        becomes float32). A training checkpoint gives its state dict alone. Containers inside
-        containers give names with slashes: `vgg16.npy`, a dictionary of `[W, b]`, gives
-        `conv1_1/0` and `conv1_1/1`. Arrays may be read-only, and may be views that share memory
-        where the file's arrays do.
+        becomes float32). A training checkpoint gives its state dict alone, without the prefixes
+        that PyTorch's wrappers put before each name (`module.`, `_orig_mod.`). Kernels that Keras
+        stored for Theano, which turns them by 180°, come as all other programs store them.
+        Containers inside containers give names with slashes: `vgg16.npy`, a dictionary of `[W, b]`,
+        gives `conv1_1/0` and `conv1_1/1`. Arrays may be read-only, and may be views that share
+        memory where the file's arrays do.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         with _open(path) as file:
             size = os.fstat(file.fileno()).st_size
-            arrays = _reader(file, size)(file, size)
+            arrays = _unwrapped(_reader(file, size)(file, size))
     except WeightsError as error:
         raise WeightsError(f"{path} {error}") from error
     except MemoryError as error:
@@ -109,7 +113,10 @@ def _reader(file: IO[bytes], size: int) -> Reader:
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         return hdf5.read_hdf5
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return torch_zip.read_torch_zip if torch_zip.is_torch_zip(file) else numpy_files.read_npz
+        names = torch_zip.members(file)
+        if any(name.endswith("/data.pkl") for name in names):
+            return torch_zip.read_torch_zip
+        return hdf5.read_keras_archive if hdf5.ARCHIVED in names else numpy_files.read_npz
     if head.startswith(b"\x93NUMPY"):
         return numpy_files.read_npy
     if torch_legacy.is_torch_legacy(head):
@@ -119,6 +126,16 @@ def _reader(file: IO[bytes], size: int) -> Reader:
     if numpy_files.is_pickle(head, tail):
         return numpy_files.read_pickle
     raise WeightsError(_explain(head))
+
+
+def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays without what `DataParallel` and `torch.compile` put before each of their names."""
+    while arrays:
+        prefix = next(iter(arrays)).partition(".")[0] + "."
+        if prefix not in _WRAPPERS or not all(name.startswith(prefix) for name in arrays):
+            break
+        arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    return arrays
 
 
 def _explain(head: bytes) -> str:

@@ -14,7 +14,8 @@ from dlmie.errors import WeightsError
 from dlmie.files.arrays import read_exactly
 from dlmie.files.number_types import ByteOrder
 from dlmie.files.pickles import RestrictedUnpickler, name_of
-from dlmie.weights.torch_tensors import TorchUnpickler, state_dict
+from dlmie.weights.containers import flatten
+from dlmie.weights.torch_tensors import TorchUnpickler
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -48,4 +49,4 @@ def read_torch_legacy(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
         if int.from_bytes(read_exactly(file, 8, size), byteorder) != storage.length:
             raise WeightsError("is damaged: a storage is not as long as it says")
         storage.fill(read_exactly(file, storage.nbytes, size), byteorder)
-    return state_dict(tree)
+    return flatten(tree)

@@ -12,7 +12,6 @@ from dlmie.errors import WeightsError
 from dlmie.files.arrays import checked_shape
 from dlmie.files.number_types import ByteOrder, from_stored, stored_dtype
 from dlmie.files.pickles import Deferred, Named, RestrictedUnpickler, name_of
-from dlmie.weights.containers import flatten
 
 # An expanded tensor (stride 0) may have more elements than its storage, but no end of them.
 MAX_EXPANDED = 2**24
@@ -129,11 +128,3 @@ class TorchUnpickler(RestrictedUnpickler):
         if (storage.kind, storage.length) != (kind, length):
             raise WeightsError("is damaged: one storage is described in two ways")
         return storage
-
-
-def state_dict(tree: Any) -> dict[str, np.ndarray]:
-    """The tensors by name; the prefix that `DataParallel` puts before each is taken off."""
-    arrays = flatten(tree)
-    if arrays and all(name.startswith("module.") for name in arrays):
-        return {name.removeprefix("module."): array for name, array in arrays.items()}
-    return arrays

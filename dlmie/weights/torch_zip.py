@@ -11,18 +11,19 @@ import numpy as np
 from dlmie.errors import WeightsError
 from dlmie.files.limits import check_declared
 from dlmie.files.number_types import ByteOrder
-from dlmie.weights.torch_tensors import TorchUnpickler, state_dict
+from dlmie.weights.containers import flatten
+from dlmie.weights.torch_tensors import TorchUnpickler
 
 # PyTorch writes 3 and reads up to 10.
 NEWEST_VERSION = 10
 
 
-def is_torch_zip(file: IO[bytes]) -> bool:
-    """Whether a zip archive is PyTorch's; `file` is rewound."""
+def members(file: IO[bytes]) -> list[str]:
+    """The names in a zip archive; `file` is rewound."""
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
     file.seek(0)
-    return any(name.endswith("/data.pkl") for name in names)
+    return names
 
 
 def read_torch_zip(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
@@ -56,4 +57,4 @@ def read_torch_zip(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
             if member not in names:
                 raise WeightsError(f"is damaged: its storage {ascii(key)[:40]} is missing")
             storage.fill(archive.read(member), byteorder)
-    return state_dict(tree)
+    return flatten(tree)

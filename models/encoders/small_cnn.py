@@ -51,6 +51,8 @@ class SmallCNN(Classifier):
         Of the eight layers.
     classes : int
     dtype : str
+    preprocessing : str, optional
+        What the weights expect of images, such as "caffe": see :class:`Classifier`.
 
     Examples
     --------
@@ -71,6 +73,7 @@ class SmallCNN(Classifier):
         filters: Sequence[int] = FILTERS,
         classes: int = 10,
         dtype: str = "float32",
+        preprocessing: str | None = None,
     ) -> None:
         start = first_values(weights, seed, dtype, W=init.he_normal())
         self.preprocessing = Preprocessing(size or 64, mean=(127.0,) * 3, scale=(128.0,) * 3)
@@ -82,11 +85,14 @@ class SmallCNN(Classifier):
             self.convolutions.append(Conv2D(name, channels, count, 3, stride=stride, **start))
             channels = count
         self.logits = Linear("/small_cnn/logits", channels, classes, **start)
-        super().__init__(weights, size=size, classes=classes, dtype=dtype)
+        super().__init__(
+            weights, size=size, classes=classes, dtype=dtype, preprocessing=preprocessing
+        )
 
     @property
     def options(self) -> dict[str, Any]:
-        return {} if self.filters == FILTERS else {"filters": list(self.filters)}
+        filters = {} if self.filters == FILTERS else {"filters": list(self.filters)}
+        return {**super().options, **filters}
 
     def build(self, x: Variable, *, relu: Activation | None = None) -> dict[str, Variable]:
         """Layers by name on images x (batch, 3, rows, columns), from input to output."""

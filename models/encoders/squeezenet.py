@@ -17,7 +17,8 @@ from dlmie.models.encoders.image_network import (
     check_images,
     first_values,
 )
-from dlmie.models.encoders.layouts import Layout, Shape, caffe, same, torchvision
+from dlmie.models.encoders.layouts import Layout, Shape, same
+from dlmie.models.encoders.preprocessings import caffe, torchvision
 from dlmie.ops.conv.activation import relu as default_relu
 from dlmie.ops.losses.cross_entropy import softmax
 from dlmie.ops.pool.pool import global_average_pool, max_pool
@@ -81,6 +82,8 @@ class SqueezeNet(Classifier):
         Height and width of the images of ``net.input``; None for any.
     classes : int
     dtype : str
+    preprocessing : str, optional
+        What the weights expect of images, such as "caffe": see :class:`Classifier`.
 
     Attributes
     ----------
@@ -109,6 +112,7 @@ class SqueezeNet(Classifier):
         size: int | None = 227,
         classes: int = 1000,
         dtype: str = "float32",
+        preprocessing: str | None = None,
     ) -> None:
         start = first_values(weights, seed, dtype)
         self.preprocessing = self._caffe(size or 227)
@@ -117,7 +121,9 @@ class SqueezeNet(Classifier):
             name: Fire(f"/squeezenet/{name}", *sizes, **start) for name, sizes in FIRES.items()
         }
         self.conv10 = Conv2D("/squeezenet/conv10", 512, classes, 1, **start)
-        super().__init__(weights, size=size, classes=classes, dtype=dtype)
+        super().__init__(
+            weights, size=size, classes=classes, dtype=dtype, preprocessing=preprocessing
+        )
 
     def build(self, x: Variable, *, relu: Activation | None = None) -> dict[str, Variable]:
         """Layers by name on images x (batch, 3, rows, columns), from input to output."""
@@ -161,4 +167,4 @@ class SqueezeNet(Classifier):
             for ours, theirs in parts.items():
                 name = f"/squeezenet/{layer}/{ours}"
                 rules.append(same(f"{module}.{theirs}", name, shapes[name]))
-        return Layout(rules, preprocessing)
+        return Layout(rules, preprocessing, ambiguous="conv1.W" not in stored)

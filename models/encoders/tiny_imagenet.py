@@ -54,6 +54,8 @@ class PretrainedCNN(Classifier):
     units, classes : int
         Outputs of blocks 9 and 10.
     dtype : str
+    preprocessing : str, optional
+        What the weights expect of images, such as "caffe": see :class:`Classifier`.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class PretrainedCNN(Classifier):
         units: int = 512,
         classes: int = 100,
         dtype: str = "float32",
+        preprocessing: str | None = None,
     ) -> None:
         self.preprocessing = Preprocessing(size or 64, mean=mean)
         options = first_values(weights, seed, dtype, W=init.he_normal())
@@ -99,7 +102,9 @@ class PretrainedCNN(Classifier):
             BatchNorm(f"/tiny_imagenet/block{i}", features, dtype=dtype)
             for i, features in enumerate([*(filters[i // 2] for i in range(len(SIZES))), units])
         ]
-        super().__init__(weights, size=size, classes=classes, dtype=dtype)
+        super().__init__(
+            weights, size=size, classes=classes, dtype=dtype, preprocessing=preprocessing
+        )
 
     def build(
         self,

@@ -18,7 +18,8 @@ from dlmie.models.encoders.image_network import (
     check_images,
     first_values,
 )
-from dlmie.models.encoders.layouts import Layout, Rule, Shape, caffe, permuted, same, torchvision
+from dlmie.models.encoders.layouts import Layout, Rule, Shape, permuted, same
+from dlmie.models.encoders.preprocessings import caffe, torchvision
 from dlmie.ops.conv.activation import relu as default_relu
 from dlmie.ops.conv.conv import conv2d
 from dlmie.ops.losses.cross_entropy import softmax
@@ -55,6 +56,8 @@ class _VGG(Classifier):
     grid : int
         Rows and columns of pool5 that fc6 was made for: 7 for images of 224 pixels.
     dtype : str
+    preprocessing : str, optional
+        What the weights expect of images, such as "caffe": see :class:`Classifier`.
 
     Raises
     ------
@@ -82,6 +85,7 @@ class _VGG(Classifier):
         classes: int = 1000,
         grid: int = 7,
         dtype: str = "float32",
+        preprocessing: str | None = None,
     ) -> None:
         reach = 32 * grid  # the smallest image that fills the grid of fc6
         if top and size is not None and self.minimum <= size < reach:
@@ -111,7 +115,9 @@ class _VGG(Classifier):
             layer: Linear(f"/{self.name}/{layer}", sizes[i], sizes[i + 1], **start)
             for i, layer in enumerate(FULLY_CONNECTED if self.top else ())
         }
-        super().__init__(weights, size=size, classes=classes, dtype=dtype)
+        super().__init__(
+            weights, size=size, classes=classes, dtype=dtype, preprocessing=preprocessing
+        )
         self.adaptable = False
 
     def build(self, x: Variable, *, relu: Activation | None = None) -> dict[str, Variable]:
@@ -162,12 +168,31 @@ class _VGG(Classifier):
     def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:
         if any(name.startswith("features.") for name in stored):
             return self._layout(self._torchvision(shapes), stored, torchvision)
+        if any(_BARE.fullmatch(name) for name in stored):  # the state dict of ``vgg.features``
+            return self._layout(self._torchvision(shapes, ""), stored, torchvision)
         for pattern, usual in ((_KERAS, _keras_name), (_NPY, _npy_name)):
             found = {_meaning(m): m[0] for name in stored if (m := pattern.fullmatch(name))}
             if ("conv1_1", "W") in found:
                 theirs = {key: found.get(key, usual(*key)) for key in self._arrays()}
-                return self._layout(self._channels_last(theirs, shapes), stored, caffe)
+                return self._layout(self._keras(theirs, stored, shapes), stored, caffe)
+        numbered = self._numbered(stored)
+        if numbered:
+            theirs = {key: numbered.get(key, "/".join(key)) for key in self._arrays()}
+            return self._layout(self._keras(theirs, stored, shapes), stored, caffe)
         return None
+
+    def _numbered(self, stored: Collection[str]) -> dict[tuple[str, str], str]:
+        """Names in a file of Keras 3, which numbers the layers of each kind, by our own."""
+        kinds = {
+            "conv2d": [layer for stage in self.stages for layer in stage],
+            "dense": list(FULLY_CONNECTED),
+        }
+        found = {}
+        for match in filter(None, map(_KERAS_3.fullmatch, stored)):
+            kind, number, part = match[1], int(match[2] or 0), "Wb"[int(match[3])]
+            if number < len(kinds[kind]):
+                found[kinds[kind][number], part] = match[0]
+        return found
 
     def _arrays(self) -> list[tuple[str, str]]:
         layers = [layer for stage in self.stages for layer in stage] + list(self.fc)
@@ -181,14 +206,20 @@ class _VGG(Classifier):
     ) -> Layout:
         has_top = any(_TOP.fullmatch(name) for name in stored)
         advice = "pass top=False to do without fc6, fc7 and fc8" if self.top and not has_top else ""
-        return Layout(rules, preprocessing(self.nominal), ignored=self.omits, advice=advice)
+        return Layout(
+            rules,
+            preprocessing(self.nominal),
+            ambiguous=preprocessing is torchvision,
+            ignored=self.omits,
+            advice=advice,
+        )
 
-    def _torchvision(self, shapes: Mapping[str, Shape]) -> list[Rule]:
+    def _torchvision(self, shapes: Mapping[str, Shape], prefix: str = "features.") -> list[Rule]:
         """Modules are numbered, activations and pools included."""
         modules, position = {}, 0
         for convolutions in self.stages:
             for layer in convolutions:
-                modules[layer] = f"features.{position}"
+                modules[layer] = f"{prefix}{position}"
                 position += 2  # and its ReLU
             position += 1  # the pool
         modules |= {layer: f"classifier.{3 * i}" for i, layer in enumerate(self.fc)}
@@ -201,14 +232,31 @@ class _VGG(Classifier):
                 rules.append(same(theirs, ours, shapes[ours]))
         return rules
 
-    def _channels_last(
-        self, theirs: Mapping[tuple[str, str], str], shapes: Mapping[str, Shape]
+    def _keras(
+        self,
+        theirs: Mapping[tuple[str, str], str],
+        stored: Mapping[str, Shape],
+        shapes: Mapping[str, Shape],
     ) -> list[Rule]:
-        """Filters are (rows, columns, in, out), and fc6 reads (row, column, channel)."""
+        """Filters are (rows, columns, in, out), and fc6 reads (row, column, channel).
+
+        In files of "th" dimension ordering both are as here.
+        """
+        kernels = {
+            name: shapes[f"/{self.name}/{layer}/W"]
+            for (layer, part), name in theirs.items()
+            if part == "W" and layer not in self.fc
+        }
+        as_here = any(
+            stored.get(name) == shape != (*shape[2:], *shape[1::-1])
+            for name, shape in kernels.items()
+        )
         rules = []
         for (layer, part), name in theirs.items():
             ours = f"/{self.name}/{layer}/{part}"
-            if (layer, part) == ("fc6", "W"):
+            if as_here:
+                rules.append(same(name, ours, shapes[ours]))
+            elif (layer, part) == ("fc6", "W"):
                 rules.append(Rule({name: shapes[ours]}, (ours,), self._channels_first))
             elif layer not in self.fc and part == "W":
                 rules.append(permuted(name, ours, shapes[ours], (3, 2, 0, 1)))
@@ -224,18 +272,24 @@ class _VGG(Classifier):
 
 # Arrays by name: Keras's (any version) and those of the dictionary in vgg16.npy.
 _KERAS = re.compile(
-    r"(?:.*/)?(block\d_conv\d|fc1|fc2|predictions)/(?:.*[/_])?(kernel|W|bias|b)(?:_\d+)?(?::0)?"
+    r"(?:.*/)?(block\d_conv\d|fc1|fc2|predictions)/"
+    r"(?:(?:.*[/_])?(kernel|W|bias|b)(?:_\d+)?(?::0)?|vars/([01]))"
 )
 # The fully connected layers by any name: torchvision's, Keras's, those of vgg16.npy and ours.
-_TOP = re.compile(r"classifier\..*|(?:.*/)?(?:fc[12678]|predictions)/.*")
+_TOP = re.compile(
+    r"classifier\..*|(?:.*/)?(?:fc[12678]|predictions)/.*|(?:.*/)?dense(?:_\d+)?/vars/.*"
+)
 _NPY = re.compile(r"(conv\d_\d|fc[678])/([01])")
+_BARE = re.compile(r"\d+\.(?:weight|bias)")
+_KERAS_3 = re.compile(r"(?:.*/)?(conv2d|dense)(?:_(\d+))?/vars/([01])")
 _TORCH = {"W": "weight", "b": "bias"}
 _KERAS_TOP = {"fc1": "fc6", "fc2": "fc7", "predictions": "fc8"}
 
 
 def _meaning(match: re.Match[str]) -> tuple[str, str]:
     """Our layer and ``"W"`` or ``"b"``, from a name in a file."""
-    layer, part = match.groups()
+    layer, *parts = match.groups()
+    part = next(part for part in parts if part is not None)
     layer = _KERAS_TOP.get(layer, layer.replace("block", "conv").replace("_conv", "_"))
     return layer, "W" if part in ("kernel", "W", "0") else "b"
 

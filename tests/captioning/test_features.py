@@ -69,3 +69,16 @@ def test_random_encoders_of_two_seeds_do_not_share_features() -> None:
     old = {key: value for key, value in one.items() if key != "drawn"}
     assert differences(features_of(old, "data", 64), features_of(old, "data", 64)) == []
     assert differences(cache, features_of(old, "data", 64)) == []
+
+
+def test_a_preprocessing_of_ones_own_comes_back(tmp_path: Path) -> None:
+    path = EfficientNetLite0(size=64, weights=None).save(tmp_path / "weights.h5")
+    chosen = EfficientNetLite0(path, size=64, preprocessing="caffe")
+    plain = EfficientNetLite0(path, size=64)
+    header = encoder_header(chosen, "block5")
+    assert encoder_from_header(header).preprocessing == chosen.preprocessing
+    wanted = features_of(header, "data", 64)["encoder"]
+    assert differences(encoder_header(plain, "block5"), wanted)
+    # What training saw counts, whatever a later dlmie would assume of the file.
+    seen = {**encoder_header(plain, "block5"), "preprocessing": chosen.preprocessing.to_json()}
+    assert encoder_from_header(seen).preprocessing == chosen.preprocessing

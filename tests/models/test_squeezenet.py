@@ -53,6 +53,7 @@ def test_layers() -> None:
     assert "1,235,496" in net.summary()
 
 
+@pytest.mark.filterwarnings("ignore::dlmie.errors.WeightsWarning")
 def test_torchvision_layout(tmp_path: Path) -> None:
     net = SqueezeNet(seed=1, size=64, classes=9)
     values = {str(p.name).removeprefix("/squeezenet/"): p.get_value() for p in net.parameters}

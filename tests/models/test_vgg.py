@@ -13,9 +13,10 @@ import pytensor.tensor as pt
 import pytest
 
 import dlmie
-from dlmie.errors import DlmieError, WeightsError
+from dlmie.errors import DlmieError, WeightsError, WeightsWarning
 from dlmie.graph.network import image_input
 from dlmie.models import VGG16, VGG19
+from dlmie.models.encoders import preprocessings
 from dlmie.weights import read, sha256
 
 GOLDEN = Path(__file__).parents[1] / "golden/vgg"  # written by make_vgg.py
@@ -27,6 +28,9 @@ ARCHITECTURE: dict[str, Any] = {
     "size": 64,
 }
 FILES = ["vgg16.pth", "vgg16_keras.h5", "vgg16.npy", "vgg19.pth"]
+
+# Whether files in torchvision's layout are torchvision's has a test of its own, below.
+pytestmark = pytest.mark.filterwarnings("ignore::dlmie.errors.WeightsWarning")
 
 
 def small(file: str | Path | None, **options: Any) -> VGG16 | VGG19:
@@ -215,3 +219,100 @@ def test_against_torch_live() -> None:
         y = y if layer == "fc8" else y.relu()
     got = dlmie.function([net.input], net["probabilities"])(x)
     np.testing.assert_allclose(got, torch.softmax(y, 1).numpy(), rtol=1e-4)
+
+
+def rewritten(arrays: dict[str, np.ndarray], path: Path, prefix: str, removed: str) -> Path:
+    np.savez(path, **{prefix + name.removeprefix(removed): a for name, a in arrays.items()})
+    return path
+
+
+def assert_equal_parameters(net: VGG16 | VGG19, file: str) -> None:
+    expected = {str(p.name): p.get_value() for p in small(file).parameters}
+    for p in net.parameters:
+        np.testing.assert_array_equal(p.get_value(), expected[str(p.name)])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "net.vgg."])
+@pytest.mark.parametrize("file", ["vgg16.pth", "vgg19.pth"])
+def test_what_all_names_begin_with_does_not_matter(file: str, prefix: str, tmp_path: Path) -> None:
+    named = rewritten(read(GOLDEN / file), tmp_path / f"{Path(file).stem}.npz", prefix, "")
+    assert_equal_parameters(small(named), file)
+
+
+@pytest.mark.parametrize("file", ["vgg16.pth", "vgg19.pth"])
+def test_the_state_of_features_alone(file: str, tmp_path: Path) -> None:
+    arrays = {n: a for n, a in read(GOLDEN / file).items() if n.startswith("features.")}
+    net = small(rewritten(arrays, tmp_path / f"{Path(file).stem}.npz", "", "features."))
+    assert "fc6" not in net
+    assert_equal_parameters(net, file)
+
+
+@pytest.mark.parametrize("top", [False, True])
+@pytest.mark.parametrize("inside", ["layers/", "layers/functional/layers/"])
+def test_keras_3_numbers_its_layers(top: bool, inside: str, tmp_path: Path) -> None:
+    arrays = read(GOLDEN / "vgg16_keras.h5")
+    layers = list(dict.fromkeys(name.partition("/")[0] for name in arrays))
+    counts = {"conv2d": 0, "dense": 0}
+    with h5py.File(tmp_path / "vgg16.weights.h5", "w") as file:
+        for layer in layers:
+            kind = "conv2d" if layer.startswith("block") else "dense"
+            if kind == "dense" and not top:
+                continue
+            group = f"{inside}{kind}" + (f"_{counts[kind]}" if counts[kind] else "")
+            counts[kind] += 1
+            parts = [name for name in arrays if name.startswith(f"{layer}/")]
+            for part in parts:
+                file[f"{group}/vars/{0 if arrays[part].ndim > 1 else 1}"] = arrays[part]
+        file.create_group("layers/max_pooling2d/vars")
+    net = small(tmp_path / "vgg16.weights.h5")
+    assert ("fc6" in net) == top
+    assert net.preprocessing.channels == "BGR"
+    assert_equal_parameters(net, "vgg16_keras.h5")
+
+
+@pytest.mark.parametrize("ordering", ["tf", "th"])
+def test_kernels_of_theano_are_turned(ordering: str, tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "vgg16_keras.h5", tmp_path / "vgg16.h5")
+    with h5py.File(tmp_path / "vgg16.h5", "r+") as file:
+        file.attrs["backend"] = b"theano"
+        for layer in file:
+            for name in file[layer].attrs["weight_names"]:
+                path = f"{layer}/{name}"
+                array = file[path][()]
+                if array.ndim != 4:
+                    continue
+                del file[path]
+                turned = array[::-1, ::-1]
+                file[path] = turned if ordering == "tf" else turned.transpose(3, 2, 0, 1)
+        if ordering == "th":  # there the rows of fc1 are channels first, too
+            for layer in ("fc1", "fc2", "predictions"):
+                del file[layer]
+            layers = [name for name in file.attrs["layer_names"] if name.startswith("block")]
+            file.attrs["layer_names"] = layers
+    assert_equal_parameters(small(tmp_path / "vgg16.h5"), "vgg16_keras.h5")
+
+
+@pytest.mark.filterwarnings("error::dlmie.errors.WeightsWarning")
+def test_whose_preprocessing_is_assumed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(WeightsWarning, match=r"torchvision's preprocessing is assumed.*caffe"):
+        assert small("vgg16.pth").preprocessing.channels == "RGB"
+    for file in ("vgg16_keras.h5", "vgg16.npy"):
+        small(file)  # these layouts are Caffe's
+    digest = sha256(GOLDEN / "vgg16.pth")
+    monkeypatch.setitem(preprocessings._PUBLISHED, digest[:8], "caffe")
+    assert small("vgg16.pth").preprocessing.channels == "BGR"
+    shutil.copy(GOLDEN / "vgg19.pth", tmp_path / "vgg19-d01eb7cb.pth")
+    assert small(tmp_path / "vgg19-d01eb7cb.pth").preprocessing.mean[0] == 103.939
+
+
+@pytest.mark.filterwarnings("error::dlmie.errors.WeightsWarning")
+@pytest.mark.parametrize("file", FILES)
+def test_a_preprocessing_of_ones_own(file: str) -> None:
+    net = small(file, preprocessing="minus-one-to-one")
+    assert (net.preprocessing.mean, net.preprocessing.scale) == ((127.5,) * 3, (127.5,) * 3)
+    assert net.preprocessing.size == 64
+    assert net.options == {"preprocessing": "minus-one-to-one"}
+    with pytest.raises(DlmieError, match=r"unknown preprocessing 'cafe'; did you mean 'caffe'\?"):
+        small(file, preprocessing="cafe")

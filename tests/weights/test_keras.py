@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dlmie.errors import WeightsError
+from dlmie.errors import WeightsError, WeightsWarning
 from dlmie.weights import read
 
 RNG = np.random.default_rng(0)
@@ -123,3 +124,41 @@ def test_dataset_larger_than_its_file(tmp_path: Path) -> None:
         file.create_dataset("W", (2**40,), "f4", chunks=(2**20,))  # nothing is allocated
     with pytest.raises(WeightsError, match="declares 4,398,046,511,104 bytes of arrays in a file"):
         read(tmp_path / "bomb.h5")
+
+
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_kernels_of_theano_are_turned(tmp_path: Path, whole_model: bool) -> None:
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        group = file.create_group("model_weights") if whole_model else file
+        write_keras(group, {"conv": ["conv_W", "conv_b"]})
+        group.attrs["backend"] = "theano"
+    arrays = read(tmp_path / "w.h5")
+    np.testing.assert_array_equal(arrays["conv/W"], KERNEL[::-1, ::-1])
+    np.testing.assert_array_equal(arrays["conv/b"], BIAS)
+
+
+@pytest.mark.parametrize("backend", [None, "tensorflow"])
+def test_a_name_says_theano_only_where_the_file_does_not(
+    tmp_path: Path, backend: str | None
+) -> None:
+    path = tmp_path / "vgg16_weights_tf_dim_ordering_th_kernels.h5"
+    with h5py.File(path, "w") as file:
+        write_keras(file, {"conv": ["conv/kernel:0", "conv/bias:0"]})
+        if backend is None:
+            del file.attrs["backend"]
+    if backend is None:
+        with pytest.warns(WeightsWarning, match="Theano is assumed, as its name has th_kernels"):
+            arrays = read(path)
+        np.testing.assert_array_equal(arrays["conv/kernel"], KERNEL[::-1, ::-1])
+    else:
+        np.testing.assert_array_equal(read(path)["conv/kernel"], KERNEL)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_keras_archive_is_read(tmp_path: Path, compression: int) -> None:
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        file["layers/conv2d/vars/0"] = KERNEL
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", compression) as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.write(tmp_path / "model.weights.h5", "model.weights.h5")
+    np.testing.assert_array_equal(read(tmp_path / "model.keras")["layers/conv2d/vars/0"], KERNEL)

@@ -43,6 +43,7 @@ def command(
     figure: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     **options: Any,
 ) -> None:
     """Show the maps of all channels of a layer as a grid; with --figure some of them over IMAGE.
@@ -54,7 +55,7 @@ def command(
     source = find_source(image)
     path = output_path(console, output, image, "activations", [source], figure=figure)
     chosen = None if channels is None else _numbers(channels)
-    network = load_network(encoder, encoder_weights)
+    network = load_network(encoder, encoder_weights, encoder_preprocessing)
     with one_line_warnings(console):
         result = grid(layer_by_name(network, layer), source, channels=chosen, **options)
     found = result.manifest["results"]

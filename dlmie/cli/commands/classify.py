@@ -31,6 +31,7 @@ def command(
     listing: bool,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     top: int,
     batch: int,
     strict: bool,
@@ -49,11 +50,19 @@ def command(
     if not images:
         raise click.UsageError("name at least one image (or --list)")
     run = ImageRun(console, images, strict)
-    network, _ = make_network(encoder, "probabilities", None, encoder_weights)
+    network, _ = make_network(
+        encoder, "probabilities", None, encoder_weights, preprocessing=encoder_preprocessing
+    )
     kind = form_of(console, output)
     if kind == "csv":
         raise click.UsageError(f"--output {output}: classify writes text or JSON, no tables")
-    settings = {"encoder": encoder, "weights": network.weights, "top": top, "batch": batch}
+    settings = {
+        "encoder": encoder,
+        "weights": network.weights,
+        **network.options,
+        "top": top,
+        "batch": batch,
+    }
     with open_writer(console, kind, (), output, settings) as writer:
         done = {path for path in run.images if str(path) in writer}
         found = classify_images(network, run.images, top=top, batch=batch, done=done)

@@ -59,6 +59,7 @@ def command(
     animation: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     **options: Any,
 ) -> None:
     """Let a network dream on the photograph IMAGE.
@@ -74,7 +75,7 @@ def command(
     path = output_path(
         console, output, image, "dream", [source], figure=figure, animation=animation
     )
-    network = load_network(encoder, encoder_weights)
+    network = load_network(encoder, encoder_weights, encoder_preprocessing)
     named = target_of(target)
     what = layer_by_name(network, layer)
     if named is not None:

@@ -34,6 +34,7 @@ def command(
     image_size: int | None,
     output_stride: int | None,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     to: str | None,
     **options: Any,
 ) -> None:
@@ -47,7 +48,12 @@ def command(
 
     captions = Captions(data)
     network, layer = make_network(
-        encoder, layer, image_size, encoder_weights, output_stride=output_stride
+        encoder,
+        layer,
+        image_size,
+        encoder_weights,
+        output_stride=output_stride,
+        preprocessing=encoder_preprocessing,
     )
     if to is None:
         to = str(feature_path(captions, encoder_header(network, layer)))

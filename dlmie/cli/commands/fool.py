@@ -57,6 +57,7 @@ def command(
     animation: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     **options: Any,
 ) -> None:
     """Change the photograph IMAGE until the network sees another class, or a captioner finds
@@ -68,7 +69,7 @@ def command(
 
     source = find_source(image)
     path = output_path(console, output, image, "fool", [source], figure=figure, animation=animation)
-    model = load_model(captioner, encoder, encoder_weights)
+    model = load_model(captioner, encoder, encoder_weights, encoder_preprocessing)
     with one_line_warnings(console):
         result = fool(
             model,

@@ -52,6 +52,7 @@ def command(
     animation: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     **options: Any,
 ) -> None:
     """Find an image that a layer cannot tell from the photograph IMAGE.
@@ -64,7 +65,7 @@ def command(
     path = output_path(
         console, output, image, "invert", [source], figure=figure, animation=animation
     )
-    network = load_network(encoder, encoder_weights)
+    network = load_network(encoder, encoder_weights, encoder_preprocessing)
     with one_line_warnings(console):
         result = invert(
             layer_by_name(network, layer),

@@ -57,6 +57,7 @@ def command(
     figure: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     **options: Any,
 ) -> None:
     """Show what in the photograph IMAGE a class depends on, or a word of a caption.
@@ -67,7 +68,7 @@ def command(
 
     source = find_source(image)
     path = output_path(console, output, image, "saliency", [source], figure=figure)
-    model = load_model(captioner, encoder, encoder_weights)
+    model = load_model(captioner, encoder, encoder_weights, encoder_preprocessing)
     with one_line_warnings(console):
         result = saliency(
             model,

@@ -79,6 +79,7 @@ def command(
     animation: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     original_colours: bool,
     **options: Any,
 ) -> None:
@@ -94,7 +95,7 @@ def command(
         console, output, content, "style", [photograph, *pictures],
         figure=figure, animation=animation,
     )  # fmt: skip
-    network = load_network(encoder, encoder_weights)
+    network = load_network(encoder, encoder_weights, encoder_preprocessing)
     with one_line_warnings(console):
         result = stylize(
             network,

@@ -84,6 +84,7 @@ def command(
     animation: str | None,
     encoder: str,
     encoder_weights: str | None,
+    encoder_preprocessing: str | None,
     **options: Any,
 ) -> None:
     """Make the image that a class, a channel or a layer answers to most, or for which
@@ -97,7 +98,7 @@ def command(
         raise click.UsageError("--place needs --channel")
     if captioner is not None and layer is not None:
         raise click.UsageError("--layer does not go with --captioner")
-    model = load_model(captioner, encoder, encoder_weights)
+    model = load_model(captioner, encoder, encoder_weights, encoder_preprocessing)
     if layer is None:
         objective = _answer(model, target)
     else:
