@@ -74,7 +74,7 @@ def plan(
     elif features and tunes and "from_layer" not in objective:
         raise DlmieError(f"{features} does not exist; to make it, say of which layer: --from-layer")
     network, layer, header = None, "", None
-    if cache is None or tunes:
+    if cache is None or tunes or (start is None and settings.config.get("global_head")):
         network, layer = _network(encoder, settings)
         if start is not None:
             _keep_preprocessing(network, start.header.get("encoder"))

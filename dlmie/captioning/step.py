@@ -85,10 +85,11 @@ class CaptioningStep(TrainingStep):
     @property
     def unsaved(self) -> dict[str, SharedVariable]:
         """Weights that the objective depends on, do not learn, and are in no file."""
+        kept: dict[str, SharedVariable] = {str(p.name): p for p in self.model.given}
         encoder = self.model.encoder
         if encoder is None or encoder.weights:
-            return {}
-        kept: dict[str, SharedVariable] = {str(p.name): p for p in encoder.parameters}
+            return kept
+        kept |= {str(p.name): p for p in encoder.parameters}
         if isinstance(self.objective, Distillation):
             kept |= {str(copy.name): copy for copy in self.objective.copies.values()}
         return kept

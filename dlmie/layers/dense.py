@@ -24,6 +24,8 @@ class Linear:
         Sizes of the last axis before and after.
     W, b : initializer or array
         First values; ``b=None`` for no bias.
+    trainable : bool
+        Whether optimizers change them.
     rng : numpy.random.Generator
     dtype : str
     """
@@ -37,16 +39,17 @@ class Linear:
         rng: np.random.Generator,
         W: Any = None,
         b: Any = 0.0,
+        trainable: bool = True,
         dtype: str = "float32",
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         start = init.glorot_uniform() if W is None else W
-        self.W = parameter(
-            f"{name}/W", init.resolve(start)(rng, (inputs, outputs), dtype), regularizable=True
-        )
-        self.b = (
-            None if b is None else parameter(f"{name}/b", init.resolve(b)(rng, (outputs,), dtype))
-        )
+        first = init.resolve(start)(rng, (inputs, outputs), dtype)
+        self.W = parameter(f"{name}/W", first, trainable=trainable, regularizable=trainable)
+        self.b = None
+        if b is not None:
+            first = init.resolve(b)(rng, (outputs,), dtype)
+            self.b = parameter(f"{name}/b", first, trainable=trainable)
 
     def __call__(self, x: Variable) -> Variable:
         """x (..., inputs) → (..., outputs)."""

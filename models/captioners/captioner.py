@@ -136,6 +136,11 @@ class Captioner:
         self.features = pt.tensor("features", dtype=dtype, shape=(None, *self.annotation_shape))
         self.tokens = pt.tensor("tokens", dtype="int32", shape=(None, None))  # (batch, time + 1)
 
+    @property
+    def given(self) -> list[Parameter]:
+        """Parameters that have their values from the encoder and do not learn."""
+        return []
+
     # What a subclass provides.
 
     @property

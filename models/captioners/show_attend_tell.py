@@ -15,6 +15,7 @@ from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.deprecation import renamed_arguments
 from dlmie.errors import DlmieError
 from dlmie.graph import init
+from dlmie.graph.network import Parameter
 from dlmie.layers import Embedding, Linear
 from dlmie.layers.attention import AttentionLSTM
 from dlmie.layers.noise import Noise
@@ -61,6 +62,17 @@ class ShowAttendTell(Captioner):
         Map the annotations to this many channels first (ReLU): saves time with wide encoders.
     global_context : int, optional
         Size of the layer on the mean annotation that every step sees.
+    global_head : int, optional
+        Number of units of the encoder's last 1×1 convolution (1280 of EfficientNet-Lite). The first
+        state and the global context are then made from the mean of these units over the grid, what
+        ImageNet's classes are read from, while attention stays with the annotations before them.
+        Their weights are copied from the encoder and do not learn.
+
+    Raises
+    ------
+    DlmieError
+        The annotations are no grid; ``global_head`` of an encoder's layer that no such convolution
+        follows, or of another size.
     """
 
     kind = "show-attend-tell"
@@ -85,6 +97,7 @@ class ShowAttendTell(Captioner):
         hard: bool = False,
         project: int | None = None,
         global_context: int | None = None,
+        global_head: int | None = None,
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
@@ -97,21 +110,25 @@ class ShowAttendTell(Captioner):
         self.embedding_size, self.hidden, self.attention = embedding, hidden, attention
         self.dropout, self.score, self.gate = dropout, score, gate
         self.deep_output, self.hard, self.projected = deep_output, hard, project
-        self.global_context = global_context
+        self.global_context, self.global_head = global_context, global_head
         made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
         channels = self.annotation_shape[0]
         if project is not None:
             self.projection = Linear("/annotations", channels, project, W=init.he_normal(), **made)
             channels = project
-        self.first_hidden = Linear("/initial/hidden", channels, hidden, **made)
-        self.first_cell = Linear("/initial/cell", channels, hidden, **made)
+        whole = channels if global_head is None else global_head
+        if global_head is not None:
+            W, b = self._head_of_encoder(global_head)
+            self.head = Linear("/global/head", *W.shape, W=W, b=b, trainable=False, **made)
+        self.first_hidden = Linear("/initial/hidden", whole, hidden, **made)
+        self.first_cell = Linear("/initial/cell", whole, hidden, **made)
         self.embedding = Embedding("/embedding", len(vocabulary), embedding, **made)
         inputs = embedding + (global_context or 0)
         self.lstm = AttentionLSTM(
             "/lstm", inputs, channels, hidden, attention, score=score, gate=gate, **made
         )
         if global_context is not None:
-            self.context = Linear("/global", channels, global_context, W=init.he_normal(), **made)
+            self.context = Linear("/global", whole, global_context, W=init.he_normal(), **made)
             if deep_output:
                 self.from_global = Linear(
                     "/output/global", global_context, embedding, b=None, **made
@@ -136,6 +153,7 @@ class ShowAttendTell(Captioner):
             "hard": self.hard,
             "project": self.projected,
             "global_context": self.global_context,
+            "global_head": self.global_head,
             "seed": self.seed,
             "dtype": self.dtype,
         }
@@ -150,16 +168,45 @@ class ShowAttendTell(Captioner):
         a = drop(self.annotations(features), self.dropout / 2, noise)
         return pt.maximum(self.projection(a), 0) if self.projected else a
 
-    def _begin(self, a: Variable, noise: Noise | None = None) -> list[Variable]:
-        """State before the first word, (batch, hidden) each, from the mean annotation.
+    def _head_of_encoder(self, units: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (channels, units) and biases (units,); zeros where a file will tell them."""
+        channels = self.annotation_shape[0]
+        if self.encoder is None:
+            return np.zeros((channels, units), self.dtype), np.zeros(units, self.dtype)
+        head = self.encoder.head_on(self.layer)
+        if head is None or head[0].shape != (channels, units):
+            has = "has none there" if head is None else f"has {head[0].shape[1]} there"
+            raise DlmieError(
+                f"global_head: {units} units after {self.layer} of {self.encoder.name}, which {has}"
+            )
+        return head
+
+    @property
+    def given(self) -> list[Parameter]:
+        if self.global_head is None:
+            return []
+        return [p for p in (self.head.W, self.head.b) if p is not None]
+
+    def _whole(self, features: Variable, a: Variable, noise: Noise | None) -> Variable:
+        """What the whole image shows: features and their annotations → (images, channels)."""
+        if self.global_head is None:
+            return a.mean(axis=1, dtype=self.dtype)
+        # Every other cell tells the mean well enough, at a quarter of the work.
+        first = 1 if min(self.grid) > 1 else 0
+        cells = self.annotations(features[:, :, first::2, first::2])
+        units = pt.clip(self.head(cells), 0, 6)
+        return drop(units.mean(axis=1, dtype=self.dtype), self.dropout / 2, noise)
+
+    def _begin(self, features: Variable, a: Variable, noise: Noise | None = None) -> list[Variable]:
+        """State before the first word, (batch, hidden) each.
 
         With a global context, that is its third part: it stays as it is.
         """
-        mean = a.mean(axis=1, dtype=self.dtype)
-        state = [pt.tanh(self.first_hidden(mean)), pt.tanh(self.first_cell(mean))]
+        whole = self._whole(features, a, noise)
+        state = [pt.tanh(self.first_hidden(whole)), pt.tanh(self.first_cell(whole))]
         if self.global_context is None:
             return state
-        return [*state, drop(pt.maximum(self.context(mean), 0), self.dropout / 2, noise)]
+        return [*state, drop(pt.maximum(self.context(whole), 0), self.dropout / 2, noise)]
 
     def _read(self, x: Variable, whole: Sequence[Variable]) -> Variable:
         """What every step reads: x (time, rows, embedding), and the global context if there is one.
@@ -184,7 +231,7 @@ class ShowAttendTell(Captioner):
 
     def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
         a = self._annotations(features, noise)
-        h0, c0, *whole = self._begin(a, noise)
+        h0, c0, *whole = self._begin(features, a, noise)
         x = drop(self.embedding(words), self.dropout / 2, noise)  # (time, batch, embedding)
         hard = self._draws(words, noise) if self.hard and noise is not None else None
         read = self._read(x, whole)
@@ -231,7 +278,7 @@ class ShowAttendTell(Captioner):
 
     def begin(self, features: Variable) -> tuple[list[Variable], list[Variable]]:
         a = self._annotations(features)
-        return self._begin(a), [a, self.lstm.project(a)]
+        return self._begin(features, a), [a, self.lstm.project(a)]
 
     def advance(
         self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]

@@ -242,6 +242,12 @@ class EfficientNetLite(Classifier):
         layers["probabilities"] = softmax(layers["logits"])
         return layers
 
+    def head_on(self, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
+        if layer != f"block{len(self.blocks) - 1}":
+            return None
+        assert self.head.b is not None
+        return self.head.W.get_value()[:, :, 0, 0].T, self.head.b.get_value()
+
     def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:
         if "_conv_stem.weight" not in stored:
             return None

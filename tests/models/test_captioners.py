@@ -24,6 +24,7 @@ from dlmie.layers.noise import Noise
 from dlmie.models.captioners.caption_rnn import CaptionRNN
 from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 from dlmie.models.captioners.show_tell import ShowTell
+from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0
 from dlmie.models.encoders.vgg import VGG16
 
 VOCABULARY = Vocabulary.build([list("abcdefg")], min_count=1)  # 11 words
@@ -68,6 +69,7 @@ KINDS = {
     "soft": lambda: attend(),
     "vector-gate": lambda: attend(gate="vector", score="relu", project=3),
     "global": lambda: attend(global_context=5),
+    "global-head": lambda: attend(global_context=5, global_head=8),
     "global-plain": lambda: attend(global_context=5, gate="none", deep_output=False),
     "hard-plain": lambda: attend(hard=True, gate="none", score="dot", deep_output=False),
 }
@@ -360,6 +362,32 @@ def test_attends_to_conv5_3_of_vgg() -> None:
     for said in Decoding(beam=2, max_length=3)(*model.decoder.begin(grid)):
         assert said[0].alphas is not None
         assert said[0].alphas.shape[1:] == (14, 14)
+
+
+def test_the_head_of_the_encoder_is_the_global_context() -> None:
+    network = EfficientNetLite0(size=64, weights=None, output_stride=16)
+    sizes: dict[str, Any] = {"embedding": 6, "hidden": 5, "attention": 7, "dropout": 0.0}
+    model = ShowAttendTell(network["block15"], VOCABULARY, global_head=1280, **sizes)
+    images = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    annotations = network["block15"]
+    first = model.begin(annotations)[0]
+    seen, grid, found = dlmie.function([network.input], [annotations, network["head"], *first[:1]])(
+        images
+    )
+    assert seen.shape[1:] == model.annotation_shape == (320, 4, 4)
+    pooled = grid[:, :, 1::2, 1::2].mean(axis=(2, 3))
+    W, b = model.first_hidden.W.get_value(), model.first_hidden.b.get_value()
+    np.testing.assert_allclose(found, np.tanh(pooled @ W + b), atol=1e-5)
+
+    # It is not learned, and it is a part of the model: of its file, and of a run's state.
+    assert {p.name for p in model.given} == {"/global/head/W", "/global/head/b"}
+    assert set(model.given) <= set(model.parameters)
+    assert not any("trainable" in p.roles for p in model.given)
+    assert {p.name for p in model.given} <= set(compile_step(model).unsaved)
+    with pytest.raises(DlmieError, match=r"global_head: 64 units after block15 .* has 1280 there"):
+        ShowAttendTell(network["block15"], VOCABULARY, global_head=64, **sizes)
+    with pytest.raises(DlmieError, match=r"after block10 of efficientnet-lite0, which has none"):
+        ShowAttendTell(network["block10"], VOCABULARY, global_head=1280, **sizes)
 
 
 def test_gradients_reach_every_parameter(model: ShowAttendTell) -> None:

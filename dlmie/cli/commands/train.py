@@ -38,6 +38,7 @@ _HELP = {
     "hard": "Draw where to look (REINFORCE) instead of averaging.",
     "project": "Map annotations to so many channels first.",
     "global_context": "Show every step the mean annotation, through so many units.",
+    "global_head": "Units of the encoder's last 1×1 convolution: their mean is shown instead.",
     "cell": "Recurrent cell: rnn, lstm or attention.",
     "weight_scale": "Standard deviation of the first weights.",
     "regularization": "Strength of the penalty on squared weights.",
