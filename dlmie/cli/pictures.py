@@ -139,11 +139,11 @@ def drawing_kind(path: str | Path) -> str:
 
 @contextlib.contextmanager
 def one_line_warnings(console: Console, prefix: str = "") -> Iterator[None]:
-    """Print warnings about a picture in one line each, after a prefix."""
+    """Print warnings about a picture in one line each, after a prefix, each once."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for warning in caught:
+    for warning in {str(w.message): w for w in caught}.values():
         if warning.category.__module__.startswith("dlmie"):
             console.warn(f"{prefix}{warning.message}")
         else:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from dlmie.errors import DataError
 from dlmie.files.documents import json_text
+from dlmie.text import printable
 
 #: The end of the name of every file that is not finished.
 UNFINISHED = ".part"
@@ -38,8 +39,8 @@ def write(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write text in UTF-8; see :func:`write`."""
-    return write(path, text.encode("utf-8"))
+    """Write text in UTF-8, bytes of file names that are not as ``\\xe9``; see :func:`write`."""
+    return write(path, printable(text).encode("utf-8"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import textwrap
@@ -14,6 +13,7 @@ import numpy as np
 
 from dlmie.errors import DlmieError
 from dlmie.files import atomic
+from dlmie.visualize.figures.drawing import file_of
 from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.panels import Panel
 
@@ -53,9 +53,10 @@ class ContactSheet:
         if self.title:
             figure.suptitle(self.title, fontsize=11)
         path = Path(path)
-        content = io.BytesIO()
-        figure.savefig(content, format=path.suffix[1:] or None, dpi=110)
-        return atomic.write(path, content.getvalue())
+        kind = path.suffix[1:].lower()
+        if kind not in ("png", "jpg", "jpeg", "pdf", "svg"):
+            raise DlmieError(f"{path}: a sheet is saved as .png, .jpg, .pdf or .svg")
+        return atomic.write(path, file_of(figure, kind=kind, dpi=110))
 
 
 def class_samples(

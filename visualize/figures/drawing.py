@@ -6,11 +6,13 @@ Drawing goes through matplotlib's objects, never through pyplot: nothing global 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlmie.visualize.figures.fonts import font_families
 from dlmie.visualize.figures.panels import Panel, Scale
 
 if TYPE_CHECKING:
@@ -51,19 +53,39 @@ def draw(
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     if title:
-        canvas.suptitle(title, parse_math=False)
+        canvas.suptitle(title)
     if scale is not None:
         _draw_scale(canvas, grid, scale)
+    return file_of(canvas, kind=kind, dpi=dpi)
+
+
+def file_of(canvas: Canvas, *, kind: str, dpi: int) -> bytes:
+    """A canvas as an image file; its text, which is of others, as it stands, in any script."""
+    from matplotlib.text import Text
+
+    ticks = [
+        text
+        for axes in canvas.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for text in (*axis.get_ticklabels(which="both"), axis.get_offset_text())
+    ]
+    texts = [text for text in canvas.findobj(Text) if text not in ticks]
+    families = font_families(text.get_text() for text in texts)
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_fontfamily(families)
     buffer = io.BytesIO()
     # No creation date: the same picture is the same file.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-    canvas.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
+    with warnings.catch_warnings():  # what no font has was said, once
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        canvas.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
     return buffer.getvalue()
 
 
 def _draw_panel(canvas: Canvas, axes: Axes, panel: Panel, small: bool) -> None:
     if panel.title:
-        axes.set_title(panel.title, fontsize=5 if small else 9, parse_math=False)
+        axes.set_title(panel.title, fontsize=5 if small else 9)
     if panel.labels:
         for curve, label in zip(np.atleast_2d(panel.image), panel.labels, strict=True):
             axes.plot(np.linspace(0, 1, len(curve)), curve, label=label, linewidth=1.2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlmie.visualize.figures.fonts import default_font, fonts_for
 from dlmie.visualize.figures.panels import Scale
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ _INK, _SOFT, _MARK = (20, 20, 20), (110, 110, 110), (163, 68, 0)
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: the same letters on every machine."""
-    import matplotlib
+def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    return ImageFont.truetype(path, size)
+
+
+def _font_of(word: str, size: int) -> ImageFont.FreeTypeFont:
+    """A font for a word: where the default one lacks a letter, the one that has most of those."""
+    return _font(fonts_for(word)[:2][-1], size)
 
 
 def _canvas(height: int, width: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -50,18 +54,18 @@ def sentence_line(words: Sequence[str], marked: int, width: int, size: int = 14)
     numpy.ndarray
         (height, width, 3) uint8; the height does not depend on ``marked``.
     """
-    font = _font(size)
-    blank, line = font.getlength(" "), int(size * 1.5)
+    fonts = [_font_of(word, size) for word in words]
+    blank, line = _font(default_font(), size).getlength(" "), int(size * 1.5)
     places = []
     x, y = float(_MARGIN), _MARGIN
-    for word in words:
+    for word, font in zip(words, fonts, strict=True):
         length = font.getlength(word)
         if x > _MARGIN and x + length > width - _MARGIN:
             x, y = float(_MARGIN), y + line
         places.append((x, y, length))
         x += length + blank
     image, draw = _canvas(y + line, width)
-    for number, (word, (x, y, length)) in enumerate(zip(words, places, strict=True)):
+    for number, (word, font, (x, y, length)) in enumerate(zip(words, fonts, places, strict=True)):
         is_marked = number == marked
         draw.text((x, y), word, font=font, fill=_MARK if is_marked else _INK)
         if is_marked:
@@ -72,7 +76,7 @@ def sentence_line(words: Sequence[str], marked: int, width: int, size: int = 14)
 
 def scale_line(scale: Scale, width: int, size: int = 11) -> np.ndarray:
     """A color scale on white with its ends and what it shows: (height, width, 3) uint8."""
-    font = _font(size)
+    font = _font(default_font(), size)
     image, draw = _canvas(size + 8, width)
     ends = [f"{scale.low:g}", f"{scale.high:.3g}"]
     label = f" {scale.label}"
