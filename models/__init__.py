@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from dlmie.models.captioners.caption_rnn import CaptionRNN as CaptionRNN
     from dlmie.models.captioners.show_attend_tell import ShowAttendTell as ShowAttendTell
     from dlmie.models.captioners.show_tell import ShowTell as ShowTell
+    from dlmie.models.classifiers.convolutional import ConvNet as ConvNet
+    from dlmie.models.classifiers.convolutional import ThreeLayerConvNet as ThreeLayerConvNet
+    from dlmie.models.classifiers.fully_connected import FullyConnected as FullyConnected
+    from dlmie.models.classifiers.fully_connected import TwoLayerNet as TwoLayerNet
     from dlmie.models.classifiers.linear import LinearSVM as LinearSVM
     from dlmie.models.classifiers.linear import Softmax as Softmax
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0

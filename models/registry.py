@@ -46,6 +46,7 @@ class Entry:
 
 
 _ENCODERS, _CAPTIONERS = "dlmie.models.encoders", "dlmie.models.captioners"
+_CLASSIFIERS = "dlmie.models.classifiers"
 
 MODELS: dict[str, Entry] = {
     "efficientnet-lite0": Entry(
@@ -79,10 +80,12 @@ MODELS: dict[str, Entry] = {
     "show-tell": Entry("captioner", f"{_CAPTIONERS}.show_tell:ShowTell"),
     "show-attend-tell": Entry("captioner", f"{_CAPTIONERS}.show_attend_tell:ShowAttendTell"),
     "caption-rnn": Entry("captioner", f"{_CAPTIONERS}.caption_rnn:CaptionRNN"),
-    "softmax": Entry("classifier", "dlmie.models.classifiers.linear:Softmax"),
-    "linear-svm": Entry(
-        "classifier", "dlmie.models.classifiers.linear:LinearSVM", objective="hinge"
-    ),
+    "softmax": Entry("classifier", f"{_CLASSIFIERS}.linear:Softmax"),
+    "linear-svm": Entry("classifier", f"{_CLASSIFIERS}.linear:LinearSVM", objective="hinge"),
+    "two-layer": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:TwoLayerNet"),
+    "fully-connected": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:FullyConnected"),
+    "three-layer-convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ThreeLayerConvNet"),
+    "convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ConvNet"),
 }
 #: The task by which a role is trained.
 TASKS: dict[Role, str] = {"captioner": "captioning", "classifier": "classification"}

@@ -40,7 +40,7 @@ class Classify(Objective):
 
     def __call__(self, batch: Mapping[str, Variable], noise: Noise) -> Loss:
         labels = batch["labels"]
-        logits = self.model.logits(batch["images"], noise)
+        logits, updates = self.model.train(batch["images"], noise)
         loss = CLASSIFICATION[self.kind]
         summed = loss(logits, labels, reduction="sum", **self.options.to_json())
         count = pt.cast(labels.shape[0], self.model.dtype)
@@ -50,4 +50,5 @@ class Classify(Objective):
             total=total,
             weight=count,
             metrics={"loss": summed, "train_accuracy": pt.cast(right, self.model.dtype).sum()},
+            updates=updates,
         )

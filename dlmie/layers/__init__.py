@@ -2,8 +2,22 @@
 
 from dlmie.layers.convolution import Conv2D
 from dlmie.layers.dense import Embedding, Linear
-from dlmie.layers.noise import Noise
-from dlmie.layers.normalization import BatchNorm, fold_batch_norm
+from dlmie.layers.noise import Dropout, Noise
+from dlmie.layers.normalization import BatchNorm, GroupNorm, LayerNorm, fold_batch_norm
 from dlmie.layers.recurrent import LSTM, RNN
+from dlmie.layers.sequential import Sequential
 
-__all__ = ["LSTM", "RNN", "BatchNorm", "Conv2D", "Embedding", "Linear", "Noise", "fold_batch_norm"]
+__all__ = [
+    "LSTM",
+    "RNN",
+    "BatchNorm",
+    "Conv2D",
+    "Dropout",
+    "Embedding",
+    "GroupNorm",
+    "LayerNorm",
+    "Linear",
+    "Noise",
+    "Sequential",
+    "fold_batch_norm",
+]

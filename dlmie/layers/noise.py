@@ -66,3 +66,32 @@ def _first_key(seed: int) -> int:
 def dropout(x: Variable, rate: float, noise: Noise | None) -> Variable:
     """Dropout in a training expression; ``x`` itself where ``noise`` is None."""
     return x if noise is None else noise.dropout(x, rate)
+
+
+class Dropout:
+    """Keep each activation with a probability, and divide by it: as a layer (Hinton et al. 2012).
+
+    Parameters
+    ----------
+    keep : float
+        The probability, above 0 and at most 1; 1 keeps all. In the terms of other libraries the
+        rate of dropout is ``1 - keep``.
+
+    Raises
+    ------
+    DlmieError
+        Another probability.
+    """
+
+    def __init__(self, keep: float) -> None:
+        if not 0 < keep <= 1:
+            raise DlmieError(f"keep is {keep}; it must be above 0 and at most 1 (1: no dropout)")
+        self.keep = keep
+
+    def __call__(self, x: Variable) -> Variable:
+        """Testing: ``x`` itself."""
+        return x
+
+    def train(self, x: Variable, noise: Noise) -> tuple[Variable, list[tuple[Variable, Variable]]]:
+        """Training: a fresh mask for every call; there is nothing to update."""
+        return noise.dropout(x, 1 - self.keep), []

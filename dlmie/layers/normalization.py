@@ -1,17 +1,22 @@
-"""Batch normalization (Ioffe and Szegedy, 2015)."""
+"""Normalization of activations: by batch, by layer and by groups of channels."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from dlmie.errors import DlmieError
 from dlmie.graph.network import parameter
+from dlmie.layers.noise import Noise
 
 
 class BatchNorm:
     """Normalize each channel (axis 1) to zero mean and unit variance, then scale and shift.
 
+    Ioffe and Szegedy (2015), algorithm 1; over a batch of images all places of a channel count.
     Trained statistics are running averages: ``running = momentum * running + (1 - momentum) *
     batch`` with the biased variance, as cs231n does.
 
@@ -31,11 +36,11 @@ class BatchNorm:
         momentum: float = 0.9,
         dtype: str = "float32",
     ) -> None:
-        ones, zeros = np.ones(channels, dtype), np.zeros(channels, dtype)
-        self.gamma = parameter(f"{name}/gamma", ones)
-        self.beta = parameter(f"{name}/beta", zeros)
-        self.mean = parameter(f"{name}/mean", zeros, trainable=False)
-        self.variance = parameter(f"{name}/variance", ones, trainable=False)
+        # An array of its own for each: compiled functions update parameters in place.
+        self.gamma = parameter(f"{name}/gamma", np.ones(channels, dtype))
+        self.beta = parameter(f"{name}/beta", np.zeros(channels, dtype))
+        self.mean = parameter(f"{name}/mean", np.zeros(channels, dtype), trainable=False)
+        self.variance = parameter(f"{name}/variance", np.ones(channels, dtype), trainable=False)
         self.epsilon = np.asarray(epsilon, dtype)
         self.momentum = np.asarray(momentum, dtype)
 
@@ -46,23 +51,93 @@ class BatchNorm:
         axes = ["x", 0, *["x"] * (x.type.ndim - 2)]
         return x * scale.dimshuffle(axes) + shift.dimshuffle(axes)
 
-    def train(self, x: Variable) -> tuple[Variable, list[tuple[Variable, Variable]]]:
+    def train(
+        self, x: Variable, noise: Noise | None = None
+    ) -> tuple[Variable, list[tuple[Variable, Variable]]]:
         """Training: normalize by the batch's own statistics.
 
         Returns the normalized x and the updates of the running statistics.
         """
         over = [i for i in range(x.type.ndim) if i != 1]
         axes = ["x", 0, *["x"] * (x.type.ndim - 2)]
-        mean = x.mean(axis=over)
-        centered = x - mean.dimshuffle(axes)
-        variance = (centered**2).mean(axis=over)
-        normal = centered / pt.sqrt(variance + self.epsilon).dimshuffle(axes)
+        normal, mean, variance = _standardized(x, over, self.epsilon)
         y = normal * self.gamma.dimshuffle(axes) + self.beta.dimshuffle(axes)
+        mean, variance = mean.flatten(), variance.flatten()
         kept, new = self.momentum, np.asarray(1, self.momentum.dtype) - self.momentum
         return y, [
             (self.mean, kept * self.mean + new * mean),
             (self.variance, kept * self.variance + new * variance),
         ]
+
+
+class GroupNorm:
+    """Normalize groups of channels of each example by themselves, then scale and shift.
+
+    Wu and He (2018), equation 7: mean and biased variance over the channels of a group and all
+    places; training and inference are one expression, whatever the batch.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters ``gamma`` and ``beta``, both (channels,).
+    channels, groups : int
+        The channels come in so many groups of equal size.
+
+    Raises
+    ------
+    DlmieError
+        The channels cannot be divided so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        groups: int,
+        *,
+        epsilon: float = 1e-5,
+        dtype: str = "float32",
+    ) -> None:
+        if groups < 1 or channels % groups:
+            raise DlmieError(f"{channels} channels cannot be divided into {groups} equal groups")
+        self.gamma = parameter(f"{name}/gamma", np.ones(channels, dtype))
+        self.beta = parameter(f"{name}/beta", np.zeros(channels, dtype))
+        self.groups, self.epsilon = groups, np.asarray(epsilon, dtype)
+
+    def __call__(self, x: Variable) -> Variable:
+        """x (batch, channels, ...) → the same shape."""
+        axes = ["x", 0, *["x"] * (x.type.ndim - 2)]
+        grouped = x.reshape((x.shape[0], self.groups, -1))
+        normal, _, _ = _standardized(grouped, [2], self.epsilon)
+        normal = pt.specify_shape(normal.reshape(x.shape), x.type.shape)
+        return normal * self.gamma.dimshuffle(axes) + self.beta.dimshuffle(axes)
+
+
+class LayerNorm(GroupNorm):
+    """Normalize all features of each example together, then scale and shift each (channel).
+
+    Ba, Kiros and Hinton (2016), equation 3: one group of all channels.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters ``gamma`` and ``beta``, both (channels,).
+    """
+
+    def __init__(
+        self, name: str, channels: int, *, epsilon: float = 1e-5, dtype: str = "float32"
+    ) -> None:
+        super().__init__(name, channels, 1, epsilon=epsilon, dtype=dtype)
+
+
+def _standardized(
+    x: Variable, over: Sequence[int], epsilon: np.ndarray
+) -> tuple[Variable, Variable, Variable]:
+    """``(x - mean) / sqrt(variance + epsilon)`` over some axes, the mean and the variance."""
+    mean = x.mean(axis=over, keepdims=True)
+    centered = x - mean
+    variance = (centered**2).mean(axis=over, keepdims=True)
+    return centered / pt.sqrt(variance + epsilon), mean, variance
 
 
 def fold_batch_norm(

@@ -15,16 +15,17 @@ from dlmie.data.labelled.normalization import Normalization
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter, find_parameters, parameter_table
 from dlmie.layers.noise import Noise
+from dlmie.layers.sequential import Updates
 from dlmie.losses import CLASSIFICATION, sum_of_squares
 
-Config = dict[str, int | float | str | None]
+Config = dict[str, int | float | str | list[int] | None]
 
 
 class ImageClassifier:
     """Base of the classifiers that learn from labelled images.
 
     A subclass names itself (``kind``) and its loss, creates its layers, and implements ``logits``
-    and ``config``.
+    and ``config``; ``train`` as well where training is another expression.
 
     Parameters
     ----------
@@ -92,20 +93,35 @@ class ImageClassifier:
         """The keyword arguments that make an equal model, but for the normalization."""
         raise NotImplementedError
 
-    def logits(self, images: Variable, noise: Noise | None = None) -> Variable:
-        """Scores of the classes.
+    def logits(self, images: Variable) -> Variable:
+        """Scores of the classes: images (batch, channels, rows, columns) → (batch, classes)."""
+        raise NotImplementedError
+
+    def train(self, images: Variable, noise: Noise) -> tuple[Variable, Updates]:
+        """The scores while training, and what each step updates beside the optimizer.
 
         Parameters
         ----------
         images : (batch, channels, rows, columns)
-        noise : Noise, optional
-            Source of dropout: given, this is the training expression; None, the test expression.
+        noise : Noise
+            Where dropout comes from.
 
         Returns
         -------
-        (batch, classes)
+        (batch, classes), and pairs (shared variable, new value)
         """
-        raise NotImplementedError
+        return self.logits(images), []
+
+    @property
+    def templates(self) -> np.ndarray:
+        """What the units of the first layer weigh: (units, rows, columns, channels).
+
+        Raises
+        ------
+        DlmieError
+            The first layer does not see pixels.
+        """
+        raise DlmieError(f"the first layer of {self.kind} has no weights that are images")
 
     # What every classifier can do.
 

@@ -12,8 +12,14 @@ from dlmie.data.labelled.normalization import Normalization
 from dlmie.graph import init
 from dlmie.graph.network import Parameter
 from dlmie.layers import Linear
-from dlmie.layers.noise import Noise
 from dlmie.models.classifiers.image_classifier import Config, ImageClassifier
+
+
+def as_images(weights: Parameter, shape: tuple[int, int, int]) -> np.ndarray:
+    """Weights of flattened images (pixels, units) → (units, rows, columns, channels)."""
+    rows, columns, channels = shape
+    values = weights.get_value()
+    return values.T.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1)
 
 
 class LinearClassifier(ImageClassifier):
@@ -79,7 +85,7 @@ class LinearClassifier(ImageClassifier):
             "dtype": self.dtype,
         }
 
-    def logits(self, images: Variable, noise: Noise | None = None) -> Variable:
+    def logits(self, images: Variable) -> Variable:
         return self.linear(images.flatten(2))
 
     @property
@@ -89,9 +95,7 @@ class LinearClassifier(ImageClassifier):
     @property
     def templates(self) -> np.ndarray:
         """The weights of each class as an image: (classes, rows, columns, channels)."""
-        rows, columns, channels = self.shape
-        weights = self.linear.W.get_value()
-        return weights.T.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1)
+        return as_images(self.linear.W, self.shape)
 
 
 class Softmax(LinearClassifier):

@@ -166,6 +166,15 @@ def test_batch_norm_trains_like_the_course() -> None:
     np.testing.assert_allclose(test(values), expected * gamma + beta, rtol=1e-9)
 
 
+def test_running_statistics_leave_scale_and_shift_alone() -> None:
+    layer, x = BatchNorm("/bn", 3), pt.fmatrix("x")
+    y, updates = layer.train(x)
+    dlmie.function([x], y, updates=updates)(rng().standard_normal((5, 3)).astype("f") + 4)
+    assert layer.gamma.get_value().tolist() == [1, 1, 1]
+    assert layer.beta.get_value().tolist() == [0, 0, 0]
+    assert layer.mean.get_value().min() > 0.2
+
+
 def test_batch_norm_of_vectors_in_float32_stays_there() -> None:
     layer, x = BatchNorm("/bn", 3), pt.fmatrix("x")
     y, updates = layer.train(x)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,17 @@ from dlmie.classification.step import ClassificationStep
 from dlmie.classification.step import compile as compile_step
 from dlmie.data import LabelledImages, Normalization
 from dlmie.data.labelled.dataset import prepare
-from dlmie.models import LinearSVM, Softmax
+from dlmie.models import ConvNet, LinearSVM, Softmax
+from dlmie.models.classifiers.image_classifier import ImageClassifier
 
 CLASSES = ("blue", "green", "red")
+
+#: Models by the name that a test has for them; the network has running statistics and dropout.
+KINDS: dict[str, Callable[..., ImageClassifier]] = {
+    "softmax": Softmax,
+    "linear-svm": LinearSVM,
+    "convnet": partial(ConvNet, stages=(3, 4), keep=0.8),
+}
 
 
 def make_images(folder: Path, count: int = 30) -> Path:
@@ -40,7 +50,7 @@ def make_data(folder: Path) -> LabelledImages:
 def make_step(
     data: LabelledImages,
     *,
-    kind: type[Softmax] | type[LinearSVM] = Softmax,
+    kind: Callable[..., ImageClassifier] = Softmax,
     normalization: Normalization | None = None,
     regularization: float = 1e-3,
     seed: int = 0,

@@ -45,9 +45,9 @@ def work(kind: str, folder: Path, said: int) -> None:
         task.build = watched
         dlmie.resume(folder / "run", progress=False)
         return
-    if kind == "softmax":
+    if kind in classification_cases.KINDS:
         labelled = LabelledImages(folder.parent / "colors.h5")
-        step: Any = classification_cases.make_step(labelled)
+        step: Any = classification_cases.make_step(labelled, kind=classification_cases.KINDS[kind])
         options: dict[str, Any] = {**COMMON, "flip": True, "shift": 1}
         dlmie.train(watch(step, said), labelled, to=folder / "run", **options)
         return
@@ -126,7 +126,7 @@ def heard_steps(heard: int, steps: int | None) -> bool:
 
 def main(kind: str, folder: Path, kills: int, seed: int) -> None:
     random.seed(seed)
-    if kind == "softmax":
+    if kind in classification_cases.KINDS:
         classification_cases.make_data(folder)
     else:
         make_data(folder)

@@ -28,7 +28,7 @@ from dlmie.training.optimizer_options import OptimizerOptions
 
 _HELP = {
     "embedding": "Size of the word vectors.",
-    "hidden": "Size of the LSTM.",
+    "hidden": "Size of the LSTM, or of the hidden layer.",
     "dropout": "Share of activations dropped while training.",
     "tied": "Word vectors are the weights of the output, too.",
     "attention": "Size of the attention's hidden layer.",
@@ -42,6 +42,12 @@ _HELP = {
     "cell": "Recurrent cell: rnn, lstm or attention.",
     "weight_scale": "Standard deviation of the first weights.",
     "regularization": "Strength of the penalty on squared weights.",
+    "sizes": "Units of each hidden layer: 100,50.",
+    "norm": "Normalization of layers: none, batch or layer.",
+    "keep": "Probability that dropout keeps a unit while training.",
+    "filters": "Filters of the convolution.",
+    "filter_size": "Height and width of its filters.",
+    "stages": "Filters of each stage of two convolutions: 32,64,128.",
 }
 
 
@@ -72,6 +78,8 @@ def _model_options(function: F) -> F:
 def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
     return "none" if default is None else str(default)
 
 
