@@ -117,6 +117,28 @@ RECIPES: dict[str, dict[str, Any]] = {
             "decoding": {"beam": 5},
         },
     },
+    "show-attend-tell-photographs": {
+        # The grid before the last 1×1 convolution is twice as fine as the network's own; what the
+        # whole image shows comes from that convolution. Few of the words have boxes (--boxes), so
+        # those weigh much.
+        "about": "Show, Attend and Tell that looks at what it names: photographs, some with boxes.",
+        "model": "show-attend-tell",
+        "config": {
+            "embedding": 256, "hidden": 512, "attention": 256, "dropout": 0.5,
+            "global_context": 256, "global_head": 1280,
+        },
+        "encoder": {
+            "name": "efficientnet-lite0", "layer": "block15", "size": 224, "output_stride": 16,
+        },
+        "optimizer": {
+            "optimizer": "adam", "lr": 8e-4, "schedule": "cosine", "warmup": "300",
+            "clip_norm": 5.0, "ema": 0.998,
+        },
+        "objective": {"label_smoothing": 0.1, "attention_supervision": 12.0},
+        "training": {
+            "epochs": 8, "batch": 64, "monitor": "cider_d", "flip": True, "decoding": {"beam": 3},
+        },
+    },
     "show-attend-tell-scenes": {
         # Enlarged scenes give a grid fine enough to point at a thing; without the penalty attention
         # need not visit the background, which tells nothing.
