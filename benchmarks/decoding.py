@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import torch
+from pytensor.graph.basic import Variable
 
 from benchmarks.agreement import Disagreement
 from benchmarks.limits import FUNCTION, Work
@@ -17,16 +19,18 @@ from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 BEAM, LENGTH, GRID, CHANNELS, HIDDEN, WORDS = 5, 20, 14, 512, 512, 9000
 
 
-def make_model() -> ShowAttendTell:
-    """Show, Attend and Tell of the size of the training benchmark, with random weights.
+def make_model(
+    annotations: Variable | Sequence[int] = (CHANNELS, GRID, GRID), words: int = WORDS
+) -> ShowAttendTell:
+    """Show, Attend and Tell, by default of the size of the training benchmark; random weights.
 
     The weights are larger than a new model's, so that hypotheses differ; special words except END
     are excluded, as by the constraints of decoding.
     """
-    words = [*SPECIAL, *(f"word{i}" for i in range(WORDS - len(SPECIAL)))]
+    listed = [*SPECIAL, *(f"word{i}" for i in range(words - len(SPECIAL)))]
     model = ShowAttendTell(
-        (CHANNELS, GRID, GRID),
-        Vocabulary(words),
+        annotations,
+        Vocabulary(listed),
         embedding=HIDDEN,
         hidden=HIDDEN,
         attention=HIDDEN,
@@ -38,7 +42,7 @@ def make_model() -> ShowAttendTell:
         shape = p.get_value(borrow=True).shape
         p.set_value((rng.standard_normal(shape) * 3 / np.sqrt(shape[0])).astype("float32"))
     bias = next(p for p in model.parameters if p.name == "/output/b")
-    values = np.zeros(WORDS, "float32")
+    values = np.zeros(words, "float32")
     values[[PAD, START, UNK]] = -1e9
     bias.set_value(values)
     return model
@@ -54,6 +58,7 @@ class TorchBeam:
     def __call__(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """features (images, channels, rows, columns) → words (images, length), log-probability."""
         p, n = self.p, len(features)
+        count = p["/output/b"].shape[0]
         a = features.flatten(2).transpose(1, 2).contiguous()  # (images, cells, channels)
         mean = a.mean(1)
         h = torch.tanh(mean @ p["/initial/hidden/W"] + p["/initial/hidden/b"])
@@ -71,12 +76,12 @@ class TorchBeam:
         rows = torch.arange(n)[:, None]
         for _ in range(LENGTH):
             logs, h, c = self.step(words.reshape(-1), h, c, a, projected)
-            logs = logs.reshape(n, BEAM, WORDS)
+            logs = logs.reshape(n, BEAM, count)
             logs[done] = -torch.inf  # a finished hypothesis stays as it is, with END again
             logs[..., END] = torch.where(done, torch.zeros(()), logs[..., END])
             scores = (totals[..., None] + logs).reshape(n, -1)
             totals, best = scores.topk(BEAM, dim=1)
-            source, words = best // WORDS, best % WORDS
+            source, words = best // count, best % count
             history = torch.cat([history[rows, source], words[..., None]], dim=2)
             done = done[rows, source] | (words == END)
             pick = (rows * BEAM + source).reshape(-1)

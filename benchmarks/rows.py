@@ -53,7 +53,7 @@ GOALS = {
 #: Each has a table ``ROWS``.
 MODULES = (
     *("encoders", "recurrent", "decoding", "compiling"),
-    *("ascent", "convolution", "memory", "recurrent_parts"),
+    *("ascent", "convolution", "folders", "memory", "recurrent_parts"),
 )
 
 
