@@ -294,6 +294,7 @@ def prepare(
     group_column: str | None = None,
     boxes: Sequence[str | Path] = (),
     tokenizer: str = "words",
+    vocabulary: Vocabulary | None = None,
     store: str = "pixels",
     strict: bool = False,
     overwrite: bool = False,
@@ -344,6 +345,9 @@ def prepare(
         from 1 for a table without a header.  Images of one group stay together.
     tokenizer
         See :func:`~dlmie.data.captions.tokenizers.tokenize`.
+    vocabulary
+        That of a captioner which is to be trained further on this data; words it lacks are read as
+        ``<unk>``.  Default: the words of the training captions.
     store, strict, overwrite, workers, progress
         See :func:`~dlmie.data.captions.writing.write_captions`.
 
@@ -384,6 +388,7 @@ def prepare(
         min_count=min_count,
         max_size=max_size,
         tokenizer=tokenizer,
+        vocabulary=vocabulary,
         store=store,
         strict=strict,
         overwrite=overwrite,
@@ -524,6 +529,7 @@ def survey(
     min_count: int = 5,
     max_size: int | None = None,
     tokenizer: str = "words",
+    vocabulary: Vocabulary | None = None,
     reading: Reading | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -533,7 +539,7 @@ def survey(
 
     Parameters
     ----------
-    source, images, boxes, min_count, max_size, tokenizer, workers, progress
+    source, images, boxes, min_count, max_size, tokenizer, vocabulary, workers, progress
         See :func:`prepare`.
     reading
         What the files do not say themselves.
@@ -546,6 +552,8 @@ def survey(
     DataError
         If the source as a whole cannot be read.
     """
+    if vocabulary is not None:
+        tokenizer = vocabulary.tokenizer
     listing = formats.read(source, images=images, reading=reading, **options)
     records, more = clean(listing.records, tokenizer)
     problems = [*listing.problems, *more]
@@ -558,7 +566,7 @@ def survey(
         problems.append(
             formats.no_training_image(listing) or "no training image with usable captions"
         )
-    wording = split_words(by_split, tokenizer, min_count, max_size)
+    wording = split_words(by_split, tokenizer, min_count, max_size, vocabulary)
     problems += _image_faults(records, workers, progress)
     return Findings(problems, [*listing.notes, *wording.notes], listing.source, wording.left_out)
 

@@ -12,7 +12,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dlmie import captioning
 from dlmie.data.captions.dataset import Captions
+from dlmie.data.captions.vocabulary import UNK
 
 
 @pytest.fixture
@@ -62,6 +64,32 @@ class TestPrepare:
         assert sorted(pictures.parent.iterdir()) == before
         as_json = invoke("prepare", pictures, "--check", "--quiet", "--json")
         assert json.loads(as_json.stdout)["problems"] == lines[:-1]
+
+    def test_words_of_another_data_set(
+        self, pictures: Path, tmp_path: Path, invoke: Any, fails: Any
+    ) -> None:
+        first, more, to = tmp_path / "first.h5", tmp_path / "more.json", tmp_path / "more.h5"
+        made = invoke("prepare", pictures, "--to", first, "--size", 16, "--min-count", 1)
+        assert made.exit_code == 0, made.output
+        more.write_text(json.dumps({f"photo{n}.jpg": [f"a dog finds patch {n}"] for n in range(4)}))
+        options = ("--images", pictures.parent / "images", "--size", 16, "--vocabulary", first)
+        result = invoke("prepare", more, "--to", to, *options)
+        assert result.exit_code == 0, result.output
+        data, before = Captions(to), Captions(first)
+        assert data.vocabulary.hash == before.vocabulary.hash
+        unknown = {word for tokens in data["train"].tokens for word in tokens.tolist()}
+        assert UNK in unknown  # "finds"
+        assert "--vocabulary: " in result.stderr
+        # The same again is the same file; the words are a part of what it is.
+        assert invoke("prepare", more, "--to", to, *options).exit_code == 0
+        assert "holds something else" in fails("prepare", more, "--to", to, *options[:4])
+        line = fails("prepare", more, "--to", to, *options, "--min-count", 2, code=2)
+        assert "--min-count does not go with --vocabulary" in line
+        shipped = invoke("prepare", more, "--to", tmp_path / "s.h5", *options[:4], "--vocabulary",
+                         "flickr8k")  # fmt: skip
+        assert shipped.exit_code == 0, shipped.output
+        known = Captions(tmp_path / "s.h5").vocabulary
+        assert known.hash == captioning.load("flickr8k").vocabulary.hash
 
     def test_strict_fails_with_the_first_problem(self, pictures: Path, fails: Any) -> None:
         to = pictures.parent / "set.h5"

@@ -56,14 +56,23 @@ def split_words(
     tokenizer: str,
     min_count: int,
     max_size: int | None,
+    vocabulary: Vocabulary | None = None,
 ) -> Wording:
-    """Split all captions into words and count the vocabulary; ``records`` come by split."""
+    """Split all captions into words and count the vocabulary; ``records`` come by split.
+
+    Another data set's ``vocabulary`` is taken as it is, and its tokenizer with it.
+    """
     texts = {
         split: [text for record in each for text in record.captions]
         for split, each in records.items()
     }
-    words = {split: [tokenize(text, tokenizer) for text in each] for split, each in texts.items()}
-    vocabulary = Vocabulary.build(words["train"], min_count, max_size, tokenizer)
+    contract = CONTRACT if vocabulary is None else vocabulary.contract
+    words = {
+        split: [tokenize(text, tokenizer, contract) for text in each]
+        for split, each in texts.items()
+    }
+    if vocabulary is None:
+        vocabulary = Vocabulary.build(words["train"], min_count, max_size, tokenizer)
     # Data that contract 1 splits alike keep the hash that dlmie 0.1.0 gave them, and so their
     # features.
     alike = tokenizer != "words" or all(
@@ -94,7 +103,12 @@ def text_bytes(plan: Plan, header: Mapping[str, Any]) -> int:
     return size
 
 
-def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
+def write_text(
+    file: h5py.File,
+    plan: Plan,
+    header: Mapping[str, Any],
+    vocabulary: Vocabulary | None = None,
+) -> None:
     """Write everything but the pixels: the file is complete afterwards.
 
     Parameters
@@ -105,6 +119,8 @@ def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
         All images that should have been.
     header
         What the file is to say of itself; hashes and counts are added.
+    vocabulary
+        Another data set's, to be used here; default: of the training captions.
 
     Raises
     ------
@@ -122,6 +138,7 @@ def write_text(file: h5py.File, plan: Plan, header: Mapping[str, Any]) -> None:
         header["tokenizer"],
         header["min_count"],
         header["max_size"],
+        vocabulary,
     )
     words, vocabulary = wording.words, wording.vocabulary
     folder = _common_folder(plan) if plan.store == "paths" else None

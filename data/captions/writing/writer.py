@@ -44,6 +44,7 @@ from tqdm import tqdm
 
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.tokenizers import CONTRACT
+from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.captions.writing.slots import DIGEST, VERSION, Item, PartFile, Plan
 from dlmie.data.captions.writing.text import text_bytes, write_text
 from dlmie.data.images import ImageError, load_image
@@ -67,6 +68,7 @@ def write_captions(
     min_count: int = 5,
     max_size: int | None = None,
     tokenizer: str = "words",
+    vocabulary: Vocabulary | None = None,
     store: str = "pixels",
     strict: bool = False,
     overwrite: bool = False,
@@ -91,6 +93,9 @@ def write_captions(
         Pixels: images are resized to ``size × size``.
     min_count, max_size, tokenizer
         The vocabulary, from the training split only: see :meth:`Vocabulary.build`.
+    vocabulary
+        That of a captioner which is to be trained further on these captions, in place of one made
+        from them; the tokenizer is the one it was made with.
     store
         ``"pixels"``, or ``"paths"`` to keep references and decode the files at every use.
     strict
@@ -125,6 +130,8 @@ def write_captions(
         raise DataError(f"store is 'pixels' or 'paths', not {store!r}")
     if size < 1:
         raise DataError(f"size must be at least 1 pixel, not {size}")
+    if vocabulary is not None:
+        tokenizer = vocabulary.tokenizer
     to = Path(to).absolute()
     part = to.with_name(to.name + UNFINISHED)
     cleaned, more = clean(records, tokenizer)
@@ -138,10 +145,12 @@ def write_captions(
         "min_count": min_count,
         "max_size": max_size,
         "tokenizer": tokenizer,
-        "tokenizer_contract": CONTRACT,
+        "tokenizer_contract": CONTRACT if vocabulary is None else vocabulary.contract,
         "store": store,
         "source": dict(source or {}),
     }
+    if vocabulary is not None:
+        settings["vocabulary_hash"] = vocabulary.hash
     Outputs(record.image for record in present if isinstance(record.image, Path)).refuse_inputs(to)
     plan = Plan(present, settings)
     if not plan.splits.get("train"):
@@ -181,7 +190,7 @@ def write_captions(
         }
         with resumable(to, part):
             with file.finish(text_bytes(plan, header)) as hdf:
-                write_text(hdf, plan, header)
+                write_text(hdf, plan, header, vocabulary)
             finish(part, to)
     finally:
         file.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,11 +15,15 @@ from dlmie.cli.tables import reading_options
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.data.splits import SHARES
 
+if TYPE_CHECKING:
+    from dlmie.data.captions.vocabulary import Vocabulary
+
+_WORDS = ("min_count", "max_size", "tokenizer")
 _SCENES_ONLY = ("train", "dev", "test")
 _SOURCE_ONLY = (
     *("images", "boxes", "splits", "split_of", "shares", "groups", "format", "encoding"),
     *("image_column", "caption_column", "group_column", "tokenizer", "store", "strict"),
-    *("overwrite", "workers", "min_count", "max_size", "check"),
+    *("overwrite", "workers", "min_count", "max_size", "vocabulary", "check"),
 )
 
 
@@ -98,6 +103,11 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
     type=click.Path(),
     help="Boxes of things in the images, as COCO's instances_*.json; again for each file.",
 )
+@click.option(
+    "--vocabulary",
+    metavar="MODEL|FILE",
+    help="Use the words of this captioner or prepared file: to train a captioner further.",
+)
 @section(
     "Splits",
     click.option(
@@ -176,6 +186,7 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     options = {n: value for n, value in options.items() if n not in (*_SCENES_ONLY, "labels")}
     options["caption_columns"] = options.pop("caption_column")
     options["shares"] = options["shares"] or SHARES
+    options["vocabulary"] = _vocabulary(options["vocabulary"], chosen)
     options["seed"] = console.seed
     for split, listed in (options["splits"] or {}).items():
         if isinstance(listed, int):
@@ -194,6 +205,20 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     _report(console, data)
 
 
+def _vocabulary(name: str | None, chosen: Mapping[str, object]) -> Vocabulary | None:
+    """The words of a captioner, by what names one, or of a prepared file."""
+    if name is None:
+        return None
+    _refuse(chosen, _WORDS, "does not go with --vocabulary, which decides the words")
+    from dlmie import captioning
+    from dlmie.data.captions.dataset import Captions
+    from dlmie.files.outputs import DATA, kind_of
+
+    if Path(name).is_file() and kind_of(name) == DATA:
+        return Captions(name).vocabulary
+    return captioning.load(name).vocabulary
+
+
 def _prepare_scenes(console: Console, chosen: dict[str, Any]) -> None:
     _refuse(chosen, _SOURCE_ONLY, "does not apply to scenes")
     from dlmie.data.scenes import prepare_scenes
@@ -204,7 +229,7 @@ def _prepare_scenes(console: Console, chosen: dict[str, Any]) -> None:
     _report(console, prepare_scenes(seed=console.seed, progress=console.progress, **options))
 
 
-def _refuse(chosen: dict[str, Any], names: tuple[str, ...], why: str) -> None:
+def _refuse(chosen: Mapping[str, object], names: tuple[str, ...], why: str) -> None:
     for name in names:
         if chosen.get(name):
             raise click.UsageError(f"--{name.replace('_', '-')} {why}")
@@ -221,7 +246,7 @@ def _check(console: Console, source: tuple[str, ...], options: dict[str, Any]) -
     )
     names = (
         *("images", "splits", "split_of", "shares", "seed", "groups", "format"),
-        *("boxes", "tokenizer", "min_count", "max_size", "workers"),
+        *("boxes", "tokenizer", "min_count", "max_size", "vocabulary", "workers"),
     )
     findings = survey(
         [Path(path) for path in source],
@@ -229,14 +254,16 @@ def _check(console: Console, source: tuple[str, ...], options: dict[str, Any]) -
         progress=console.progress,
         **{name: options[name] for name in names},
     )
-    _say(console, findings.source, findings.notes, findings.left_out, options["min_count"])
+    words = _words(options["min_count"], given=options["vocabulary"] is not None)
+    _say(console, findings.source, findings.notes, findings.left_out, words)
     console.problems(findings.problems, {"notes": findings.notes, **findings.source})
 
 
 def _report(console: Console, data: Any) -> None:
     header = data.header
     left_out = header["vocabulary"].get("left_out")
-    _say(console, header["source"], header.get("notes", []), left_out, header["min_count"])
+    words = _words(header["min_count"], given="vocabulary_hash" in header)
+    _say(console, header["source"], header.get("notes", []), left_out, words)
     skipped = [entry["reason"] for entry in header["skipped"]]
     more = f"dlmie inspect --json {data.path} lists all"
     console.warn_all(f"images left out: {len(skipped):,}", skipped, more)
@@ -259,12 +286,17 @@ def _report(console: Console, data: Any) -> None:
     console.result(document, repr(data))
 
 
+def _words(min_count: int, *, given: bool) -> str:
+    """Why a word is not in the vocabulary."""
+    return "--vocabulary" if given else f"--min-count {min_count}"
+
+
 def _say(
     console: Console,
     source: dict[str, Any],
     notes: list[str],
     left_out: dict[str, int] | None,
-    min_count: int,
+    words: str,
 ) -> None:
     """What became of each file and of the rare words; notes are said even with ``--quiet``."""
     from dlmie.text import format_table
@@ -284,6 +316,6 @@ def _say(
     if left_out and left_out["types"]:
         share = 100 * left_out["tokens"] / left_out["of_tokens"]
         console.note(
-            f"--min-count {min_count}: {left_out['types']:,} of {left_out['of_types']:,} different "
+            f"{words}: {left_out['types']:,} of {left_out['of_types']:,} different "
             f"words of the training captions are read as <unk>, {share:.1f} % of all their words"
         )
