@@ -16,7 +16,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from dlmie.data.captions import formats
 from dlmie.data.captions.boxes import add_boxes
@@ -34,6 +33,7 @@ from dlmie.files.documents import parse_json
 from dlmie.files.hdf5 import numbers, read_texts
 from dlmie.files.outputs import Outputs
 from dlmie.files.schema import Key, check_document
+from dlmie.progress import Bar
 
 __all__ = [
     "Captions",
@@ -607,5 +607,5 @@ def _image_faults(records: Sequence[Record], workers: int | None, progress: bool
 
     with ThreadPoolExecutor(workers or default_workers()) as pool:
         faults = pool.map(fault, records)
-        bar = tqdm(faults, total=len(records), disable=not progress, unit="image", desc="images")
+        bar = Bar(faults, total=len(records), disable=not progress, unit="image", desc="images")
         return [line for line in bar if line]

@@ -21,7 +21,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.feature_cache import KIND, Features, differences, plain, views
@@ -35,6 +34,7 @@ from dlmie.files.hdf5 import create_text, file_image, open_hdf5
 from dlmie.files.locks import locked
 from dlmie.files.outputs import Outputs
 from dlmie.files.schema import check_document
+from dlmie.progress import Bar
 from dlmie.text import bytes_text
 
 __all__ = ["Features", "extract_features"]
@@ -289,10 +289,10 @@ def _measure(
     seconds = time.perf_counter() - start
     plan = _Plan(to, header | {"shape": list(rows.shape[1:])})
     if progress:
-        tqdm.write(
+        Bar.write(
             f"{to.name}: {plan.images:,} images of {'×'.join(map(str, plan.shape))} "
             f"{plan.dtype}; at most {bytes_text(plan.images * plan.row_bytes)}, twice that while "
-            f"it works; about {tqdm.format_interval(seconds / len(images) * plan.images)}",
+            f"it works; about {Bar.format_interval(seconds / len(images) * plan.images)}",
             file=sys.stderr,
         )
     return plan.header
@@ -320,7 +320,7 @@ def _encode_all(
                 images = np.stack([view_image(image, piece.view, int(i)) for image, i in pairs])
                 yield piece, start, preprocess(images, preprocessing)
 
-    bar = tqdm(
+    bar = Bar(
         total=plan.images, initial=plan.images - left, disable=not progress, unit="image",
         desc="features",
     )  # fmt: skip

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from dlmie.data.labelled.sources import Reading, open_source
 from dlmie.data.labelled.sources.drawn_scenes import DrawnScenes
@@ -24,6 +23,7 @@ from dlmie.data.prefetch import default_workers
 from dlmie.errors import DataError
 from dlmie.files import hdf5
 from dlmie.files.datasets import reading
+from dlmie.progress import Bar
 
 __all__ = ["LabelledImages", "LabelledSplit", "check", "prepare", "prepare_labelled_scenes"]
 
@@ -357,7 +357,7 @@ def check(
         choose_splits(found.parts, splits)
     state = Reading(workers or default_workers())
     total = sum(map(len, found.parts.values()))
-    with tqdm(total=total, disable=not progress, unit="image", desc="images") as bar:
+    with Bar(total=total, disable=not progress, unit="image", desc="images") as bar:
         try:
             for block in found.blocks(state):
                 bar.update(len(block.positions))

@@ -106,10 +106,10 @@ class TinyImageNet:
 
 def _images(files: Sequence[Path], dtype: str, split: str, progress: bool) -> np.ndarray:
     """(images, 3, 64, 64), gray ones in three equal channels."""
-    from tqdm import tqdm
+    from dlmie.progress import Bar
 
     result = np.empty((len(files), 3, SIZE, SIZE), dtype)
-    shown: Iterable[Path] = tqdm(files, f"reading {split}", disable=not progress, unit="image")
+    shown: Iterable[Path] = Bar(files, f"reading {split}", disable=not progress, unit="image")
     for planes, path in zip(result, shown, strict=True):
         pixels = load_image(path)
         if pixels.shape[:2] != (SIZE, SIZE):

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from tqdm import tqdm
 
 from dlmie.data.labelled.sources import Block, Reading, Source
 from dlmie.data.labelled.splitting import LEFT_OUT, choose_splits
@@ -33,6 +32,7 @@ from dlmie.errors import DataError
 from dlmie.files import atomic, hdf5
 from dlmie.files.checksums import hash_json
 from dlmie.files.datasets import Kind
+from dlmie.progress import Bar
 
 KIND = Kind("dlmie.labelled", 1, "prepared labelled images", "dlmie prepare")
 
@@ -111,7 +111,7 @@ def write_labelled(
         file.flush()
         reserve(handle.fileno(), space)
         writers = {name: _SplitWriter(file, name, size, source) for name, size in sizes.items()}
-        with tqdm(
+        with Bar(
             total=sum(sizes.values()), disable=not progress, unit="image", desc="images"
         ) as bar:
             for block in source.blocks(reading):

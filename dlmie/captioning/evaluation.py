@@ -36,9 +36,9 @@ def decode_in_batches(
     progress: bool = False,
 ) -> Iterator[list[Caption]]:
     """Caption images 0 … ``images - 1`` a batch at a time; ``read`` gives their annotations."""
-    from tqdm import tqdm
+    from dlmie.progress import Bar
 
-    with tqdm(total=images, unit="image", disable=not progress, leave=False) as bar:
+    with Bar(total=images, unit="image", disable=not progress, leave=False) as bar:
         for start in range(0, images, batch):
             index = np.arange(start, min(start + batch, images))
             yield from captioner.decode(read(index), decoding, keys=index.tolist())

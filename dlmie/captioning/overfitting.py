@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dlmie.captioning.evaluation import loss_per_word
 from dlmie.captioning.feature_caches import encoder_of, of_layer
@@ -17,6 +16,7 @@ from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
 from dlmie.data.captions.feature_cache import FeatureSource
 from dlmie.errors import DlmieError
+from dlmie.progress import Bar
 from dlmie.typing import JsonObject
 
 
@@ -119,7 +119,7 @@ def overfit(
         batches = Batches(few, inputs.read, batch=batch)
         first = loss = learned()
         seen = 0
-        with tqdm(total=epochs, unit="epoch", disable=not progress, leave=False) as bar:
+        with Bar(total=epochs, unit="epoch", disable=not progress, leave=False) as bar:
             while seen < epochs and loss > target:
                 for b in batches:
                     step(b)

@@ -6,8 +6,6 @@ import contextlib
 import difflib
 import errno
 import importlib
-import os
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import IO, Any
@@ -203,7 +201,5 @@ def main(ctx: click.Context) -> None:
     Start with: dlmie doctor, then dlmie demo.
     """
     ctx.ensure_object(Console)
-    if not sys.stderr.isatty():  # in a log, a bar is a line: seldom enough to be read
-        os.environ.setdefault("TQDM_MININTERVAL", "10")
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

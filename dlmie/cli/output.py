@@ -14,10 +14,11 @@ import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.images import find_sources
+from dlmie.data.images import ImageBytes
 from dlmie.errors import DataError
 from dlmie.files import outputs
 from dlmie.files.atomic import explained
-from dlmie.files.rows import Form, JsonList, Row, RowFile, Table, Text
+from dlmie.files.rows import Form, JsonList, Row, RowFile, Table, Text, failed_row
 from dlmie.text import printable
 
 _SUFFIXES = {".csv": "csv", ".json": "json"}
@@ -47,8 +48,14 @@ class Writer(Protocol):
     def __contains__(self, name: str) -> bool:
         """Whether there is a result of this picture already."""
 
+    failures: list[str]
+    """Why images of an interrupted command, whose results are here, have none."""
+
     def add(self, row: Row) -> None:
         """One result."""
+
+    def fail(self, name: str, reason: str) -> None:
+        """No result, and why: told in JSON."""
 
 
 @contextlib.contextmanager
@@ -127,6 +134,7 @@ class _Stream:
 
     def __init__(self, file: IO[str], form: Form) -> None:
         self.file, self.form, self.rows = file, form, 0
+        self.failures: list[str] = []
 
     def __contains__(self, name: str) -> bool:
         return False
@@ -136,6 +144,10 @@ class _Stream:
             (self.form.between if self.rows else self.form.head) + self.form.encode(row)
         )
         self.rows += 1
+
+    def fail(self, name: str, reason: str) -> None:
+        if self.form.tells_failures:
+            self.add(failed_row(name, reason))
 
     def end(self) -> None:
         self.file.write(self.form.tail if self.rows else self.form.empty)
@@ -156,9 +168,15 @@ class ImageRun:
             )
         self.bad: list[str] = []
 
-    def fault(self, error: Exception) -> None:
+    def done(self, writer: Writer) -> set[Path | ImageBytes]:
+        """The images that have a result already, or were found to have none."""
+        self.bad += writer.failures
+        return {image for image in self.images if str(image) in writer}
+
+    def fault(self, image: object, error: Exception, writer: Writer) -> None:
         """Note an image that is left out, and say so."""
         self.bad.append(str(error))
+        writer.fail(str(image), str(error))
         if len(self.images) > 1:  # else it is what the command fails with
             self.console.warn(f"left out: {error}")
 

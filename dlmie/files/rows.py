@@ -51,6 +51,11 @@ class Row:
     cells: Sequence[Sequence[Any]]
 
 
+def failed_row(name: str, reason: str) -> Row:
+    """The row of a picture that has no result, for forms that tell of such."""
+    return Row(name, {"image": name, "error": reason}, "", ())
+
+
 class Form(Protocol):
     """How rows stand in a file: as text, as a table, as JSON.
 
@@ -60,8 +65,11 @@ class Form(Protocol):
         What stands before, between and after the rows.
     empty : str
         The whole of a file without rows.
+    tells_failures : bool
+        Whether pictures without a result are in the file, too.
     """
 
+    tells_failures: bool
     head: str
     between: str
     tail: str
@@ -71,10 +79,13 @@ class Form(Protocol):
         """One picture's part of the file."""
 
     def split(self, text: str) -> list[str]:
-        """The pictures' parts of an unfinished file, without one that is cut off at its end."""
+        """The pictures' parts of an unfinished file, without one that may be cut off at its end."""
 
     def names(self, text: str) -> set[str]:
         """Names of the pictures in a complete file; of text, perhaps more than those."""
+
+    def failures(self, text: str) -> dict[str, str]:
+        """The pictures among them that have no result, and why."""
 
     def join(self, earlier: str, parts: Sequence[str]) -> str:
         """A complete file with more pictures."""
@@ -83,7 +94,11 @@ class Form(Protocol):
 class Text:
     """A line for each picture, ``NAME: …``; lines that are indented belong to the one before."""
 
+    tells_failures = False
     head = between = tail = empty = ""
+
+    def failures(self, text: str) -> dict[str, str]:
+        return {}
 
     def encode(self, row: Row) -> str:
         return printable(row.text) + "\n"
@@ -95,7 +110,7 @@ class Text:
                 parts[-1] += line
             else:
                 parts.append(line)
-        return [part for part in parts if part.endswith("\n")]
+        return _whole([part for part in parts if part.endswith("\n")])
 
     def names(self, text: str) -> set[str]:
         found = set()
@@ -112,7 +127,11 @@ class Text:
 class Table:
     """CSV with a head, as spreadsheets open it."""
 
+    tells_failures = False
     between = tail = ""
+
+    def failures(self, text: str) -> dict[str, str]:
+        return {}
 
     def __init__(self, columns: Sequence[str], *, mark: bool = True) -> None:
         self.columns = list(columns)
@@ -127,7 +146,7 @@ class Table:
         parts: dict[str, str] = {}
         for cells in whole:
             parts[cells[0]] = parts.get(cells[0], "") + self._line(cells)
-        return list(parts.values())
+        return _whole([*parts.values()])
 
     def names(self, text: str) -> set[str]:
         return {_uncell(row.get("image") or "") for row in self._read(text)}
@@ -161,6 +180,12 @@ class Table:
         return output.getvalue()
 
 
+def _whole(parts: list[str]) -> list[str]:
+    """Parts without the last one if some of its lines, one for each caption, may be missing."""
+    lines = [part.count("\n") for part in parts]
+    return parts if lines and lines[-1] == max(lines[:-1], default=-1) else parts[:-1]
+
+
 def _dialect(separator: str) -> type[csv.Dialect]:
     class Dialect(csv.excel):
         delimiter = separator
@@ -182,6 +207,7 @@ def _uncell(text: str) -> str:
 class JsonList:
     """One JSON list with an object for each picture; valid at every moment."""
 
+    tells_failures = True
     head, between, tail, empty = "[\n", ",\n", "\n]\n", "[]\n"
 
     def encode(self, row: Row) -> str:
@@ -202,8 +228,18 @@ class JsonList:
     def names(self, text: str) -> set[str]:
         return {str(item["image"]) for item in self._items(text)}
 
+    def failures(self, text: str) -> dict[str, str]:
+        items = self._items(text)
+        return {str(item["image"]): str(item["error"]) for item in items if "error" in item}
+
     def join(self, earlier: str, parts: Sequence[str]) -> str:
-        every = [*map(self._part, self._items(earlier)), *parts]
+        anew = {_key(json.loads(part)["image"]) for part in parts}
+        kept = [
+            item
+            for item in self._items(earlier)
+            if "error" not in item or _key(str(item["image"])) not in anew
+        ]
+        every = [*map(self._part, kept), *parts]
         return self.head + self.between.join(every) + self.tail if every else self.empty
 
     def _items(self, text: str) -> list[dict[str, Any]]:
@@ -241,6 +277,8 @@ class RowFile:
         What the complete file holds already.
     rows : int
         Pictures in the unfinished file.
+    failures : list of str
+        Why some of those have no result.
 
     Raises
     ------
@@ -267,6 +305,8 @@ class RowFile:
             try:
                 self.earlier = "" if overwrite else _read(self.path)
                 known = self._names_in(self.path, self.earlier) if self.earlier else set()
+                # What could not be read then is tried again.
+                known -= set(map(_key, self._form.failures(self.earlier))) if known else set()
                 if not overwrite:
                     self._parts = self._unfinished(json.loads(json_text(settings)))
                 atomic.write_json(self._note, settings)
@@ -275,6 +315,7 @@ class RowFile:
                 os.close(self._file)
                 raise
         self._known = known | self._names_in(self.part, self._content())
+        self.failures = [*self._form.failures(self._content()).values()]
 
     @property
     def rows(self) -> int:
@@ -299,6 +340,11 @@ class RowFile:
                 raise
         self._parts.append(part)
         self._end += len(content) - len(self._form.tail)
+
+    def fail(self, name: str, reason: str) -> None:
+        """Note a picture that has no result, where the file tells of such."""
+        if self._form.tells_failures:
+            self.add(failed_row(name, reason))
 
     def finish(self) -> None:
         """Give the file its name, with the rows that it had before."""
@@ -342,10 +388,7 @@ class RowFile:
                 f"{self.part} was begun with other settings ({', '.join(changed)}): finish it with "
                 "those, or delete it"
             )
-        parts = self._form.split(text)
-        # Of several captions of the last picture, some may be missing: then it is redone.
-        lines = [part.count("\n") for part in parts]
-        return parts if lines and lines[-1] == max(lines[:-1], default=-1) else parts[:-1]
+        return self._form.split(text)
 
     def _begin(self) -> None:
         """Remove a row that was cut off."""

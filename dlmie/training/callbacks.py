@@ -16,7 +16,7 @@ from dlmie.training.objective import Metric
 from dlmie.training.step import StepResult
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from dlmie.progress import Bar
 
 
 class JsonLog(Callback):
@@ -136,20 +136,20 @@ class Validation(Callback):
 
 
 class ProgressBar(Callback):
-    """A tqdm bar for each epoch with loss, rate and time left; a line after each epoch."""
+    """A bar for each epoch with loss, rate and time left; a line after each epoch."""
 
     def __init__(self, epochs: int, *, unit: str = "examples") -> None:
         self.epochs, self.unit = epochs, unit
-        self._bar: tqdm | None = None
+        self._bar: Bar | None = None
         self._weight = self._seconds = 0.0
 
     def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
-        from tqdm import tqdm
+        from dlmie.progress import Bar
 
         here = loop.position
         if self._bar is None:
             self._weight = self._seconds = 0.0
-            self._bar = tqdm(
+            self._bar = Bar(
                 total=loop.batches_per_epoch,
                 initial=here.batch - 1,
                 desc=f"epoch {here.epoch + 1}/{self.epochs}",
@@ -164,13 +164,13 @@ class ProgressBar(Callback):
         self._bar.update()
 
     def on_epoch(self, loop: MainLoop, record: Record) -> None:
-        from tqdm import tqdm
+        from dlmie.progress import Bar
 
         self._close()
         shown = {k: v for k, v in record.items() if isinstance(v, float) and k != "seconds"}
         scores = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         star = " *" if record.get("best") else ""
-        tqdm.write(f"epoch {record['epoch']}/{self.epochs}: {scores}{star}", file=sys.stderr)
+        Bar.write(f"epoch {record['epoch']}/{self.epochs}: {scores}{star}", file=sys.stderr)
 
     def on_stop(self, loop: MainLoop) -> None:
         self._close()

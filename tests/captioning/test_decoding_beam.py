@@ -71,6 +71,8 @@ def test_score_is_the_log_probability_of_the_returned_words(model, beam, steps, 
         for caption in captions:
             again = model.log_probability(image, caption.words, caption.finished)
             assert caption.log_probability == pytest.approx(again, abs=1e-10)
+            each = model.word_logs(image, caption.words, caption.finished)
+            np.testing.assert_allclose(caption.word_logs, each, atol=1e-10)
             length = len(caption.words) + caption.finished
             assert caption.score == pytest.approx(again / length**norm, abs=1e-10)
             assert length <= steps

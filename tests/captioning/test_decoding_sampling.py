@@ -54,6 +54,10 @@ def test_greedy_takes_the_most_probable_word_each_time(model, steps):
 def test_samples_do_not_depend_on_the_batch(model, samples, seed):
     options = {"samples": samples, "seed": seed}
     together = sample(model.step, model.start(), Constraints(max_length=6), **options)
+    for image, drawn in enumerate(together):
+        for caption in drawn:
+            each = model.word_logs(image, caption.words, caption.finished)
+            np.testing.assert_allclose(caption.word_logs, each, atol=1e-12)
     chosen = np.array([2, 0])
     apart = sample(
         model.of(chosen), model.start(chosen), Constraints(max_length=6), keys=chosen, **options
@@ -122,6 +126,8 @@ def test_known_words_have_their_log_probability(model, finished):
         assert caption.finished == finished
         expected = model.log_probability(image, words[image], finished)
         assert caption.log_probability == pytest.approx(expected, abs=1e-12)
+        each = model.word_logs(image, words[image], finished)
+        np.testing.assert_allclose(caption.word_logs, each, atol=1e-12)
         assert caption.alphas.shape == (len(words[image]), 2, 3)
 
 

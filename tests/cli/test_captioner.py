@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,23 @@ class TestCaption:
         result = invoke("caption", run, photographs, "--json", "--beam", 2, "--n-best", 2)
         assert result.exit_code == 0, result.output
         items = json.loads(result.stdout)
+        failed = {Path(item["image"]).name for item in items if set(item) == {"image", "error"}}
+        assert failed == {"bad-empty.png", "bad-noise.jpg", "bad-truncated.png", "bad-huge.png"}
+        items = [item for item in items if "error" not in item]
         assert {Path(item["image"]).name for item in items} == GOOD
+        numbers = {"caption", "log_probability", "score", "words"}
         for item in items:
-            assert set(item) == {"image", "caption", "log_probability", "n_best"}
+            assert set(item) == {"image", *numbers, "n_best"}
             assert item["caption"] == item["n_best"][0]["caption"]
             assert item["log_probability"] == item["n_best"][0]["log_probability"] < 0
             assert len(item["n_best"]) == 2
+            assert item["n_best"][0]["score"] >= item["n_best"][1]["score"]
+            for each in item["n_best"]:
+                assert set(each) == numbers
+                said = [word for word, _ in each["words"] if word != "<end>"]
+                assert " ".join(said) == each["caption"]
+                total = sum(math.log(max(probability, 1e-5)) for _, probability in each["words"])
+                assert total == pytest.approx(each["log_probability"], rel=0.02)
         for name in ("bad-empty.png", "bad-noise.jpg", "bad-truncated.png", "bad-huge.png"):
             assert name in result.stderr
         assert "4 of 11 images could not be read" in result.stderr
@@ -152,10 +164,13 @@ class TestCaption:
         result = invoke("caption", run, hostile.name, "--csv", "--output", table, "--quiet")
         assert result.exit_code == 0, result.output
         assert result.stdout == ""
-        assert table.read_bytes().startswith(b"\xef\xbb\xbfimage,rank,caption,log_probability\n")
+        head = b"image,rank,caption,log_probability,score,word_probabilities\n"
+        assert table.read_bytes().startswith(b"\xef\xbb\xbf" + head)
         rows = list(csv.DictReader(io.StringIO(table.read_text("utf-8-sig"))))
         assert rows[0]["image"] == "'" + hostile.name
-        assert float(rows[0]["log_probability"]) < 0
+        assert float(rows[0]["log_probability"]) < float(rows[0]["score"]) < 0
+        probabilities = rows[0]["word_probabilities"].split()
+        assert len(probabilities) in (len(rows[0]["caption"].split()) + more for more in (0, 1))
 
     def test_misuse(self, run: Path, photographs: Path, fails: Any) -> None:
         assert "exclude" in fails("caption", run, photographs, "--csv", "--json", code=2)

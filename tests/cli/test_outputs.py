@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 
 import dlmie
-from dlmie.captioning.decoding import Decoding
+from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.cli.app import VERBS
 from dlmie.cli.console import OutputOption
 from dlmie.files import containers
@@ -50,7 +50,7 @@ class Captioner:
                 else:
                     raise self.stop
         return [
-            [SimpleNamespace(text=f"a dog {key}", log_probability=-value / n)
+            [Caption([4, 5], -value / n, -value / n, False, text=f"a dog {key}")
              for n in range(1, decoding.n_best + 1)]
             for key, value in zip(keys, features, strict=True)
         ]  # fmt: skip

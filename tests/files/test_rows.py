@@ -234,3 +234,30 @@ def test_killed_at_any_moment_the_file_is_as_if_it_had_not_been(path: Path) -> N
     write(path, names)
     assert path.read_bytes() == whole
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_pictures_without_a_result_are_told_in_json_and_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "captions.json"
+    rows = RowFile(path, JsonList(), settings={})
+    rows.fail("a.jpg", "a.jpg: is empty")
+    rows.add(row("b.jpg"))
+    rows.stop()
+    again = RowFile(path, JsonList(), settings={})  # goes on: not tried again
+    assert "a.jpg" in again
+    assert again.failures == ["a.jpg: is empty"]
+    again.finish()
+    assert json.loads(path.read_text())[0] == {"image": "a.jpg", "error": "a.jpg: is empty"}
+    more = RowFile(path, JsonList(), settings={})  # is added to: tried again
+    assert "a.jpg" not in more
+    assert "b.jpg" in more
+    more.add(row("./a.jpg"))
+    more.finish()
+    items = json.loads(path.read_text())
+    assert [(item["image"], "error" in item) for item in items] == [
+        ("b.jpg", False),
+        ("./a.jpg", False),
+    ]
+    table = RowFile(tmp_path / "captions.csv", Table(HEAD), settings={})
+    table.fail("a.jpg", "is empty")
+    table.finish()
+    assert "a.jpg" not in (tmp_path / "captions.csv").read_text()

@@ -48,12 +48,16 @@ class ToyModel:
 
     def log_probability(self, image: int, words: list[int], finished: bool = True) -> float:
         """From scratch, one word after the other."""
-        state, last, total = (np.zeros((1, 1, 4)),), START, 0.0
+        return sum(self.word_logs(image, words, finished))
+
+    def word_logs(self, image: int, words: list[int], finished: bool = True) -> list[float]:
+        """The log-probability of each word, and of the end."""
+        state, last, found = (np.zeros((1, 1, 4)),), START, []
         for word in [*words, END] if finished else words:
             logs, state, _ = self.step(np.array([[last]]), state, np.array([image]))
-            total += logs[0, 0, word]
+            found.append(float(logs[0, 0, word]))
             last = word
-        return total
+        return found
 
     def all_captions(
         self, image: int, words: list[int], steps: int, length_norm: float

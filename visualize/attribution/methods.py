@@ -27,7 +27,7 @@ from dlmie.visualize.ascent.evaluation import Evaluator, cached, image_variable,
 from dlmie.visualize.ascent.objectives import Objective
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from dlmie.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ class Attribution:
     results: JsonObject = field(default_factory=dict)
 
 
-def _bar(total: int, settings: Settings) -> tqdm:
-    from tqdm import tqdm
+def _bar(total: int, settings: Settings) -> Bar:
+    from dlmie.progress import Bar
 
-    return tqdm(
+    return Bar(
         total=total, disable=not settings.progress, file=sys.stderr, unit="image", leave=False
     )
 

@@ -40,7 +40,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.tokenizers import CONTRACT
@@ -54,6 +53,7 @@ from dlmie.errors import DataError
 from dlmie.files.atomic import UNFINISHED, finish
 from dlmie.files.datasets import Kind, resumable
 from dlmie.files.outputs import Outputs
+from dlmie.progress import Bar
 from dlmie.text import bytes_text
 
 KIND = Kind("dlmie.captions", VERSION, "prepared captions", "dlmie prepare")
@@ -239,7 +239,7 @@ def _announce(to: Path, plan: Plan, todo: list[Item], workers: int) -> None:
     seconds = (time.perf_counter() - start) / max(1, len(sample)) * len(todo) / workers
     done = len(plan) - len(todo)
     resumed = f", {done:,} of them already done" if done else ""
-    tqdm.write(
+    Bar.write(
         f"{to.name}: {len(plan):,} images{resumed}; {bytes_text(plan.bytes())}; "
         f"about {_minutes(seconds)}",
         file=sys.stderr,
@@ -260,7 +260,7 @@ def _write_images(
     block: list[Item] = []
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(file.todo), disable=not progress, unit="image", desc="images") as bar,
+        Bar(total=len(file.todo), disable=not progress, unit="image", desc="images") as bar,
     ):
         try:
             while True:

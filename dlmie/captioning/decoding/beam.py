@@ -96,7 +96,7 @@ def beam_search(
 
         stuck = totals[:, 0] == -np.inf  # the constraints leave no word: what was said competes
         tree.cut(active[stuck], place, scores[stuck])
-        tree.record(active, place, *np.divmod(chosen, vocabulary), extras)
+        tree.record(active, place, *np.divmod(chosen, vocabulary), totals, extras)
         tree.end(active, place, np.where(ending, ends, -np.inf))
 
         ended += ending.sum(axis=1)
@@ -204,6 +204,7 @@ class _Tree:
     def __init__(self, images: int, steps: int, beam: int) -> None:
         self.parents = np.zeros((steps, images, beam), dtype=np.int32)
         self.words = np.zeros((steps, images, beam), dtype=np.int32)
+        self.sums = np.zeros((steps, images, beam))  # log-probability up to each word
         # Log-probability of what ended at each step in each beam; the last row is what was cut.
         self.ends = np.full((steps + 1, images, beam), -np.inf)
         self.cut_at = np.zeros(images, dtype=int)
@@ -216,10 +217,12 @@ class _Tree:
         place: int,
         parents: np.ndarray,
         words: np.ndarray,
+        sums: np.ndarray,
         extras: Extras,
     ) -> None:
         self.parents[place, images, : parents.shape[1]] = parents
         self.words[place, images, : words.shape[1]] = words
+        self.sums[place, images, : sums.shape[1]] = sums
         self.rows[place, images] = np.arange(len(images))
         self.extras.append(extras)
 
@@ -244,10 +247,11 @@ class _Tree:
         image, rank = np.nonzero(np.take_along_axis(group, order, axis=1) < 2)
         slot = order[image, rank]
         place, lane = np.divmod(slot, beam)
-        words, extras = self._trace(image, length[place, image], lane)
+        words, sums, extras = self._trace(image, length[place, image], lane)
         found: list[list[Caption]] = [[] for _ in range(images)]
         for row, (i, s) in enumerate(zip(image, slot, strict=True)):
             size = length[place[row], i]
+            ended = [totals[i, s]] if finished[place[row]] else []
             found[i].append(
                 Caption(
                     words=words[row, :size].tolist(),
@@ -255,16 +259,18 @@ class _Tree:
                     score=float(scores[i, s]),
                     finished=bool(finished[place[row]]),
                     extras={name: value[row, :size].copy() for name, value in extras.items()},
+                    word_logs=np.diff([0.0, *sums[row, :size], *ended]),
                 )
             )
         return found
 
     def _trace(
         self, image: np.ndarray, length: np.ndarray, lane: np.ndarray
-    ) -> tuple[np.ndarray, Extras]:
+    ) -> tuple[np.ndarray, np.ndarray, Extras]:
         """Follow hypotheses back to their first words, all at once."""
         longest = int(length.max(initial=0))
         words = np.zeros((len(image), longest), dtype=int)
+        sums = np.zeros((len(image), longest))
         first = self.extras[0] if self.extras else {}
         extras = {
             name: np.zeros((len(image), longest, *value.shape[2:]), value.dtype)
@@ -274,7 +280,8 @@ class _Tree:
         for place in reversed(range(longest)):
             of = np.flatnonzero(length > place)
             words[of, place] = self.words[place, image[of], lane[of]]
+            sums[of, place] = self.sums[place, image[of], lane[of]]
             lane[of] = self.parents[place, image[of], lane[of]]
             for name, value in self.extras[place].items():
                 extras[name][of, place] = value[self.rows[place, image[of]], lane[of]]
-        return words, extras
+        return words, sums, extras

@@ -47,6 +47,9 @@ class Caption:
         The words as text, where somebody who has the vocabulary filled it in.
     tokens : list[str]
         The same words one by one.
+    word_logs : numpy.ndarray or None
+        Log-probability of each word, and of END where the caption is finished: they sum to
+        ``log_probability``.
     """
 
     words: list[int]
@@ -56,6 +59,7 @@ class Caption:
     extras: Extras = field(default_factory=dict, repr=False)
     text: str = ""
     tokens: list[str] = field(default_factory=list, repr=False)
+    word_logs: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def labels(self) -> list[str]:

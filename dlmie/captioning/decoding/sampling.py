@@ -214,6 +214,7 @@ def _walk(
     said = np.zeros((images, rows, steps), dtype=int)
     lengths = np.zeros((images, rows), dtype=int)
     totals = np.zeros((images, rows))
+    word_logs = np.zeros((images, rows, steps))
     finished = np.zeros((images, rows), dtype=bool)
     extras: Extras = {}
 
@@ -231,6 +232,7 @@ def _walk(
         gains = np.take_along_axis(logs, words[..., None], axis=-1)[..., 0].astype(np.float64)
         talking &= words >= 0
         totals[active] += np.where(talking, gains, 0)
+        word_logs[active, :, place] = gains
         finished[active] |= talking & (words == constraints.end)
         talking &= words != constraints.end
         said[active, :, place] = words
@@ -250,6 +252,7 @@ def _walk(
             log_probability=total,
             score=total,
             finished=bool(finished[image, row]),
+            word_logs=word_logs[image, row, : length + finished[image, row]].copy(),
             extras={name: value[image, row, :length].copy() for name, value in extras.items()},
         )
 

@@ -84,12 +84,11 @@ def command(
     """
     chosen = {**chosen_decoding(), "seed": console.seed}
     drawing = {name: options[name] for name in _DRAWING}
-    from tqdm import tqdm
-
     import dlmie
     from dlmie.captioning.figures import attend_images
     from dlmie.cli.output import ImageRun, open_writer
     from dlmie.cli.pictures import drawing_kind, one_line_warnings
+    from dlmie.progress import Bar
 
     names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
@@ -101,16 +100,16 @@ def command(
     if say is not None:
         _warn_of_unknown(console, captioner, say)
     figures = attend_images(captioner, run.images, decoding, say=say, batch=batch, **drawing)
-    bar = tqdm(total=len(run.images), unit="image", leave=False,
-               disable=not console.progress or len(run.images) == 1)  # fmt: skip
+    bar = Bar(total=len(run.images), unit="image", leave=False,
+              disable=not console.progress or len(run.images) == 1)  # fmt: skip
     with open_writer(console, "json" if console.json else "text", (), None) as writer, bar:
         for path in paths:
             with one_line_warnings(console, f"{path}: "):
                 image, figure = next(figures)
             if isinstance(figure, Exception):
-                run.fault(figure)
+                run.fault(image, figure, writer)
             elif figure.still and path.suffix == ".gif":
-                run.fault(DlmieError(f"{image}: {figure.still}"))
+                run.fault(image, DlmieError(f"{image}: {figure.still}"), writer)
             else:
                 if figure.still:
                     console.warn(f"{image}: {figure.still}")

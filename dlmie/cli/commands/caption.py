@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -53,10 +54,9 @@ def command(
 
     kind = form_of(console, output, as_csv=as_csv)
     chosen = {**chosen_decoding(), "n_best": n_best, "seed": console.seed}
-    from tqdm import tqdm
-
     import dlmie
     from dlmie.captioning.photographs import caption_images
+    from dlmie.progress import Bar
 
     names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
@@ -64,16 +64,18 @@ def command(
     decoding = captioner.decoding(**chosen)
     console.outputs.reads(*(member.path for member in captioner.members))
     settings = {"models": model_hashes(captioner), **asdict(decoding), "batch": batch}
-    head = ("image", "rank", "caption", "log_probability")
+    head = ("image", "rank", "caption", "log_probability", "score", "word_probabilities")
     with open_writer(console, kind, head, output, settings) as writer:
-        there = {path for path in run.images if str(path) in writer}
+        there = run.done(writer)
         found = caption_images(captioner, run.images, decoding, batch=batch, done=there)
-        bar = tqdm(total=len(run.images), initial=len(there), unit="image", leave=False,
-                   disable=not console.progress or len(run.images) == 1)  # fmt: skip
+        bar = Bar(total=len(run.images), initial=len(there), unit="image", leave=False,
+                  disable=not console.progress or len(run.images) == 1)  # fmt: skip
         with bar:
-            for path, captions in found:
+            for number, (path, captions) in enumerate(found):
+                if number == 0:
+                    bar.unpause()  # the time left is not that of compiling
                 if isinstance(captions, Exception):
-                    run.fault(captions)
+                    run.fault(path, captions, writer)
                 else:
                     with bar.external_write_mode():
                         if not captions[0].text:
@@ -92,11 +94,29 @@ def model_hashes(captioner: Any) -> list[str]:
 
 def describe(path: str, captions: list[Any]) -> Row:
     """One image's captions as JSON, as text and as rows of a table."""
-    listed = [{"caption": c.text, "log_probability": c.log_probability} for c in captions]
+    listed = [_numbers(caption) for caption in captions]
     item = {"image": path, **listed[0], "n_best": listed}
     if len(captions) == 1:
         text = f"{path}: {captions[0].text}"
     else:
-        text = "\n".join([path, *(f"  {c.log_probability:8.2f}  {c.text}" for c in captions)])
-    rows = [[path, rank, c.text, c.log_probability] for rank, c in enumerate(captions, 1)]
+        text = "\n".join([path, *(f"  {c.score:8.4f}  {c.text}" for c in captions)])
+    rows = [
+        [
+            *(path, rank, each["caption"], each["log_probability"], each["score"]),
+            " ".join(str(probability) for _, probability in each["words"]),
+        ]
+        for rank, each in enumerate(listed, 1)
+    ]
     return Row(path, item, text, rows)
+
+
+def _numbers(caption: Any) -> dict[str, Any]:
+    """A caption with what ranks it, and the probability of each word and of the end."""
+    logs = [] if caption.word_logs is None else caption.word_logs.tolist()
+    words = [*caption.labels, *(["<end>"] if caption.finished else [])] if logs else []
+    return {
+        "caption": caption.text,
+        "log_probability": round(caption.log_probability, 4),
+        "score": round(caption.score, 4),
+        "words": [[word, round(math.exp(log), 4)] for word, log in zip(words, logs, strict=True)],
+    }

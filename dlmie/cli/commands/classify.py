@@ -64,11 +64,10 @@ def command(
         "batch": batch,
     }
     with open_writer(console, kind, (), output, settings) as writer:
-        done = {path for path in run.images if str(path) in writer}
-        found = classify_images(network, run.images, top=top, batch=batch, done=done)
+        found = classify_images(network, run.images, top=top, batch=batch, done=run.done(writer))
         for path, guesses in found:
             if isinstance(guesses, Exception):
-                run.fault(guesses)
+                run.fault(path, guesses, writer)
                 continue
             lines = [f"  {100 * g.probability:5.1f} %  {g.label}" for g in guesses]
             item = {"image": str(path), "top": [asdict(g) for g in guesses]}
