@@ -6,10 +6,11 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-# In a source checkout the packages models, visualize and data lie beside this folder.
-_CHECKOUT = Path(__file__).resolve().parent.parent
-if (_CHECKOUT / "setup.cfg").is_file():
-    __path__.append(str(_CHECKOUT))
+# In a source checkout the packages models, visualize and data lie beside this folder; where dlmie
+# is installed they lie in it, whatever lies beside.
+_HERE = Path(__file__).resolve().parent
+if (_HERE.parent / "setup.cfg").is_file() and not (_HERE / "models").is_dir():
+    __path__.append(str(_HERE.parent))
 
 # Public names and the module that defines each: nothing heavy is imported before its first use.
 _PUBLIC = {

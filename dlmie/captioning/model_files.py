@@ -18,8 +18,8 @@ from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
 from dlmie.models import registry
 from dlmie.models.captioners.captioner import Captioner, current_config
-from dlmie.training.runs import best_model
-from dlmie.typing import Json
+from dlmie.training.runs import best_model, holds_run
+from dlmie.typing import Json, JsonObject
 
 _HEADER = {
     "kind": Key(str),
@@ -43,19 +43,26 @@ _HEADER = {
 }
 
 
+# Of a model's configuration: how it is begun and what is noisy while it learns.
+_TRAINING = ("seed", "dropout", "weight_scale", "regularization")
+
+
 def find_model(source: str | Path) -> Path:
-    """The model file that a run folder, a file or the name of a shipped captioner stands for."""
+    """The model file that a run folder, a file or the name of a shipped captioner stands for.
+
+    A folder of that name hides a shipped captioner only if it holds a run.
+    """
     path = Path(source)
-    if path.is_dir():
-        return best_model(path)
     if path.is_file():
         return path
-    if str(source) in SHIPPED:
+    if str(source) in SHIPPED and not holds_run(path):
         from dlmie import models
 
         shipped = Path(models.__path__[0]) / "pretrained" / SHIPPED[str(source)]
         if shipped.is_file():
             return shipped
+    if path.is_dir():
+        return best_model(path)
     raise WeightsError(
         f"there is no run folder, model file or shipped captioner {str(source)!r} "
         f"(shipped: {', '.join(SHIPPED)})"
@@ -245,10 +252,12 @@ def _average(first: Member, others: Sequence[Member]) -> None:
     """Give the first model the mean of all models' weights, and of what their encoders learned."""
     members = (first, *others)
     for other in others:
-        if not _alike(first, other):
+        mine, theirs = _computation(first.model), _computation(other.model)
+        if not _alike(first, other) or mine != theirs:
+            odd = [f"{k} {mine[k]} and {theirs.get(k)}" for k in mine if mine[k] != theirs.get(k)]
             raise DlmieError(
                 f"{first.path} and {other.path} cannot be averaged: they are models of other kinds "
-                "or sizes, or see through other encoders"
+                f"or sizes, or see through other encoders{': ' if odd else ''}{', '.join(odd)}"
             )
     for parameters in zip(*(m.model.parameters for m in members), strict=True):
         parameters[0].set_value(_mean([p.get_value(borrow=True) for p in parameters]))
@@ -275,6 +284,12 @@ def _alike(one: Member, other: Member) -> bool:
     return one.arrays.keys() == other.arrays.keys() and all(
         np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items()
     )
+
+
+def _computation(model: Captioner) -> JsonObject:
+    """What a model computes of its weights: its configuration without what only training reads."""
+    config = {name: value for name, value in model.config.items() if name not in _TRAINING}
+    return {"kind": model.kind, **config}
 
 
 def _mean(values: Sequence[np.ndarray]) -> np.ndarray:

@@ -19,8 +19,8 @@ from dlmie.captioning.model_files import load
 from dlmie.data.captions.dataset import Split
 from dlmie.data.captions.feature_cache import FeatureSource
 from dlmie.files import atomic
-from dlmie.training.runs import read_log
-from dlmie.typing import Json
+from dlmie.training.runs import BEST, CONFIG, read_log
+from dlmie.typing import Json, JsonObject
 from dlmie.visualize.figures.report_page import Example, build_page
 
 RANK_BY = "cider_d"
@@ -101,12 +101,18 @@ def report(
             for index in choose(scores.per_image[rank_by], gallery)
         ],
         rank_by=rank_by,
-        records=read_log(captioner.members[0].path.parent),
+        records=_learned(captioner.members[0].path),
         facts={**(facts or {}), **_facts(captioner, split)},
         extremes=extremes,
         thumbnail=thumbnail,
     )
     return Report(html, scores, said)
+
+
+def _learned(model: Path) -> list[JsonObject]:
+    """The log of the run that a model is the best of; another file in its folder is not."""
+    is_best = model.name == BEST and (model.parent / CONFIG).is_file()
+    return read_log(model.parent) if is_best else []
 
 
 def choose(ranks: np.ndarray, count: int | None) -> list[int]:

@@ -36,29 +36,31 @@ def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:
     (['runs/sat'], ['photo.jpg'])
     """
     from dlmie.captioning.captioner import DEFAULT, SHIPPED
+    from dlmie.training.runs import holds_run
 
     first, *others = words
     names = split_names(first)
     if not others:
-        if all(name in SHIPPED or _holds_run(Path(name)) for name in names):
-            raise click.UsageError(f"name the images after {first}")
+        if all(name in SHIPPED or holds_run(Path(name)) for name in names):
+            folder = (
+                f" (the folder is ./{first})" if first in SHIPPED and Path(first).exists() else ""
+            )
+            raise click.UsageError(f"name the images after {first}{folder}")
         return [DEFAULT], [first]
-    if _is_image(first):
+    if first not in SHIPPED and _is_image(first):
         return [DEFAULT], list(words)
     return names, others
 
 
 def _is_image(word: str) -> bool:
+    from dlmie.training.runs import holds_run
+
     path = Path(word)
     if word == "-" or is_image_name(path.name):
         return True
-    if not path.is_dir() or _holds_run(path):
+    if not path.is_dir() or holds_run(path):
         return False
     try:
         return bool(find_images([path]))
     except DataError:  # no image in this folder
         return False
-
-
-def _holds_run(path: Path) -> bool:
-    return any((path / name).is_file() for name in ("best.h5", "config.json"))

@@ -78,6 +78,10 @@ class View(Mapping[str, Variable]):
                 f"{self.network.name} has no layer {layer!r}{suggest(layer, known)}"
             ) from None
 
+    # A view is itself and no other, unlike other mappings: it can be a key.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __contains__(self, layer: object) -> bool:
         return layer in self.variables
 
@@ -107,6 +111,8 @@ class Network(View):
     _drawn: str  # what identifies weights that come from no file
 
     def __init__(self, input: Variable) -> None:
+        if not hasattr(self, "name"):
+            self.name = type(self).__name__
         super().__init__(self, input, self.build(input))
 
     @property

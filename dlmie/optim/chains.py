@@ -56,7 +56,8 @@ class Chain:
         loss : scalar variable
             What is minimized.
         params : sequence of shared variables
-            Floating, with unique names such as ``/decoder/lstm/W``.
+            Floating, with different names, such as ``/decoder/lstm/W``; one without gets its
+            ``auto_name``. A checkpoint needs names that are the same in the next process.
         name : str
             Tells the states of several optimizers apart: "generator".
 
@@ -68,7 +69,7 @@ class Chain:
         Raises
         ------
         OptimizerError
-            Unnamed or doubly named parameters, or some that the loss does not depend on.
+            Two parameters of one name, or some that the loss does not depend on.
         """
         params = list(params)
         _check_names(params)
@@ -289,12 +290,14 @@ def from_json(spec: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> Chain:
 
 def _check_names(params: list[Any]) -> None:
     require(bool(params), "there is no parameter to train")
-    names = [p.name for p in params]
     for p in params:
-        valid = isinstance(p.name, str) and p.name.startswith("/")
-        require(valid, f"parameter {p} needs a name like '/decoder/lstm/W', not {p.name!r}")
+        shared = hasattr(p, "get_value")
+        require(shared, f"parameter {p} is no shared variable: only such can be trained")
+        if p.name is None:
+            p.name = p.auto_name
         real = p.type.dtype in ("float32", "float64")
         require(real, f"{p.name} is {p.type.dtype}: only float32 and float64 can be trained")
+    names = [p.name for p in params]
     double = sorted({name for name in names if names.count(name) > 1})
     require(not double, f"two parameters are named {', '.join(double)}")
 

@@ -69,7 +69,8 @@ class Checkpoint(Callback):
     Raises
     ------
     DlmieError
-        When saving: the weights have become NaN, and a file that holds good ones is kept instead.
+        A value has no name that is the same in another process.  When saving: the weights have
+        become NaN, and a file that holds good ones is kept instead.
     """
 
     def __init__(
@@ -80,6 +81,12 @@ class Checkpoint(Callback):
         log: JsonLog | None = None,
         every: int = 0,
     ) -> None:
+        for name in state:
+            if not name.startswith("/"):
+                raise DlmieError(
+                    f"a checkpoint finds what it holds by name, and {name!r} is none that lasts: "
+                    "name every parameter, such as /decoder/lstm/W"
+                )
         self.path, self.state, self.log, self.every = path, dict(state), log, every
 
     def save(self, loop: MainLoop) -> None:

@@ -47,6 +47,11 @@ class Run:
         return read_log(self.folder)
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run, or at least its model."""
+    return any((folder / name).is_file() for name in (BEST, CONFIG))
+
+
 def best_model(folder: Path) -> Path:
     """The model file of a run.
 

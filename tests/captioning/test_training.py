@@ -16,6 +16,7 @@ from captioning_cases import LAYER, make_cache, make_data, make_step
 import dlmie
 from dlmie import captioning as hub
 from dlmie import optim
+from dlmie.captioning import reports
 from dlmie.captioning.decoding import Decoding, force
 from dlmie.captioning.evaluation import reference_words
 from dlmie.captioning.features import feature_path, make_features
@@ -30,6 +31,7 @@ from dlmie.data.scenes import prepare_scenes
 from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.files import containers as storage
 from dlmie.models import encoder
+from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 from dlmie.models.captioners.show_tell import ShowTell
 from dlmie.training.runs import Run, resume, train
 
@@ -255,6 +257,35 @@ def test_an_ensemble_averages_probabilities(run: Run, data: Captions, tmp_path: 
     path = hub.save_model(model, tmp_path / "other.h5", encoder=one.header["encoder"])
     with pytest.raises(DataError, match="two different vocabularies"):
         dlmie.load([run.folder, path])
+
+
+@pytest.mark.parametrize("options", [{"score": "relu"}, {"hard": True}, {"dropout": 0.4}])
+def test_models_that_compute_differently_are_not_averaged(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    words = Vocabulary([*SPECIAL, "a"])
+    sizes: dict[str, Any] = {"embedding": 2, "hidden": 2, "attention": 2}
+    paths = [
+        hub.save_model(
+            ShowAttendTell((5, 2, 2), words, **sizes, **more), tmp_path / name, encoder=None
+        )
+        for name, more in (("one.h5", {}), ("other.h5", options))
+    ]
+    if "dropout" in options:  # which is only of training
+        hub.export(paths, tmp_path / "mean.h5")
+    else:
+        with pytest.raises(DlmieError, match=r"cannot be averaged: .*(score tanh|hard False)"):
+            hub.export(paths, tmp_path / "mean.h5")
+
+
+def test_a_report_shows_the_curves_of_the_run_that_made_the_model(tmp_path: Path) -> None:
+    for name in ("best.h5", "other.h5", "config.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "log.jsonl").write_text('{"epoch": 1}\n')
+    assert reports._learned(tmp_path / "best.h5") == [{"epoch": 1}]
+    assert reports._learned(tmp_path / "other.h5") == []
+    (tmp_path / "config.json").unlink()
+    assert reports._learned(tmp_path / "best.h5") == []
 
 
 def test_an_exported_captioner_sees_image_and_mirror_image(

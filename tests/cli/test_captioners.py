@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlmie.captioning.captioner import DEFAULT, SHIPPED
+from dlmie.captioning.model_files import find_model
 from dlmie.cli.captioners import captioner_and_images, split_names
 from dlmie.data.images import save_image
 
@@ -61,3 +62,19 @@ def test_the_default_is_shipped() -> None:
     assert DEFAULT in SHIPPED
     assert split_names("a,b,") == ["a", "b"]
     assert split_names(",") == [","]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_without_a_run_does_not_hide_a_shipped_captioner() -> None:
+    Path("flickr8k").mkdir()
+    save_image(Path("flickr8k/a.png"), np.zeros((4, 4, 3), np.uint8))
+    assert captioner_and_images(["flickr8k", "photo.jpg"]) == (["flickr8k"], ["photo.jpg"])
+    assert captioner_and_images(["./flickr8k"]) == ([DEFAULT], ["./flickr8k"])
+    assert captioner_and_images(["photo.jpg", "flickr8k"])[1] == ["photo.jpg", "flickr8k"]
+    with pytest.raises(
+        click.UsageError, match=r"name the images after flickr8k \(the folder is ./"
+    ):
+        captioner_and_images(["flickr8k"])
+    assert find_model("flickr8k").name == "flickr8k.h5"
+    Path("flickr8k/best.h5").touch()
+    assert find_model("flickr8k") == Path("flickr8k/best.h5")

@@ -57,6 +57,12 @@ def test_a_network_is_a_mapping_of_named_variables(net: Small) -> None:
     assert net["conv2"].tag.layer == "conv2"
 
 
+def test_views_are_themselves_and_can_be_keys(net: Small) -> None:
+    view = net.on(net.input)
+    assert {net: 1, view: 2}[view] == 2
+    assert view != net.on(net.input)
+
+
 def test_unknown_layers_get_a_hint(net: Small) -> None:
     with pytest.raises(DlmieError) as caught:
         net["cnv2"]

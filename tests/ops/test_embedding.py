@@ -9,7 +9,7 @@ import pytest
 from sequence_cases import Case, threads
 
 from dlmie.compilation import function
-from dlmie.ops.dense.embedding import embedding
+from dlmie.ops.dense.embedding import EmbeddingGradient, embedding
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -51,6 +51,16 @@ def test_foreign_ids_are_refused(wrong: int, kernels: bool) -> None:
     run = function([ids], embedding(np.zeros((7, 3), "f"), ids), kernels=kernels)
     with pytest.raises(ValueError, match=f"id {wrong} .*is not in \\[0, 7\\)"):
         run([0, wrong])
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 3), (3, 4, 1)])
+def test_a_gradient_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    w, ids = pt.fmatrix(), pt.ivector()
+    g = pt.tensor("g", dtype="float32", shape=(None,) * len(shape))
+    run = function([w, ids, g], EmbeddingGradient()(w, ids, g))
+    arguments = np.zeros((7, 4), "f"), np.array([0, 1, 2], "int32")
+    with pytest.raises(ValueError, match="a row of the matrix's length for each"):
+        run(*arguments, np.ones(shape, "f"))
 
 
 def test_float_ids_are_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 from small_networks import Small, photo
 
 from dlmie.data.images import deprocess, resize_planes, valid_range
+from dlmie.errors import DlmieError
 from dlmie.visualize.ascent import objectives as o
 from dlmie.visualize.ascent import regularizers as r
 from dlmie.visualize.ascent.ascend import ascend
@@ -144,3 +145,24 @@ def test_resizing_planes_keeps_constants() -> None:
         assert bigger.shape == (2, 3, *size)
         assert bigger.dtype == np.float32
         np.testing.assert_allclose(bigger, 2.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_no_steps_are_refused(steps: int, small: Small) -> None:
+    with pytest.raises(DlmieError, match=f"steps must be at least 1, not {steps}"):
+        ascend(o.energy(small["conv2"]), to_network(photo()[None], small), steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("regularizers", [r.Blur(1.0)]),
+        ("transforms", [Jitter(2)]),
+        ("best", True),
+        ("until", lambda step, images, values: True),
+    ],
+)
+def test_what_lbfgs_cannot_use_is_refused(option: str, value: object, small: Small) -> None:
+    start = to_network(photo()[None], small)
+    with pytest.raises(DlmieError, match=f"L-BFGS cannot use {option}: .*Adam"):
+        ascend(o.energy(small["conv2"]), start, steps=2, optimizer=LBFGS(), **{option: value})  # type: ignore[arg-type]

@@ -13,8 +13,10 @@ import numpy as np
 
 from dlmie.data.images import valid_range
 from dlmie.deprecation import renamed_arguments
+from dlmie.errors import DlmieError
 from dlmie.visualize.ascent.evaluation import Evaluator
 from dlmie.visualize.ascent.objectives import Objective
+from dlmie.visualize.ascent.objectives.terms import check_objective
 from dlmie.visualize.ascent.optimizers import LBFGS, Adam, Optimizer
 from dlmie.visualize.ascent.parameterizations import Parameterization, Pixels
 from dlmie.visualize.ascent.regularizers import Regularizer
@@ -100,10 +102,26 @@ def ascend(
     -------
     Ascent
 
+    Raises
+    ------
+    DlmieError
+        No step is asked for; or L-BFGS is to do what it cannot.
+
     Examples
     --------
     >>> ascend(unit(net["logits"], 130), 0.1 * noise, steps=100).values[-1]   # doctest: +SKIP
     """
+    check_objective(objective)
+    if steps < 1:
+        raise DlmieError(f"steps must be at least 1, not {steps}")
+    if isinstance(optimizer, LBFGS):
+        asked = {"regularizers": regularizers, "transforms": transforms, "best": best}
+        ignored = [name for name, value in {**asked, "until": until}.items() if value]
+        if ignored:
+            raise DlmieError(
+                f"L-BFGS cannot use {', '.join(ignored)}: leave that out, or choose another "
+                "optimizer, such as Adam"
+            )
     parameterization = parameterization or Pixels()
     network = objective.network
     shape = parameterization.decode(start[:1]).shape[-2:]
@@ -239,13 +257,13 @@ class _History:
         progress: bool,
         label: str,
     ) -> None:
-        from tqdm import tqdm
+        from dlmie.progress import Bar
 
         self.wanted, self.steps = set(frames), steps
         self.values: list[np.ndarray] = []
         self.frames: list[tuple[int, np.ndarray]] = []
         self.progress = progress
-        self.bar = tqdm(
+        self.bar = Bar(
             total=steps,
             desc=label or None,
             disable=not progress,

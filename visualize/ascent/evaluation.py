@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from inspect import signature
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -39,8 +40,22 @@ def image_variable(network: Network, size: Size | None) -> Variable:
 
 
 def view_on(network: Network, x: Variable, relu: Callable[[Variable], Variable] | None) -> View:
-    """The network on ``x``, with another activation if given."""
-    return network.on(x) if relu is None else network.on(x, relu=relu)
+    """The network on ``x``, with another activation if given.
+
+    Raises
+    ------
+    DlmieError
+        The network takes no other activation.
+    """
+    if relu is None:
+        return network.on(x)
+    parameters = signature(network.build).parameters.values()
+    if not any(p.name == "relu" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise DlmieError(
+            f"{network.name} cannot be built with another activation, which guided backpropagation "
+            "and deconvolution need: give its build an argument relu=None, or choose another method"
+        )
+    return network.on(x, relu=relu)
 
 
 class Evaluator:

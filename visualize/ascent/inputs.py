@@ -11,7 +11,13 @@ from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.text import suggest
 from dlmie.visualize.ascent.evaluation import probabilities
-from dlmie.visualize.ascent.models import Classifier, ImageCaptioner, Model, network_of
+from dlmie.visualize.ascent.models import (
+    Classifier,
+    ImageCaptioner,
+    Model,
+    network_of,
+    with_preprocessing,
+)
 from dlmie.visualize.ascent.objectives import Objective, sentence_log_likelihood, unit
 from dlmie.visualize.ascent.pixels import to_network
 
@@ -43,13 +49,13 @@ class NamedObjective:
 def image_size(network: Network) -> tuple[int, int]:
     """Rows and columns of the images that the network was made for."""
     rows, columns = network.input.type.shape[2:]
-    size = network.preprocessing.size
+    size = with_preprocessing(network).preprocessing.size
     return rows or size, columns or size
 
 
 def network_input(network: Network, pixels: np.ndarray) -> np.ndarray:
     """Pixels (H, W, 3) as the network reads them: a batch of one, (1, 3, h, w)."""
-    seen = resize_through(pixels, network.preprocessing.via)
+    seen = resize_through(pixels, with_preprocessing(network).preprocessing.via)
     return to_network(resize_image(seen, image_size(network)), network)[None]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie.data.captions.vocabulary import Vocabulary
-from dlmie.data.images import ImageSource
+from dlmie.data.images import ImageSource, Preprocessing
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network, View
 from dlmie.models.captioners.captioner import Captioner
@@ -100,12 +100,28 @@ Model: TypeAlias = "Network | ImageCaptioner"
 
 
 def network_of(model: Model) -> Network:
-    """The network that reads pixels: the model itself, or a captioner's encoder."""
+    """The network that reads pixels: the model itself, or a captioner's encoder.
+
+    Raises
+    ------
+    DlmieError
+        It is neither, or a network that does not say how it reads pixels.
+    """
     if isinstance(model, Network):
-        return model
+        return with_preprocessing(model)
     if hasattr(model, "members"):
         return model.members[0].encoder.network
     raise DlmieError(f"a picture needs a network or a captioner, not {type(model).__name__}")
+
+
+def with_preprocessing(network: Network) -> Network:
+    """A network that says how pixels become its input; raises DlmieError if it does not."""
+    if not isinstance(network.preprocessing, Preprocessing):
+        raise DlmieError(
+            f"{network.name} does not say how it reads pixels: set its preprocessing, such as "
+            "dlmie.data.images.Preprocessing(224, mean=(127,) * 3, scale=(128,) * 3)"
+        )
+    return network
 
 
 def describe_network(network: Network) -> JsonObject:

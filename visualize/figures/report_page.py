@@ -52,6 +52,7 @@ _CURVES = (
     ),
 )
 _QUALITY = 80  # of the JPEGs
+_SIZE_COMES_HERE = "\0"  # which no text of a page holds
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,10 @@ def build_page(
         style=(here / "report.css").read_text(encoding="utf-8"),
         script=(here / "report.js").read_text(encoding="utf-8"),
         data=_json(data),
-        size="$size",
     )
-    # Filled in afterwards; what the number itself adds does not show in one decimal.
-    return page.replace("$size", f"{len(page.encode()) / 1e6:.1f} MB", 1)
+    # What the number itself adds does not show in one decimal.
+    before, after = page.split(_SIZE_COMES_HERE)
+    return f"{before}{len(page.encode()) / 1e6:.1f} MB{after}"
 
 
 def _rank(example: Example, first: str) -> tuple[float, ...]:
@@ -274,4 +275,4 @@ def _curves(records: Sequence[JsonObject]) -> str:
 
 
 def _facts(facts: Mapping[str, object]) -> str:
-    return f"<p>This page is $size large and loads nothing.</p>{_list(facts)}"
+    return f"<p>This page is {_SIZE_COMES_HERE} large and loads nothing.</p>{_list(facts)}"

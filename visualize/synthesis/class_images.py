@@ -17,6 +17,7 @@ from dlmie.visualize.ascent.evaluation import objective_values, probabilities
 from dlmie.visualize.ascent.inputs import class_name
 from dlmie.visualize.ascent.models import describe_model
 from dlmie.visualize.ascent.objectives import Objective
+from dlmie.visualize.ascent.objectives.terms import check_objective
 from dlmie.visualize.ascent.pixels import Size, as_pair, to_network
 from dlmie.visualize.ascent.presets import (
     Recipe,
@@ -113,7 +114,7 @@ def visualize(
     recipe = replace(find_recipe(preset), **given)
     if octaves < 1:
         raise DlmieError(f"octaves must be at least 1, not {octaves}")
-    network = objective.network
+    network = check_objective(objective).network
     count = max([len(a) for a in objective.data], default=1) if batch is None else batch
     run = _climb(objective, recipe, _sizes(as_pair(size), octaves), count, frames, seed, progress)
     pixels = _shown(run.images, network, recipe)

@@ -148,6 +148,7 @@ def stylize(
         style_longer or max(photo.shape[:2]),
     )
     rng = np.random.default_rng(seed)
+    limited = chosen is not None and rate is None and method != "lbfgs"  # of cs231n's Adam
     images: np.ndarray | None = None
     values, kept = [], []
     for octave in range(octaves):
@@ -162,7 +163,7 @@ def stylize(
             begin,
             steps=steps,
             optimizer=_optimizer(method, steps, rate, gray_level(network), chosen),
-            regularizers=[_Limit(network, steps)] if chosen and rate is None else [],
+            regularizers=[_Limit(network, steps)] if limited else [],
             any_size=True,
             frames=frame_steps(steps, max(2, frames // octaves)) if frames else (),
             progress=progress,

@@ -41,7 +41,11 @@ EXPORT int KERNEL(embedding)(KERNEL_ARGUMENTS) {
 /* embedding_gradient(W (V, E), ids int32 (...), g (..., E)) -> gradient of W; only W's shape is
  * looked at */
 EXPORT int KERNEL(embedding_gradient_shape)(SHAPE_ARGUMENTS) {
-    UNUSED(p), UNUSED(error);
+    UNUSED(p);
+    int fits = in[0].ndim == 2 && in[2].ndim == in[1].ndim + 1;
+    for (int64_t i = 0; fits && i < in[1].ndim; i++) fits = in[2].shape[i] == in[1].shape[i];
+    if (!fits || in[2].shape[in[1].ndim] != in[0].shape[1])
+        REFUSE("embedding_gradient: needs a matrix, ids, and a row of the matrix's length for each");
     set_shape(&out[0], 2, in[0].shape);
     return 0;
 }

@@ -65,11 +65,12 @@ EXPORT void *dlmie_take(size_t size, size_t *actual) {
 
 /* Return a block; the oldest idle ones make room for it. */
 EXPORT void dlmie_give(void *block, size_t size) {
-    if (size > idle_limit) {
+    lock();
+    if (size > idle_limit) { /* which another thread may be changing */
+        unlock();
         free(block);
         return;
     }
-    lock();
     while (idle_count == SLOTS || idle_bytes + size > idle_limit) {
         free(idle[0].block);
         forget(0);

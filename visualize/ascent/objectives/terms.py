@@ -14,7 +14,7 @@ from pytensor.graph.basic import Variable
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network, View
 from dlmie.typing import JsonObject
-from dlmie.visualize.ascent.models import ImageCaptioner, Model
+from dlmie.visualize.ascent.models import ImageCaptioner, Model, with_preprocessing
 
 # (view, symbolic data) → (batch,)
 Build: TypeAlias = Callable[[View, list[Variable]], Variable]
@@ -74,7 +74,7 @@ class Objective:
                 else "all terms of an objective must look at the same network"
             )
         (network,) = networks.values()
-        return network
+        return with_preprocessing(network)
 
     @property
     def model(self) -> Model:
@@ -169,6 +169,16 @@ class Objective:
     def to_json(self) -> list[tuple[float, str, JsonObject]]:
         """Weights, kinds and options; see :func:`from_json`."""
         return [(weight, term.kind, term.options) for weight, term in self.terms]
+
+
+def check_objective(thing: object) -> Objective:
+    """An objective as it is; a DlmieError for anything else, such as a layer alone."""
+    if not isinstance(thing, Objective):
+        raise DlmieError(
+            "what is to be increased is an objective, such as channel(net['block5'], 17), not "
+            f"{type(thing).__name__}"
+        )
+    return thing
 
 
 def layer_of(variable: Variable) -> tuple[Network, str]:
