@@ -22,11 +22,13 @@ from dlmie.ops import rewrites
 from dlmie.ops.runtime import headers, library, modules
 from dlmie.ops.runtime.cache import WAITING, cache_folder, heal
 from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
+from dlmie.progress import told
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.
 _compiling = threading.RLock()
 
 _MAX_HEALED = 100  # modules of one graph
+_PATIENCE = 2.0  # seconds
 
 
 def function(
@@ -54,7 +56,8 @@ def function(
     profile : bool
         Collect PyTensor's profile (``result.profile.summary()``).
     progress : bool
-        Write one line to standard error while compiling: what, and for how long.
+        Write one line to standard error while compiling: what, and for how long. Commands tell
+        of all that takes longer than two seconds.
     kernels : bool, optional
         Whether operations run their C kernels (default: yes, unless ``DLMIE_KERNELS=0``) or the
         plain NumPy definitions, which are the oracle of the tests.
@@ -72,7 +75,7 @@ def function(
     mode = Mode(modules.Linker(use_cloop=True), RewriteDatabaseQuery(include=include))
     token = use_kernels.set(kernels)
     try:
-        with _compiling, _progress_line(name or "graph", progress):
+        with _compiling, _progress_line(name or "graph", progress or told.get(), asked=progress):
             kernels_ready()  # waits for whoever is building them, with a word about it
             return _patiently(
                 pytensor.function,
@@ -149,30 +152,40 @@ def _settings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress_line(name: str, wanted: bool) -> Iterator[None]:
-    """``compiling NAME … 12 s``, rewritten once a second on a terminal."""
+def _progress_line(name: str, wanted: bool, *, asked: bool = True) -> Iterator[None]:
+    """``compiling NAME … 12 s``, rewritten once a second on a terminal.
+
+    Unless it was asked for, only what takes longer than ``_PATIENCE`` seconds is told.
+    """
     if not wanted:
         yield
         return
     start, done = time.monotonic(), threading.Event()
     live = sys.stderr.isatty()
+    patience = 0.0 if asked else _PATIENCE
 
     def tick() -> None:
-        while not done.wait(1.0):
+        if done.wait(patience):
+            return
+        if not live and not asked:
+            sys.stderr.write(f"compiling {name} (once: later runs start at once)\n")
+        while live and not done.wait(1.0):
             sys.stderr.write(f"\rcompiling {name} … {time.monotonic() - start:.0f} s")
             sys.stderr.flush()
 
     ticker = threading.Thread(target=tick, daemon=True)
-    if live:
+    if live or not asked:
         ticker.start()
     try:
         yield
     finally:
         done.set()
-        if live:
+        if ticker.is_alive():
             ticker.join()
-        carriage = "\r" if live else ""
-        sys.stderr.write(f"{carriage}compiled {name} in {time.monotonic() - start:.1f} s\n")
+        seconds = time.monotonic() - start
+        if seconds >= patience:
+            carriage = "\r" if live else ""
+            sys.stderr.write(f"{carriage}compiled {name} in {seconds:.1f} s\n")
 
 
 def set_threads(threads: int) -> None:

@@ -27,6 +27,7 @@ from dlmie.ops.dense.matmul import MatMul
 from dlmie.ops.pool.pool import max_pool
 from dlmie.ops.runtime import library
 from dlmie.ops.runtime.cache import cache_folder, compile_lock
+from dlmie.progress import told
 
 
 def test_randomness_moves_on_wherever_it_is_used() -> None:
@@ -194,3 +195,19 @@ print(float(f(np.ones((2, 3), np.float32))[0][0]))
         assert process.returncode == 0, err
         assert out == "6.0\n"
         assert "compiled graph in" in err
+
+
+@pytest.mark.parametrize(("patience", "asked"), [(0.0, False), (60.0, False), (60.0, True)])
+def test_commands_tell_what_takes_long(
+    patience: float, asked: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dlmie.compilation._PATIENCE", patience)
+    before = told.set(True)
+    try:
+        dlmie.function([], pt.zeros(3) + 1, name="three ones", progress=asked)
+    finally:
+        told.reset(before)
+    said = capfd.readouterr().err
+    assert ("compiled three ones in" in said) == (asked or patience == 0.0)
+    dlmie.function([], pt.zeros(3) + 2, name="three twos")
+    assert capfd.readouterr().err == ""

@@ -17,6 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import click
+
+from dlmie.cli.console import Console
 from dlmie.errors import DlmieError
 
 PACKAGES = (
@@ -228,11 +231,19 @@ def check_engine() -> Iterator[Check]:
     else:
         yield Check("blas", text, numbers=numbers)
     shown = f"{threads} of {processors()} processors"
-    if threads < processors() and os.environ.get("OMP_NUM_THREADS"):
+    few = threads < processors() and os.environ.get("OMP_NUM_THREADS")
+    if few and not _asked_for_threads():
         fix = f"unset OMP_NUM_THREADS (now {os.environ['OMP_NUM_THREADS']}) to use all"
         yield Check("threads", shown, "warning", fix, {"threads": threads})
     else:
         yield Check("threads", shown, numbers={"threads": threads})
+
+
+def _asked_for_threads() -> bool:
+    """Whether --threads says how many there are to be."""
+    context = click.get_current_context(silent=True)
+    console = None if context is None else context.find_object(Console)
+    return console is not None and console.threads is not None
 
 
 def _empty_cache() -> str:

@@ -14,6 +14,7 @@ import click
 from dlmie.cli.signatures import COMPUTED, REQUIRED, parameters
 from dlmie.files.documents import json_text, plain_value
 from dlmie.files.outputs import Outputs
+from dlmie.progress import told
 from dlmie.text import for_terminal
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +41,7 @@ class Console:
     debug: bool = False
     overwrite: bool = False
     seed: int = 0
+    threads: int | None = None
     outputs: Outputs = field(default_factory=Outputs)
 
     @property
@@ -160,7 +162,11 @@ def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
         @functools.wraps(function)
         def checked(console: Console, *arguments: object, **options: object) -> None:
             console.outputs = _check_outputs(click.get_current_context(), console)
-            function(console, *arguments, **options)
+            before = told.set(console.progress)
+            try:
+                function(console, *arguments, **options)
+            finally:
+                told.reset(before)
 
         checked = section("Common options", *_COMMON)(checked)
         passed = click.make_pass_decorator(Console, ensure=True)(checked)
@@ -183,6 +189,7 @@ def _set(name: str) -> Callable[[click.Context, click.Parameter, bool | int], No
 def _use_threads(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
     if value is None or ctx.resilient_parsing:
         return
+    ctx.ensure_object(Console).threads = value
     # Read by OpenMP and the BLAS when they are loaded, which is after this.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(value)
@@ -336,7 +343,7 @@ def decoding_options(function: F) -> F:
         beam=("Captions kept while searching; 1 is greedy search.", whole(1)),
         length_norm="Divide the score by length to this power; 0 favors short captions.",
         samples=("Draw this many captions instead of searching.", whole(0)),
-        temperature="Of drawing: below 1 is bolder, above 1 more varied.",
+        temperature="Of drawing: below 1 keeps to likely words, above 1 draws rarer ones.",
         top_k=("Draw from the k most probable words; 0: all.", whole(0)),
         top_p=(
             "Draw from the fewest words that have this probability together.",

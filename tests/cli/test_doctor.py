@@ -120,4 +120,20 @@ class TestReadOnlyHome:
 
 def test_threads_are_obeyed() -> None:
     done = dlmie("doctor", "--json", "--threads", "1")
-    assert json.loads(done.stdout)["checks"]["threads"]["threads"] == 1
+    threads = json.loads(done.stdout)["checks"]["threads"]
+    assert threads["threads"] == 1
+    assert threads["status"] == "ok"  # they were asked for
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_what_is_usual_is_compiled_ahead(
+    healthy: bool, invoke: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dlmie.cli import checks
+
+    found = [] if healthy else [checks.problem("broken", "no compiler", "install one")]
+    monkeypatch.setattr("dlmie.cli.commands.doctor.run_all", lambda: iter(found))
+    warmed: list[object] = []
+    monkeypatch.setattr("dlmie.cli.commands.doctor.compile_ahead", warmed.append)
+    assert invoke("doctor", "--warm").exit_code == (0 if healthy else 1)
+    assert len(warmed) == healthy

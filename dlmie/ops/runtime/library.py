@@ -20,6 +20,7 @@ from pathlib import Path
 from dlmie.errors import CompilerError
 from dlmie.files.atomic import finish
 from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
+from dlmie.progress import told
 
 # dlmie/ops: the C files lie beside the operations that call them.
 FOLDER = Path(__file__).parents[1]
@@ -88,6 +89,12 @@ NO_COMPILER = (
 )
 
 
+FIRST_TIME = (
+    "compiling for this machine: a minute or two, this once; later runs start at once "
+    "(dlmie doctor --warm compiles ahead)\n"
+)
+
+
 def _user_flags() -> list[str]:
     """The flags in ``DLMIE_CFLAGS``, as a shell would split them."""
     return shlex.split(os.environ.get(FLAGS_VARIABLE, ""))
@@ -138,6 +145,8 @@ def build() -> Path:
     if not target.exists():
         with compile_lock():
             if not target.exists():  # another process may have built it while we waited
+                if told.get():
+                    sys.stderr.write(FIRST_TIME)
                 _compile(compiler, blas, target)
     return target
 
