@@ -15,7 +15,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean ...?`` for an error about an unknown name, or nothing if none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.51)  # not "a" for "cat"
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

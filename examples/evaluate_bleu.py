@@ -25,4 +25,4 @@ def main(run: str, prepared: str, split: str = "dev") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if sys.argv[2:] else sys.exit(__doc__)

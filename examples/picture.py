@@ -23,4 +23,4 @@ def main(photograph: str, target: str, folder: str, steps: str = "160") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if sys.argv[3:] else sys.exit(__doc__)

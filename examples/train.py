@@ -37,4 +37,4 @@ def main(prepared: str, folder: str, epochs: str = "12") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:]) if sys.argv[2:] else sys.exit(__doc__)

@@ -21,6 +21,16 @@ def test_scripts_are_short_and_say_how_to_run_them(script: Path) -> None:
     assert "dlmie.cli" not in text  # through the library
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_without_arguments_they_say_how(script: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 1
+    assert f"python examples/{script.name}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import skimage.data

@@ -15,7 +15,7 @@ from dlmie.data.images import load_image, save_image
 from dlmie.errors import DataError, DlmieError, OutputError
 from dlmie.visualize.ascent.models import describe_network
 from dlmie.visualize.figures.compositing import beside, colorize, stretch, tile
-from dlmie.visualize.figures.contact_sheet import class_samples
+from dlmie.visualize.figures.contact_sheet import class_samples, contact_sheet
 from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.manifests import make_manifest, read_manifest
 from dlmie.visualize.figures.panels import Panel
@@ -200,3 +200,10 @@ def test_why_there_is_no_animation(figure: Figure, tmp_path: Path) -> None:
         made = replace(figure, frames=[], still=still, manifest=manifest)
         with pytest.raises(DlmieError, match=says):
             made.save(tmp_path / "a.gif")
+
+
+def test_a_figure_shows_itself_in_a_line(figure: Figure) -> None:
+    assert repr(figure) == "Figure(dream, 20×30, 3 panels, 2 frames)"
+    assert repr(Figure(None)) == "Figure()"
+    for thing in (figure.panels[0], SourceImage(photo(), "a.png"), contact_sheet([photo()], ["a"])):
+        assert len(repr(thing)) < 200

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,9 +37,9 @@ class Ascent:
         Copies on the way, as often as asked.
     """
 
-    images: np.ndarray
-    values: np.ndarray
-    frames: list[tuple[int, np.ndarray]]
+    images: np.ndarray = field(repr=False)
+    values: np.ndarray = field(repr=False)
+    frames: list[tuple[int, np.ndarray]] = field(repr=False)
 
 
 @renamed_arguments(rule="optimizer", parameterisation="parameterization")

@@ -110,7 +110,7 @@ def _words(
     if isinstance(target, int) and not 0 <= target < len(words):
         raise DlmieError(f"the caption {caption.text!r} has words 0 to {len(words) - 1}")
     if isinstance(target, str) and target not in words:
-        hint = suggest(target, words)
+        hint = suggest(target, dict.fromkeys(words))
         raise DlmieError(f"the caption {caption.text!r} has no word {target!r}{hint}")
     place = target if isinstance(target, int) else words.index(target)
     likelihood = sentence_log_likelihood(captioner, caption.text, place)

@@ -6,7 +6,7 @@ import math
 import os
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ class ContactSheet:
     title : str
     """
 
-    images: Sequence[np.ndarray]
+    images: Sequence[np.ndarray] = field(repr=False)
     texts: Sequence[str]
     columns: int
     title: str

@@ -134,6 +134,16 @@ class Figure:
 
         return np.asarray(PIL.Image.open(io.BytesIO(self._draw("png", dpi))).convert("RGB"))
 
+    def __repr__(self) -> str:
+        made = [str(self.manifest["picture"])] if "picture" in self.manifest else []
+        if self.image is not None:
+            made.append("×".join(map(str, self.image.shape[:2])))
+        if self.panels:
+            made.append(f"{len(self.panels)} panel{'s' if len(self.panels) > 1 else ''}")
+        if self.frames:
+            made.append(f"{len(self.frames)} frames")
+        return f"Figure({', '.join(made)})"
+
     def _repr_png_(self) -> bytes:
         import PIL.Image
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class Panel:
         Names of the axes of curves.
     """
 
-    image: np.ndarray
+    image: np.ndarray = field(repr=False)
     title: str = ""
     colors: str = "inferno"
     limits: tuple[float, float] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -40,9 +40,9 @@ class SourceImage:
         Its opacity, where something is transparent.
     """
 
-    pixels: np.ndarray
+    pixels: np.ndarray = field(repr=False)
     path: str | None = None
-    alpha: np.ndarray | None = None
+    alpha: np.ndarray | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, image: ImageSource) -> SourceImage:
