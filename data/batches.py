@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from dlmie.data.epochs import ResumableBatches, at_least
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.images.views import FIRST_CROP, MIRRORED
 from dlmie.errors import DataError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Read = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Reads the inputs of images: (image indices, the view of each) -> float32 (images, …)."""
@@ -68,6 +71,14 @@ class FirstImages:
         return self._images
 
 
+def field_of(batch: DataclassInstance, name: str) -> np.ndarray:
+    """An array of a batch by its name; KeyError for another one."""
+    if name not in {field.name for field in fields(batch)}:
+        raise KeyError(name)
+    array: np.ndarray = getattr(batch, name)
+    return array
+
+
 @dataclass(frozen=True)
 class Batch:
     """Captions to learn from in one step.
@@ -96,8 +107,7 @@ class Batch:
         return len(self.tokens)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        array: np.ndarray = getattr(self, name)
-        return array
+        return field_of(self, name)
 
 
 class Batches(ResumableBatches[Batch]):

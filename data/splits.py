@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from dlmie.errors import DataError
 
@@ -51,6 +51,17 @@ def resolve_split(value: object) -> str | None:
     if text in _NOTHING:
         return None
     return _usual(re.sub(r"[\W_]+|\d+$", "", text)) or re.sub(r"\s+", "_", text)
+
+
+def name_of_split(name: object, splits: Collection[str]) -> str:
+    """A split of a data set by any of its usual names, unless one is called just so.
+
+    Examples
+    --------
+    >>> name_of_split("val", ["train", "dev"]), name_of_split("val", ["train", "val"])
+    ('dev', 'val')
+    """
+    return str(name) if name in splits else resolve_split(name) or str(name)
 
 
 def names_of(split: str) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TypeAlias
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
+from dlmie.files.schema import Key, check_document
 from dlmie.text import suggest
 from dlmie.typing import JsonObject
 from dlmie.visualize.ascent import objectives
@@ -85,6 +87,7 @@ def reproduce(
         return saliency_rows(rows, **arguments)
     if picture not in _PICTURES:
         raise DlmieError(f"no picture {picture!r} can be reproduced{suggest(picture, _PICTURES)}")
+    _check_arguments(picture, arguments)
     _check_model(manifest["network"], model)
     sources = {
         name: _find_images(name, described, (images or {}).get(name), folder)
@@ -140,6 +143,26 @@ def _find_images(
     if isinstance(given, (list, tuple)):
         raise DlmieError(f"the picture has one {name}, not {len(given)}")
     return find_image(name, described, given, folder)  # type: ignore[arg-type]
+
+
+def _check_arguments(picture: str, arguments: JsonObject) -> None:
+    """Refuse arguments that a picture does not have, or of another kind than its defaults."""
+    parameters = signature(_PICTURES[picture]).parameters
+    known = [*parameters, "objective", "layer"]
+    for name in arguments:
+        if name not in known:
+            raise DlmieError(f"the manifest's argument {name!r} is not known{suggest(name, known)}")
+    keys = {
+        name: Key(type(parameter.default))
+        for name, parameter in parameters.items()
+        if type(parameter.default) in (bool, int, float, str)
+        and not isinstance(arguments.get(name), (list, dict))  # sizes, and presets in full
+    }
+    check_document(
+        {n: arguments[n] for n in keys if n in arguments},
+        {name: key for name, key in keys.items() if name in arguments},
+        "the manifest's arguments",
+    )
 
 
 def _check_model(described: JsonObject, model: Model) -> None:

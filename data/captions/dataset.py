@@ -20,13 +20,14 @@ import numpy as np
 from dlmie.data.captions import formats
 from dlmie.data.captions.boxes import add_boxes
 from dlmie.data.captions.formats import Reading
+from dlmie.data.captions.formats.source import label_of
 from dlmie.data.captions.records import Record, clean
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.captions.writing import KIND, absent, write_captions
 from dlmie.data.captions.writing.text import split_words
 from dlmie.data.images import ImageError, ImageFolder, load_image
 from dlmie.data.prefetch import default_workers
-from dlmie.data.splits import SHARES, resolve_split
+from dlmie.data.splits import SHARES, name_of_split
 from dlmie.errors import DataError
 from dlmie.files.datasets import reading
 from dlmie.files.documents import parse_json
@@ -118,7 +119,9 @@ class Split:
         its name.
         """
         if "image_labels" in self._group:
-            labels = self._json("image_labels", None)
+            labels = self._json("image_labels")
+            if not all(label is None or label == label_of(label) for label in labels):
+                raise self._damaged("image_labels")
         else:
             ids = self._numbers("image_ids", len(self)).tolist()
             labels = [None if id < 0 else id for id in ids]
@@ -161,7 +164,10 @@ class Split:
         """
         if "objects" not in self._group:
             return None
-        return self._json("objects", _OBJECTS)
+        values = self._json("objects")
+        where = f"{self._captions.path}: splits/{self.name}/objects"
+        check_document({"objects": values}, {"objects": _OBJECTS}, where)
+        return values
 
     def load_images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Read images.
@@ -259,13 +265,10 @@ class Split:
             raise self._damaged(name)
         return texts
 
-    def _json(self, name: str, wanted: Key | None) -> list[Any]:
+    def _json(self, name: str) -> list[Any]:
         """A JSON value for each image."""
         where = f"{self._captions.path}: splits/{self.name}/{name}"
-        values = [parse_json(text, where) for text in self._strings(name, len(self))]
-        if wanted is not None:
-            check_document({name: values}, {name: wanted}, where)
-        return values
+        return [parse_json(text, where) for text in self._strings(name, len(self))]
 
     def _damaged(self, name: str) -> DataError:
         return DataError(
@@ -464,7 +467,7 @@ class Captions:
         return [name for split in self for name in split.names]
 
     def __getitem__(self, name: str) -> Split:
-        asked, name = name, self._called(name)
+        asked, name = name, name_of_split(name, self.splits)
         if name not in self.splits:
             raise DataError(f"{self.path}: has no split {asked!r}; it has {', '.join(self.splits)}")
         if name not in self._splits:
@@ -472,11 +475,7 @@ class Captions:
         return self._splits[name]
 
     def __contains__(self, name: object) -> bool:
-        return self._called(name) in self.splits
-
-    def _called(self, name: Any) -> Any:
-        """A split by any of its usual names, ``val`` for ``dev``, unless one is called just so."""
-        return name if name in self.splits else resolve_split(name)
+        return name_of_split(name, self.splits) in self.splits
 
     def __iter__(self) -> Iterator[Split]:
         return (self[name] for name in self.splits)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlmie.data.batches import field_of
 from dlmie.data.epochs import ResumableBatches, at_least
 from dlmie.data.labelled.dataset import LabelledSplit
 from dlmie.data.labelled.normalization import Normalization
@@ -35,10 +36,7 @@ class LabelledBatch:
     index: np.ndarray
 
     def __getitem__(self, name: str) -> np.ndarray:
-        if name not in ("images", "labels", "index"):
-            raise KeyError(name)
-        array: np.ndarray = getattr(self, name)
-        return array
+        return field_of(self, name)
 
     def __len__(self) -> int:
         return len(self.labels)

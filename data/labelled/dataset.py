@@ -20,15 +20,33 @@ from dlmie.data.labelled.sources.source import checked_labels
 from dlmie.data.labelled.splitting import choose_splits
 from dlmie.data.labelled.writer import KIND, write_labelled
 from dlmie.data.prefetch import default_workers
+from dlmie.data.splits import name_of_split
 from dlmie.errors import DataError
 from dlmie.files import hdf5
 from dlmie.files.datasets import reading
+from dlmie.files.schema import Key, check_document
 from dlmie.progress import Bar
 
 __all__ = ["LabelledImages", "LabelledSplit", "check", "prepare", "prepare_labelled_scenes"]
 
 #: Images are kept in memory, from when they are first asked for, up to so many bytes per split.
 IN_MEMORY = 2 * 2**30
+
+
+_SPLIT = {
+    "images": Key(int, low=0),
+    "per_class": Key(list, each=Key(int, low=0)),
+    "hash": Key(str),
+}
+_HEADER = {
+    "shape": Key(list, length=3, each=Key(int, low=1, high=100_000)),
+    "classes": Key(list, each=Key(str)),
+    "splits": Key(dict, each=Key(dict, keys=_SPLIT)),
+    "hash": Key(str),
+    "source": Key(dict),
+    "skipped": Key(list, each=Key(str)),
+    "problems": Key(list, each=Key(str)),
+}
 
 
 class LabelledSplit:
@@ -263,11 +281,15 @@ class LabelledImages:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with reading(self.path, KIND) as (self.file, self.header):
-            rows, columns, channels = map(int, self.header["shape"])
+            check_document(self.header, _HEADER, self.path)
+            rows, columns, channels = self.header["shape"]
             self.shape = (rows, columns, channels)
-            self.classes: list[str] = [str(name) for name in self.header["classes"]]
-            self.splits: list[str] = [str(name) for name in self.header["splits"]]
+            self.classes: list[str] = self.header["classes"]
+            self.splits: list[str] = list(self.header["splits"])
             self.hash: str = self.header["hash"]
+            counts = [split["per_class"] for split in self.header["splits"].values()]
+            if any(len(each) != len(self.classes) for each in counts):
+                raise ValueError("another number of classes")
             self.mean_image = hdf5.numbers(self.file["mean_image"])
             self.channel_std = hdf5.numbers(self.file["channel_std"])
             for name in self.splits:
@@ -292,14 +314,15 @@ class LabelledImages:
             ) from None
 
     def __getitem__(self, name: str) -> LabelledSplit:
+        asked, name = name, name_of_split(name, self.splits)
         if name not in self.splits:
-            raise DataError(f"{self.path}: has no split {name!r}; it has {', '.join(self.splits)}")
+            raise DataError(f"{self.path}: has no split {asked!r}; it has {', '.join(self.splits)}")
         if name not in self._splits:
             self._splits[name] = LabelledSplit(self, name)
         return self._splits[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.splits
+        return name_of_split(name, self.splits) in self.splits
 
     def __iter__(self) -> Iterator[LabelledSplit]:
         return (self[name] for name in self.splits)

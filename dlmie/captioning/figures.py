@@ -13,9 +13,11 @@ from dlmie.captioning.model_files import load
 from dlmie.captioning.photographs import caption_images
 from dlmie.data.images import ImageError
 from dlmie.errors import DlmieError
+from dlmie.files.schema import Key, check_document
 from dlmie.visualize.attention.maps import attend
 from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.sources import find_image
+from dlmie.weights import sha256
 
 
 def attend_images(
@@ -56,7 +58,9 @@ def attend_images(
     """
     decoding = captioner.decoding() if decoding is None else decoding
     made_by = {
-        "captioner": [member.source for member in captioner.members],
+        "captioner": [
+            {"source": member.source, "sha256": sha256(member.path)} for member in captioner.members
+        ],
         "decoding": None if say is not None else asdict(decoding),
         "say": say,
     }
@@ -86,6 +90,29 @@ def _told(
             yield image, error
 
 
+_DRAWING = {
+    "layout": Key(str, required=False),
+    "columns": Key(int, low=1, required=False, null=True),
+    "upsampling": Key(str, required=False),
+    "strength": Key(float, low=0, high=1, required=False),
+    "limit": Key(float, low=0, required=False, null=True),
+    "pixels": Key(int, low=16, high=10_000, required=False),
+}
+_KEYS = {
+    "network": Key(
+        dict,
+        keys={
+            "captioner": Key(list),
+            "decoding": Key(dict, null=True, keys={"banned": Key(list, each=Key(int))}),
+            "say": Key(str, null=True),
+        },
+    ),
+    "images": Key(dict, keys={"image": Key(dict)}),
+    "arguments": Key(dict, keys=_DRAWING),
+}
+_MEMBERS = Key(list, each=Key(dict, keys={"source": Key(str), "sha256": Key(str, required=False)}))
+
+
 def reproduce_attention(
     manifest: Mapping[str, Any], *, image: Any = None, folder: str | Path | None = None
 ) -> Figure:
@@ -110,13 +137,27 @@ def reproduce_attention(
         raise DlmieError(
             "the manifest names no captioner: only figures of dlmie attend can be reproduced"
         )
+    check_document(manifest, _KEYS, "the manifest")
+    # Version 0.1 wrote where they are alone.
+    members = [{"source": m} if isinstance(m, str) else m for m in made_by["captioner"]]
+    check_document({"captioner": members}, {"captioner": _MEMBERS}, "the manifest")
     photograph = find_image(
         "image", manifest["images"]["image"], image, None if folder is None else Path(folder)
     )
-    captioner = load([Path(source) for source in made_by["captioner"]])
+    captioner = load([Path(member["source"]) for member in members])
+    for there, member in zip(captioner.members, members, strict=True):
+        if member.get("sha256") not in (None, found := sha256(there.path)):
+            raise DlmieError(
+                f"the figure was made with another captioner than {there.path} is now (SHA-256 "
+                f"{found[:12]}…, it was {member['sha256'][:12]}…)"
+            )
     decoding = None if made_by["decoding"] is None else _decoding(made_by["decoding"])
     drawn = attend_images(
-        captioner, [photograph], decoding, say=made_by["say"], **manifest["arguments"]
+        captioner,
+        [photograph],
+        decoding,
+        say=made_by["say"],
+        **{name: value for name, value in manifest["arguments"].items() if name in _DRAWING},
     )
     _, figure = next(drawn)
     if isinstance(figure, ImageError):
@@ -125,4 +166,7 @@ def reproduce_attention(
 
 
 def _decoding(fields: Mapping[str, Any]) -> Decoding:
-    return Decoding(**{**fields, "banned": tuple(fields["banned"])})
+    try:
+        return Decoding(**{**fields, "banned": tuple(fields["banned"])})
+    except TypeError as error:
+        raise DlmieError(f"the manifest's decoding cannot be read: {error}") from None

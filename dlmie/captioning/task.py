@@ -24,6 +24,7 @@ from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.feature_cache import Features
 from dlmie.data.images import preprocess
 from dlmie.errors import DlmieError
+from dlmie.files.schema import Key, check_document
 from dlmie.graph.network import Network
 from dlmie.models import registry as models
 from dlmie.models.captioners.captioner import Captioner, current_config
@@ -156,6 +157,7 @@ class Captioning(Task[Captions, CaptioningStep]):
         """The configuration of a run of version 0.1 in today's form."""
         if document["version"] >= RunConfig.VERSION:
             return document
+        check_document(document, _VERSION_1, "config.json", DlmieError)
         new = {k: v for k, v in document.items() if k not in ("step", "optimiser")}
         new["task"] = self.name
         described = document.get("model")
@@ -167,6 +169,12 @@ class Captioning(Task[Captions, CaptioningStep]):
         new["meta"] = {**document.get("meta", {}), "start": settings.get("start")}
         return new
 
+
+# What a configuration of version 0.1 must be for it to be understood; the rest is checked after.
+_VERSION_1 = {
+    "objective": Key(dict, required=False),
+    "meta": Key(dict, required=False, keys={"settings": Key(dict, required=False, null=True)}),
+}
 
 TASK = Captioning()
 

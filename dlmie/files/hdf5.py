@@ -253,6 +253,29 @@ def read_texts(dataset: h5py.Dataset) -> list[str]:
     return texts
 
 
+def stated_format(path: str | os.PathLike[str]) -> str | None:
+    """The format that a file of dlmie states in its header; None for any other file.
+
+    Raises
+    ------
+    DataError
+        It has a header of ours, which cannot be read.
+    """
+    try:
+        file = open_hdf5(path)
+    except DataError:
+        return None
+    with file:
+        item = file.get("header")
+        if item is None:
+            return None
+        try:
+            header = parse_json(read_text(item), path)
+        except (OSError, KeyError, ValueError, TypeError, RuntimeError):
+            raise DataError(f"{path}: its header is damaged; copy or make it again") from None
+    return str(header.get("format")) if isinstance(header, dict) else None
+
+
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 _HEAP = b"GCOL"
 _HEAP_HEAD = struct.Struct("<4s B 3x Q")  # signature, version, size

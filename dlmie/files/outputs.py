@@ -177,13 +177,11 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def _hdf5_kind(path: str | os.PathLike[str]) -> str:
-    from dlmie.files.documents import parse_json
-    from dlmie.files.hdf5 import open_hdf5, read_text
+    from dlmie.files.hdf5 import stated_format
 
     try:
-        with open_hdf5(path) as file:
-            return _FORMATS[parse_json(read_text(file["header"]), path)["format"]]
-    except (DlmieError, OSError, KeyError, ValueError, TypeError, RuntimeError):
+        return _FORMATS.get(str(stated_format(path)), HDF5)
+    except DlmieError:
         return HDF5
 
 

@@ -34,6 +34,8 @@ class Key:
         Whether the key must be there.
     null : bool
         Whether null is a value.
+    length : int, optional
+        How many values a list has.
     each : Key, optional
         What each value of a list or a mapping must be.
     keys : mapping, optional
@@ -47,6 +49,7 @@ class Key:
     high: float | None = None
     required: bool = True
     null: bool = False
+    length: int | None = None
     each: Key | None = None
     keys: Mapping[str, Key] | None = None
     among: tuple[str, ...] = ()
@@ -59,6 +62,8 @@ class Key:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             low = self.low is None or value >= self.low
             return low and (self.high is None or value <= self.high)
+        if isinstance(value, list) and self.length not in (None, len(value)):
+            return False
         return not self.among or value in self.among
 
     @property
@@ -67,6 +72,8 @@ class Key:
         if self.among:
             return " or ".join(map(repr, self.among))
         words = _WORDS[self.kind]
+        if self.length is not None:
+            return f"{words} of {self.length} values"
         if self.low is not None and self.high is not None:
             return f"{words} from {self.low:g} to {self.high:g}"
         return words if self.low is None else f"{words}, at least {self.low:g}"

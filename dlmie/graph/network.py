@@ -71,7 +71,8 @@ class View(Mapping[str, Variable]):
     def __getitem__(self, layer: str) -> Variable:
         try:
             return self.variables[layer]
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: a list, as a file may have it
+            layer = str(layer)
             inner = "/" in layer  # "conv1_1/pre" and the like make long lists
             known = [name for name in self.variables if inner or "/" not in name]
             raise DlmieError(

@@ -19,7 +19,7 @@ from dlmie.errors import DataError, DlmieError, WeightsError
 from dlmie.files import atomic
 from dlmie.files.documents import parse_json, read_json, read_text
 from dlmie.files.locks import locked
-from dlmie.files.schema import check_document
+from dlmie.files.schema import Key, check_document
 from dlmie.text import suggest
 from dlmie.training import registry
 from dlmie.training.callbacks import JsonLog, ProgressBar, Validation
@@ -76,7 +76,13 @@ def read_log(folder: Path) -> list[JsonObject]:
     # A line without its end is still being written, or its writer was killed.
     lines = text.split("\n")[:-1]
     records = [parse_json(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line]
-    return [check_document(record, {}, path) for record in records]
+    for number, record in enumerate(records, 1):
+        check_document(record, {}, f"{path}, line {number}")
+        if "epoch" in record:  # then all the others are numbers, or whether it was the best
+            numbers = [name for name, value in record.items() if not isinstance(value, bool)]
+            keys = dict.fromkeys(numbers, Key(float, null=True))
+            check_document(record, {**keys, "epoch": Key(int)}, f"{path}, line {number}")
+    return records
 
 
 def read_config(folder: Path) -> RunConfig:

@@ -39,7 +39,7 @@ class TestAttend:
             "attend", attending, photographs, "-o", tmp_path / "figures", "--json", *SHORT
         )
         assert result.exit_code == 0, result.output
-        items = json.loads(result.stdout)
+        items = [item for item in json.loads(result.stdout) if "error" not in item]
         assert {Path(item["image"]).stem for item in items} == GOOD
         for item in items:
             figure = Path(item["figure"])
@@ -92,6 +92,23 @@ class TestAttend:
             assert second["results"]["caption"] == manifest["results"]["caption"]
             difference = load_image(again).astype(int) - load_image(path)
             assert np.abs(difference).max() <= 2
+
+    def test_another_captioner_does_not_draw_it_again(
+        self, attending: Path, photographs: Path, tmp_path: Path, invoke: Any, fails: Any
+    ) -> None:
+        path = tmp_path / "a.png"
+        invoke("attend", attending, photographs / "color.png", "-o", path, *SHORT)
+        manifest = json.loads(path.with_suffix(".json").read_text())
+        (member,) = manifest["network"]["captioner"]
+        member["sha256"] = "0" * 64
+        path.with_suffix(".json").write_text(json.dumps(manifest))
+        line = fails("reproduce", path, "-o", tmp_path / "b.png")
+        assert "was made with another captioner" in line
+        manifest["network"]["captioner"] = [member["source"]]  # as version 0.1 wrote it
+        manifest["arguments"]["columns"] = "x"
+        path.with_suffix(".json").write_text(json.dumps(manifest))
+        line = fails("reproduce", path, "-o", tmp_path / "b.png")
+        assert 'arguments.columns must be a whole number, at least 1, not "x"' in line
 
     def test_layout(self, attending: Path, photographs: Path, tmp_path: Path, invoke: Any) -> None:
         sizes = []

@@ -150,7 +150,8 @@ class TestCaption:
         several = invoke("caption", run, photographs, *drawn, "--batch", 16)
         single = invoke("caption", run, photographs, *drawn, "--batch", 1)
         captions = [
-            [item["caption"] for item in json.loads(result.stdout)] for result in (several, single)
+            [item.get("caption") for item in json.loads(result.stdout)]
+            for result in (several, single)
         ]
         assert captions[0] == captions[1]
 

@@ -51,6 +51,8 @@ class TestClassify:
         result = invoke("classify", photographs, *self.ENCODER, "--json", "--top", 3)
         assert result.exit_code == 0, result.output
         items = json.loads(result.stdout)
+        assert sum(set(item) == {"image", "error"} for item in items) == 4
+        items = [item for item in items if "error" not in item]
         assert len(items) == 7
         assert set(items[0]) == {"image", "top"}
         top = items[0]["top"]

@@ -364,3 +364,12 @@ def test_planning_half_a_million_captions_is_quick() -> None:
     plan = batches.order(0)
     assert time.process_time() - start < 5
     assert sum(map(len, plan)) == len(batches) == 6250
+
+
+def test_an_array_that_a_batch_has_not_is_a_key_error() -> None:
+    empty = np.zeros((0, 1), np.int32)
+    batch = Batch(empty, empty, empty[:, 0], empty[:, 0], empty[:, 0])
+    assert batch["tokens"] is empty
+    for name in ("labels", "__len__"):
+        with pytest.raises(KeyError, match=name):
+            batch[name]

@@ -87,8 +87,12 @@ def test_what_is_wrong_is_named(folder: Path) -> None:
     with pytest.raises(DataError, match=r"class n09999999, which wnids\.txt does not list"):
         TinyImageNet.read(folder)
     (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\n")
-    with pytest.raises(DataError, match="1 fields, not 2"):
+    with pytest.raises(DataError, match=r"val_annotations\.txt, line 1: has 1 fields, not 2"):
         TinyImageNet.read(folder)
+    for name in ("../../x.JPEG", "/etc/x", "a\\b.JPEG"):
+        (folder / "val" / "val_annotations.txt").write_text(f"{name}\tn02123045\t0\n")
+        with pytest.raises(DataError, match="is not the name of a file in the folder images"):
+            TinyImageNet.read(folder)
     (folder / "words.txt").unlink()
     with pytest.raises(DataError, match=r"words\.txt: no such file"):
         TinyImageNet.read(folder)

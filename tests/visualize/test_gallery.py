@@ -11,7 +11,9 @@ from types import ModuleType
 import pytest
 
 from dlmie.data.images import load_image
+from dlmie.errors import DlmieError
 from dlmie.visualize.figures.manifests import read_manifest
+from dlmie.visualize.reproduction import _ARGUMENTS, _PICTURES, _check_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,3 +82,14 @@ def test_every_picture_is_stored_with_its_manifest_and_all_are_small() -> None:
     stored = list((ROOT / "docs" / "gallery").iterdir())
     assert sorted(p.stem for p in stored) == sorted(2 * [p.stem for p in STORED])
     assert sum(p.stat().st_size for p in stored) < 3_000_000
+
+
+@pytest.mark.parametrize("picture", STORED, ids=lambda path: path.stem)
+def test_the_arguments_of_stored_pictures_are_known(picture: Path) -> None:
+    manifest = read_manifest(picture)
+    if manifest["picture"] in _PICTURES:
+        arguments = {_ARGUMENTS.get(n, n): value for n, value in manifest["arguments"].items()}
+        _check_arguments(manifest["picture"], arguments)
+        for name in arguments:
+            with pytest.raises(DlmieError, match="is not known"):
+                _check_arguments(manifest["picture"], {f"{name}_": 1})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dlmie.data.labelled.sources.image_files import ImageFiles
 from dlmie.errors import DataError
+from dlmie.files.documents import read_text
 
 SIZE = 64  # rows and columns of every image
 
@@ -41,8 +42,9 @@ class TinyImageNetFolder(ImageFiles):
 
     def __init__(self, folder: Path, size: int | None = None) -> None:
         super().__init__(folder, size)
-        label = {wnid: number for number, wnid in enumerate(_lines(folder / "wnids.txt"))}
-        known = [_fields(line, 2) for line in _lines(folder / "words.txt")]
+        listed = [wnid for (wnid,) in _rows(folder / "wnids.txt", 1)]
+        label = {_plain(wnid, folder / "wnids.txt"): number for number, wnid in enumerate(listed)}
+        known = _rows(folder / "words.txt", 2)
         names = {fields[0]: fields[1] for fields in known}
         self.class_names = [names.get(wnid, wnid).split(", ") for wnid in label]
         self.classes = _unique([every[0] for every in self.class_names], list(label))
@@ -50,7 +52,8 @@ class TinyImageNetFolder(ImageFiles):
         labels: list[int] = []
         for wnid, number in label.items():
             place = folder / "train" / wnid
-            found = [_fields(line, 1)[0] for line in _lines(place / f"{wnid}_boxes.txt")]
+            boxes = place / f"{wnid}_boxes.txt"
+            found = [_plain(name, boxes) for (name,) in _rows(boxes, 1)]
             files += [place / "images" / name for name in found]
             labels += [number] * len(found)
         self.add("train", files, labels)
@@ -76,29 +79,34 @@ def _unique(names: list[str], ids: list[str]) -> list[str]:
 def _annotated(path: Path, label: dict[str, int]) -> tuple[list[Path], list[int]]:
     """Images and labels of a file of lines ``name<TAB>id …``; the images lie beside it."""
     files, labels = [], []
-    for line in _lines(path):
-        name, wnid = _fields(line, 2)
+    for name, wnid in _rows(path, 2):
         if wnid not in label:
             raise DataError(f"{path}: {name} is of class {wnid}, which wnids.txt does not list")
-        files.append(path.parent / "images" / name)
+        files.append(path.parent / "images" / _plain(name, path))
         labels.append(label[wnid])
     return files, labels
 
 
+def _rows(path: Path, count: int) -> list[tuple[str, ...]]:
+    """The first fields, between tabs, of the lines of a file that are not empty."""
+    rows = []
+    for number, line in enumerate(_lines(path), 1):
+        if line.strip():
+            found = tuple(field.strip() for field in line.split("\t")[:count])
+            if len(found) < count:
+                raise DataError(f"{path}, line {number}: has {len(found)} fields, not {count}")
+            rows.append(found)
+    return rows
+
+
+def _plain(name: str, path: Path) -> str:
+    """The name of a file in a folder; one that leads elsewhere is an error."""
+    if Path(name).name != name or "\\" in name:
+        raise DataError(f"{path}: {name} is not the name of a file in the folder images")
+    return name
+
+
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; TinyImageNet has one") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    return [line for line in text.splitlines() if line.strip()]
-
-
-def _fields(line: str, count: int) -> tuple[str, ...]:
-    """The first fields of a line between tabs."""
-    found = tuple(field.strip() for field in line.split("\t")[:count])
-    if len(found) < count:
-        raise DataError(f"TinyImageNet: a line has {len(found)} fields, not {count}: {line!r}")
-    return found
+    if not path.exists():
+        raise DataError(f"{path}: no such file; TinyImageNet has one")
+    return read_text(path).split("\n")

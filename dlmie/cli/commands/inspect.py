@@ -10,10 +10,16 @@ import click
 
 from dlmie.cli.console import Console, fields, verb
 from dlmie.cli.labelled import describe_labelled
-from dlmie.errors import DataError
+from dlmie.errors import DataError, WeightsError
 from dlmie.files.atomic import UNFINISHED
+from dlmie.files.schema import Key, check_document
 from dlmie.text import bytes_text, format_table
 
+_MODEL = {
+    "vocabulary": Key(list, required=False, null=True),
+    "encoder": Key(dict, required=False, null=True),
+    "meta": Key(dict, required=False, null=True),
+}
 _SHOWN = 40  # arrays listed before the rest is only counted
 
 
@@ -37,27 +43,15 @@ def describe(name: str) -> tuple[dict[str, Any], str]:
         return _run(path)
     if not path.exists() and name in ENCODERS:
         return _network(name)
-    kind = _kind(path)
+    from dlmie.files.hdf5 import stated_format
+
     readers = {
         "dlmie.captions": _captions,
         "dlmie.labelled": describe_labelled,
         "dlmie.features": _features,
         "dlmie-model": _model,
     }
-    return readers.get(kind, _weights)(path)
-
-
-def _kind(path: Path) -> str:
-    """The format that an HDF5 file of ours states; "" for anything else."""
-    from dlmie.files.documents import parse_json
-    from dlmie.files.hdf5 import open_hdf5, read_text
-
-    try:
-        with open_hdf5(path) as file:
-            header = parse_json(read_text(file["header"]), path)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError):
-        return ""
-    return str(header.get("format", "")) if isinstance(header, dict) else ""
+    return readers.get(stated_format(path) or "", _weights)(path)
 
 
 def _captions(path: Path) -> tuple[dict[str, Any], str]:
@@ -120,6 +114,7 @@ def _model(path: Path) -> tuple[dict[str, Any], str]:
     from dlmie.files import containers
 
     header, arrays = containers.load(path)
+    check_document(header, _MODEL, path, WeightsError)
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     vocabulary = header.get("vocabulary") or []
     document = {"type": "model", **header, "vocabulary": len(vocabulary), "arrays": shapes}
@@ -147,7 +142,7 @@ def _run(path: Path) -> tuple[dict[str, Any], str]:
     config = read_config(path)
     epochs = [record for record in read_log(path) if "epoch" in record]
     monitor = config.training.monitor
-    best = [record for record in epochs if record.get("best")]
+    best = [r for r in epochs if r.get("best") and isinstance(r.get(monitor), (int, float))]
     document = {
         "type": "run",
         **config.to_json(),
@@ -212,21 +207,37 @@ def _weights(path: Path) -> tuple[dict[str, Any], str]:
 def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
     if not encoder:
         return []
-    weights = encoder.get("weights") or {}
-    origin = weights.get("package") or weights.get("path") or "random"
+    if not isinstance(encoder, Mapping):  # features that another program made
+        return [("encoder", str(encoder))]
+    weights = encoder.get("weights")
+    if not isinstance(weights, Mapping):
+        weights = {} if weights is None else {"package": weights}
+    origin = weights.get("package") or weights.get("path") or _no_weights(encoder)
     size = encoder.get("size")
     return [
-        ("encoder", f"{encoder.get('name')}, layer {encoder.get('layer')}, {size} × {size} pixels"),
+        (
+            "encoder",
+            f"{encoder.get('name')}, layer {encoder.get('layer')}"
+            + (f", {size} × {size} pixels" if size else ""),
+        ),
         ("it sees", "the mean of image and mirror image" if encoder.get("average_flip") else None),
-        ("its weights", f"{origin} {weights.get('sha256', '')[:12]}".strip()),
+        ("its weights", f"{origin} {str(weights.get('sha256') or '')[:12]}".strip()),
         ("fine-tuned from", encoder.get("finetuned")),
     ]
+
+
+def _no_weights(encoder: Mapping[str, Any]) -> str | None:
+    """What to say of an encoder without a weight file: nothing of one that dlmie does not know."""
+    from dlmie.models import ENCODERS
+
+    return "random" if encoder.get("name") in ENCODERS else None
 
 
 def _scores(record: Any) -> str | None:
     """The numbers of a record of the log that are scores."""
     names = ("bleu_1", "bleu_4", "cider_d", "accuracy", "dev_loss")
-    shown = [f"{name} {record[name]:.4f}" for name in names if name in (record or {})]
+    values = record if isinstance(record, Mapping) else {}
+    shown = [f"{n} {values[n]:.4f}" for n in names if isinstance(values.get(n), (int, float))]
     return ", ".join(shown) or None
 
 

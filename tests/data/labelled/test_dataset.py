@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -26,6 +28,7 @@ from dlmie.data.labelled.dataset import check, prepare, prepare_labelled_scenes
 from dlmie.data.labelled.sources import Part
 from dlmie.data.labelled.splitting import choose_splits
 from dlmie.errors import DataError
+from dlmie.files.hdf5 import create_text
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +282,28 @@ class TestDamage:
         with pytest.raises(DataError, match=r"c\.h5: is "):
             LabelledImages(path)
 
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("classes", ["cat", 7], "classes.1 must be text, not 7"),
+            ("classes", ["cat"], "is damaged"),
+            ("shape", [32, 32], "shape must be a list of 3 values"),
+            ("hash", None, "hash must be text, not null"),
+            ("splits", {"train": {"images": 1}}, "splits.train.per_class is missing"),
+        ],
+    )
+    def test_a_header_that_was_changed(
+        self, key: str, value: object, message: str, cifar: Path, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "c.h5"
+        path.write_bytes(cifar.read_bytes())
+        with h5py.File(path, "r+") as file:
+            header = json.loads(file["header"][()].tobytes())
+            del file["header"]
+            create_text(file, "header", json.dumps({**header, key: value}))
+        with pytest.raises(DataError, match=re.escape(message)):
+            LabelledImages(path)
+
     def test_another_file(self, tmp_path: Path) -> None:
         from dlmie.data.scenes import prepare_scenes
 
@@ -288,9 +313,11 @@ class TestDamage:
 
     def test_a_split_that_is_not_there(self, cifar: Path) -> None:
         data = LabelledImages(cifar)
-        with pytest.raises(DataError, match="no split 'val'; it has train, dev, test"):
-            data["val"]
+        with pytest.raises(DataError, match="no split 'night'; it has train, dev, test"):
+            data["night"]
         assert "dev" in data
+        assert "Validation" in data
+        assert data["val"] is data["dev"]  # as of captions
         data.close()
         with pytest.raises(DataError, match="was closed; open it again"):
             data["test"]

@@ -83,6 +83,8 @@ def sentence_log_likelihood(
     >>> sentence_log_likelihood(dlmie.load("flickr8k"), "a dog is running")  # doctest: +SKIP
     Objective(sentence_log_likelihood(a dog is running))
     """
+    if not hasattr(captioner, "members"):
+        raise DlmieError("a sentence is likely or not to a captioner: load one, not a network")
     words = captioner.vocabulary.tokenize(sentence)
     if not words:
         raise DlmieError("the sentence has no words")

@@ -50,7 +50,7 @@ def from_json(value: Sequence[tuple[float, str, JsonObject]], model: Model) -> O
         A term that holds data of another picture (features or a sentence) or is not known.
     """
     total = None
-    for weight, name, options in value:
+    for weight, name, options in map(_checked, value):
         kind = FORMER_NAMES.get(name, name)
         if kind not in _MAKERS:
             raise DlmieError(f"an objective of kind {kind!r} cannot be reproduced from a manifest")
@@ -59,8 +59,21 @@ def from_json(value: Sequence[tuple[float, str, JsonObject]], model: Model) -> O
             arguments["layer"] = network_of(model)[options["layer"]]
         if kind == "sentence_log_likelihood":
             arguments["captioner"] = model
-        term = float(weight) * _MAKERS[kind](**arguments)
+        try:
+            term = weight * _MAKERS[kind](**arguments)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            if isinstance(error, DlmieError):
+                raise
+            raise DlmieError(f"the manifest's objective {name!r} cannot be read: {error}") from None
         total = term if total is None else total + term
     if total is None:
         raise DlmieError("the manifest holds no objective")
     return total
+
+
+def _checked(term: object) -> tuple[float, str, JsonObject]:
+    """A term of a manifest, if it is one: its weight, its kind and its options."""
+    match term:
+        case [int() | float() as weight, str(kind), dict(options)]:
+            return float(weight), kind, options
+    raise DlmieError("the manifest's objective must be a list of [weight, kind, options]")
