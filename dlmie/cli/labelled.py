@@ -10,6 +10,7 @@ import click
 
 from dlmie.cli.console import Console, fields, given
 from dlmie.cli.data import data_of
+from dlmie.files.outputs import DATA
 from dlmie.text import bytes_text, format_table
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def prepare_labelled(
     elif to is None:
         raise click.UsageError("say where to write it: --to FILE, or --check to write nothing")
     else:
+        console.outputs.writes(str(to), DATA)
         _report(console, _prepared(console, source[0], str(to), options, scenes=scenes))
 
 

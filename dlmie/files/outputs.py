@@ -107,7 +107,7 @@ class Outputs:
         ------
         OutputError
             It is one of the inputs, was claimed before, is a folder, or is a file of another
-            kind that may not be overwritten.
+            kind, or the model of a run, that may not be overwritten.
         """
         self.refuse_inputs(path)
         real = os.path.realpath(path)
@@ -118,6 +118,10 @@ class Outputs:
             raise OutputError(
                 f"{path} is there and is {found}, not {kind}: name another file, or replace it "
                 "with --overwrite"
+            )
+        if found == MODEL and _is_of_run(real) and not self.overwrite:
+            raise OutputError(
+                f"{path} is the model of a run: name another file, or replace it with --overwrite"
             )
         if not os.path.exists(real) or os.path.isfile(real):  # devices and pipes take any number
             self._claimed[real] = os.fspath(path)
@@ -143,6 +147,11 @@ class Outputs:
         parents = Path(os.path.realpath(path)).parents
         folder = next((self._folders[str(p)] for p in parents if str(p) in self._folders), None)
         return folder if folder is not None and kind_of(path) in _SOURCES else None
+
+
+def _is_of_run(path: str) -> bool:
+    """Whether a model lies in the folder of the run that trained it."""
+    return kind_of(Path(path).parent / "config.json") == RUN
 
 
 def _status(path: str | os.PathLike[str]) -> os.stat_result | None:

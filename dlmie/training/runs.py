@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dlmie import optim
-from dlmie.errors import DataError, DlmieError, WeightsError
+from dlmie.errors import DataError, DlmieError, OutputError, WeightsError
 from dlmie.files import atomic
 from dlmie.files.documents import parse_json, read_json, read_text
 from dlmie.files.locks import locked
@@ -189,7 +189,9 @@ def task_of(step: TrainingStep) -> Task[Any, Any]:
 
 
 def check_new(folder: Path) -> None:
-    """Refuse a folder that holds a run."""
+    """Refuse a folder that holds a run, or what is no folder."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, and a run is a folder: name another place")
     if (folder / STATE).exists() or (folder / CONFIG).exists():
         raise DlmieError(
             f"{folder} holds a run already: continue it with dlmie train --resume {folder}, "

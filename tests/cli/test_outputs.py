@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,10 @@ import dlmie
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.cli.app import VERBS
 from dlmie.cli.console import OutputOption
+from dlmie.data.scenes import prepare_scenes
+from dlmie.errors import OutputError
 from dlmie.files import containers
-from dlmie.files.outputs import kind_of
+from dlmie.files.outputs import MODEL, Outputs, kind_of
 
 SIZE = 8
 
@@ -149,6 +152,46 @@ def test_files_of_other_kinds_stay(output: str, says: str, place: Path, invoke: 
         result = invoke("caption", "m.h5", "photos", "-o", output, "--overwrite", "-q")
         assert result.exit_code == 0, result.output
         assert kind_of(path) in ("text", "a JSON list of results")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("prepare", "c.json"), "cat.jpg is there and is a picture, not prepared data"),
+        (("prepare", "scenes"), "cat.jpg is there and is a picture, not prepared data"),
+        (("prepare", "classes"), "cat.jpg is there and is a picture, not prepared data"),
+        (("features", "scenes.h5"), "cat.jpg is there and is a picture, not a feature cache"),
+        (("train", "scenes.h5"), "cat.jpg is a file, and a run is a folder"),
+        (("demo",), "cat.jpg is a file: name a folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_made_does_not_replace_a_photograph(
+    words: tuple[str, ...], says: str, place: Path, invoke: Any
+) -> None:
+    content = (place / "photos" / "1.png").read_bytes()
+    (place / "cat.jpg").write_bytes(content)
+    (place / "c.json").write_text('{"photos/1.png": ["a dog"]}')
+    for name in ("a", "b"):
+        (place / "classes" / name).mkdir(parents=True)
+        (place / "classes" / name / "1.png").write_bytes(content)
+    prepare_scenes(place / "scenes.h5", train=2, dev=1, test=1, progress=False).close()
+    result = invoke(*words, "--to", "cat.jpg", "-q")
+    assert result.exit_code == 2, result.output
+    assert says in result.stderr
+    assert (place / "cat.jpg").read_bytes() == content
+
+
+def test_the_model_of_a_run_is_not_replaced_unasked(place: Path, invoke: Any) -> None:
+    run = place / "run"
+    run.mkdir()
+    (run / "config.json").write_text('{"format": "dlmie-run"}')
+    shutil.copy(place / "m.h5", run / "best.h5")
+    outputs = Outputs()
+    with pytest.raises(OutputError, match="is the model of a run: name another file"):
+        outputs.writes(run / "best.h5", MODEL)
+    Outputs(overwrite=True).writes(run / "best.h5", MODEL)
+    outputs.writes(place / "m.h5", MODEL)
 
 
 def test_two_outputs_to_one_place(place: Path, invoke: Any) -> None:

@@ -40,6 +40,8 @@ def command(console: Console, to: str | None, epochs: int | None, **counts: int)
     demo resumes where it stopped.
     """
     folder = Path(to or "demo")
+    if folder.exists() and not folder.is_dir():
+        raise click.UsageError(f"--to {folder} is a file: name a folder")
     start = time.monotonic()
     say = _numbered(console)
 

@@ -8,6 +8,7 @@ import click
 
 from dlmie.cli.console import Console, options_of, output_option, verb, whole
 from dlmie.cli.encoders import encoder_options, make_network
+from dlmie.files.outputs import FEATURES
 from dlmie.text import bytes_text
 
 
@@ -47,6 +48,8 @@ def command(
     from dlmie.data.captions.dataset import Captions
 
     captions = Captions(data)
+    if to is not None:
+        console.outputs.writes(to, FEATURES)
     network, layer = make_network(
         encoder,
         layer,

@@ -14,6 +14,7 @@ from dlmie.cli.labelled import is_labelled, prepare_labelled
 from dlmie.cli.tables import reading_options
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.data.splits import SHARES
+from dlmie.files.outputs import DATA
 
 if TYPE_CHECKING:
     from dlmie.data.captions.vocabulary import Vocabulary
@@ -197,6 +198,7 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
         return
     if to is None:
         raise click.UsageError("say where to write it: --to FILE, or --check to write nothing")
+    console.outputs.writes(to, DATA)
     from dlmie.data.captions.dataset import Captions
 
     data = Captions.prepare(
@@ -225,6 +227,7 @@ def _prepare_scenes(console: Console, chosen: dict[str, Any]) -> None:
 
     if chosen.get("to") is None:
         raise click.UsageError("say where to write it: --to scenes.h5")
+    console.outputs.writes(chosen["to"], DATA)
     options = {name: chosen[name] for name in ("to", "size", *_SCENES_ONLY) if name in chosen}
     _report(console, prepare_scenes(seed=console.seed, progress=console.progress, **options))
 
