@@ -25,7 +25,7 @@ from dlmie.data.images.pixels import ImageError, ImageWarning
 from dlmie.data.images.planes import resize_planes
 from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess, resize_through
 from dlmie.data.images.resizing import resize_image
-from dlmie.data.images.units import channel_order, normalize, pixel_size, valid_range
+from dlmie.data.images.units import channel_order, gray_level, normalize, pixel_size, valid_range
 from dlmie.data.images.views import view_image
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "existing_path",
     "find_images",
     "form_of",
+    "gray_level",
     "image_size",
     "is_image_name",
     "load_image",

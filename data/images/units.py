@@ -61,3 +61,8 @@ def valid_range(
 def pixel_size(preprocessing: Preprocessing, dtype: str = "float32") -> np.ndarray:
     """How much one gray level of 0..255 is for the network: (3, 1, 1)."""
     return (1 / np.asarray(preprocessing.scale)).reshape(3, 1, 1).astype(dtype)
+
+
+def gray_level(preprocessing: Preprocessing, dtype: str = "float32") -> float:
+    """The same on average over the colors."""
+    return float(pixel_size(preprocessing, dtype).mean())

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from dlmie.data.images import pixel_size, resize_planes, valid_range
+from dlmie.data.images import gray_level, pixel_size, resize_planes, valid_range
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.text import suggest
@@ -161,7 +161,7 @@ def begin(
 
 def complete(objective: Objective, recipe: Recipe) -> Objective:
     """The objective with the recipe's penalties."""
-    level = _level(objective.network)
+    level = gray_level(objective.network.preprocessing)
     if recipe.l2:
         objective = objective - recipe.l2 / level**2 * objectives.alpha_norm(2)
     if recipe.variation:
@@ -171,7 +171,7 @@ def complete(objective: Objective, recipe: Recipe) -> Objective:
 
 def make_optimizer(recipe: Recipe, network: Network) -> Optimizer:
     """The recipe's optimizer in the network's units."""
-    level = _level(network)
+    level = gray_level(network.preprocessing)
     if recipe.optimizer == "adam":
         return Adam(recipe.rate)
     if recipe.optimizer == "l2":
@@ -204,10 +204,5 @@ def make_transforms(recipe: Recipe, network: Network) -> Sequence[Transform]:
     if recipe.jitter:
         found.append(Jitter(recipe.jitter))
     if recipe.noise:
-        found.append(Noise(recipe.noise * _level(network)))
+        found.append(Noise(recipe.noise * gray_level(network.preprocessing)))
     return found
-
-
-def _level(network: Network) -> float:
-    """How much one gray level is for the network, on average over the colors."""
-    return float(pixel_size(network.preprocessing).mean())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pytensor.graph.basic import Variable
 
-from dlmie.data.images import ImageSource, deprocess, pixel_size, resize_image, resize_planes
+from dlmie.data.images import ImageSource, deprocess, gray_level, resize_image, resize_planes
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network
 from dlmie.visualize.ascent.ascend import ascend
@@ -144,7 +144,7 @@ def dream(
     dreaming = _Dream(
         target,
         Tiles(target, tile, smooth=smooth, progress=progress),
-        Gradient(rate * float(pixel_size(network.preprocessing).mean()), "mean"),
+        Gradient(rate * gray_level(network.preprocessing), "mean"),
         octaves,
         scale,
         steps,

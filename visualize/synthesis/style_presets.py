@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlmie.data.images import pixel_size
+from dlmie.data.images import gray_level
 from dlmie.graph.network import Network
 
 #: Layers for content and for style, by network: Gatys' for VGG, cs231n's for SqueezeNet.
@@ -59,15 +59,10 @@ class Course:
 COURSE = Course()
 
 
-def gray_level(network: Network) -> float:
-    """A gray level in the network's units."""
-    return float(pixel_size(network.preprocessing, "float64").mean())
-
-
 def course_scale(network: Network, power: int) -> float:
     """What turns a loss of a power of the features into one in the unit of cs231n's presets.
 
     But for its biases, a network of convolutions and ReLUs gives features as much larger as its
     pixels are: those of Caffe, which reads gray levels, are some 57 times torchvision's.
     """
-    return (COURSE.unit / gray_level(network)) ** power
+    return (COURSE.unit / gray_level(network.preprocessing, "float64")) ** power

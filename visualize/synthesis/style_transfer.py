@@ -11,6 +11,7 @@ import numpy as np
 from dlmie.data.images import (
     ImageSource,
     deprocess,
+    gray_level,
     resize_image,
     resize_planes,
     valid_range,
@@ -36,7 +37,6 @@ from dlmie.visualize.synthesis.style_presets import (
     PRESETS,
     Preset,
     course_scale,
-    gray_level,
 )
 
 
@@ -162,7 +162,9 @@ def stylize(
             -sum(losses[1:], losses[0]),
             begin,
             steps=steps,
-            optimizer=_optimizer(method, steps, rate, gray_level(network), chosen),
+            optimizer=_optimizer(
+                method, steps, rate, gray_level(network.preprocessing, "float64"), chosen
+            ),
             regularizers=[_Limit(network, steps)] if limited else [],
             any_size=True,
             frames=frame_steps(steps, max(2, frames // octaves)) if frames else (),
