@@ -13,7 +13,6 @@ import functools
 import hashlib
 import os
 import shlex
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy
 import pytensor
 
 from dlmie.ops.runtime.cache import compile_lock
+from dlmie.ops.runtime.processes import run
 
 # What the modules of PyTensor 3 include, its own helper among it.  One more or less does no harm.
 HEADERS = """\
@@ -85,7 +85,7 @@ def _header(folder: str, users: str) -> Path | None:
 
 def _precompiled(folder: Path) -> Path | None:
     command = _command()
-    compiler = _run([command[0], "--version"]).stdout
+    compiler = run([command[0], "--version"]).stdout
     versions = [compiler, sys.version, numpy.__version__, pytensor.__version__]
     # Without the folders of headers: PyTensor shares modules between environments, and this name
     # becomes part of what it knows them by.
@@ -148,7 +148,7 @@ def _compile(command: list[str], header: Path) -> None:
         built, rule = Path(folder, "modules.h.gch"), Path(folder, "modules.d")
         files = ["-x", "c++-header", str(header), "-o", str(built), "-MD", "-MF", str(rule)]
         listing = ""
-        if _run([*command, *files]).returncode == 0:
+        if run([*command, *files]).returncode == 0:
             os.replace(built, _compiled(header))
             if _taken(command, header, Path(folder)):
                 listing = _dated("\n".join(_dependencies(rule.read_text())))
@@ -162,14 +162,10 @@ def _taken(command: list[str], header: Path, folder: Path) -> bool:
     source = folder / "probe.cpp"
     source.write_text(_PROBE)
     files = ["-c", str(source), "-o", str(folder / "probe.o")]
-    result = _run([*command, "-Winvalid-pch", "-include", str(header), *files])
+    result = run([*command, "-Winvalid-pch", "-include", str(header), *files])
     return result.returncode == 0 and ".gch" not in result.stderr
 
 
 def _dependencies(rule: str) -> list[str]:
     """The files of a make rule."""
     return rule.partition(": ")[2].replace("\\\n", " ").split()
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)

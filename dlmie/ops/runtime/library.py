@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -20,6 +19,7 @@ from pathlib import Path
 from dlmie.errors import CompilerError
 from dlmie.files.atomic import finish
 from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
+from dlmie.ops.runtime.processes import run
 from dlmie.progress import told
 
 # dlmie/ops: the C files lie beside the operations that call them.
@@ -100,21 +100,17 @@ def _user_flags() -> list[str]:
     return shlex.split(os.environ.get(FLAGS_VARIABLE, ""))
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def _accepts(compiler: list[str], flag: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
         source.write_text("int main(void) { return 0; }\n")
         target = str(Path(folder, "probe"))
-        return _run([*compiler, "-Werror", flag, str(source), "-o", target]).returncode == 0
+        return run([*compiler, "-Werror", flag, str(source), "-o", target]).returncode == 0
 
 
 def _compiler_identity(compiler: list[str]) -> str:
     # With the processor: -march=native code must not reach another machine by a shared home.
-    version = _run([*compiler, "--version"]).stdout.partition("\n")[0]
+    version = run([*compiler, "--version"]).stdout.partition("\n")[0]
     return f"{compiler} {version} {platform.machine()} {_processor()}"
 
 
@@ -182,7 +178,7 @@ def _run_all(commands: list[list[str]]) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for command, result in zip(commands, pool.map(_run, commands), strict=True):
+        for command, result in zip(commands, pool.map(run, commands), strict=True):
             if result.returncode != 0:
                 reason = next((x for x in result.stderr.splitlines() if "error:" in x), "")
                 own = f"{FLAGS_VARIABLE} is {shlex.join(_user_flags())}; " if _user_flags() else ""
