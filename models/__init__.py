@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 if __name__ != "dlmie.models":  # a second copy of every class would follow
     raise ImportError("import this package as dlmie.models, not as models")
@@ -39,7 +40,7 @@ ENCODERS = {name: registry.MODELS[name].class_name for name in registry.names("e
 __all__ = [*_PUBLIC, "ENCODERS", "encoder"]
 
 
-def encoder(name: str, **options: Any) -> Classifier:
+def encoder(name: str, **options: object) -> Classifier:
     """A network by its name in ``ENCODERS``.
 
     Parameters
@@ -60,11 +61,11 @@ def encoder(name: str, **options: Any) -> Classifier:
     >>> models.encoder("squeezenet")["fire9"].type.shape
     (None, 512, 14, 14)
     """
-    network: Classifier = registry.model_class(name, "encoder")(**options)
-    return network
+    make: Callable[..., Classifier] = registry.model_class(name, "encoder")
+    return make(**options)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'dlmie.models' has no attribute {name!r}")

@@ -9,10 +9,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
+
+if TYPE_CHECKING:
+    from dlmie.models.captioners.captioner import Captioner
+    from dlmie.models.classifiers.image_classifier import ImageClassifier
+    from dlmie.models.encoders.image_network import Classifier
 
 Role = Literal["encoder", "captioner", "classifier"]
 
@@ -110,6 +115,16 @@ def entry(name: str, role: Role) -> Entry:
     if name not in names(role):
         raise DlmieError(f"unknown {role} {name!r}{suggest(name.lower(), names(role))}")
     return MODELS[name]
+
+
+@overload
+def model_class(name: str, role: Literal["encoder"]) -> type[Classifier]: ...
+@overload
+def model_class(name: str, role: Literal["captioner"]) -> type[Captioner]: ...
+@overload
+def model_class(name: str, role: Literal["classifier"]) -> type[ImageClassifier]: ...
+@overload
+def model_class(name: str, role: Role) -> type: ...
 
 
 def model_class(name: str, role: Role) -> type:

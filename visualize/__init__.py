@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __name__ != "dlmie.visualize":  # a second copy of every class would follow
     raise ImportError("import this package as dlmie.visualize, not as visualize")
@@ -34,7 +34,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"dlmie.visualize.{_PUBLIC[name]}"), name)
     raise AttributeError(f"module 'dlmie.visualize' has no attribute {name!r}")

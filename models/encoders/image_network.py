@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from pytensor.graph.basic import Variable
@@ -17,16 +17,21 @@ from dlmie.data.images import Preprocessing
 from dlmie.errors import DataError, DlmieError, WeightsError, WeightsWarning
 from dlmie.files import containers as storage
 from dlmie.files.hdf5 import open_hdf5
+from dlmie.graph import init
 from dlmie.graph.network import Network, image_input
+from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders import imagenet
 from dlmie.models.encoders.layouts import Layout, Shape, shared_prefixes, translate
 from dlmie.models.encoders.preprocessings import preprocessing_called, published_preprocessing
+from dlmie.typing import Json
 
 Activation: TypeAlias = Callable[[Variable], Variable]
 Weights: TypeAlias = str | os.PathLike[str] | None
 
 
-def first_values(weights: Weights, seed: int, dtype: str, W: Any = None) -> dict[str, Any]:
+def first_values(
+    weights: Weights, seed: int, dtype: str, W: init.Initializer | None = None
+) -> WeightOptions:
     """Options of a network's layers: weights drawn by ``W``, or zero where a file gives them."""
     drawn = W if weights is None else 0.0
     return {"W": drawn, "rng": np.random.default_rng(seed), "dtype": dtype}
@@ -95,7 +100,7 @@ class Classifier(Network):
         return imagenet.class_index(target, names)
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Json]:
         name = self.chosen_preprocessing
         return {} if name is None else {"preprocessing": name}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from dlmie.errors import MisuseError
 from dlmie.models import registry
@@ -50,14 +50,14 @@ def select(
     DlmieError
         An unknown network or layer.
     """
-    network_class: Any = registry.model_class(name, "encoder")
+    network_class = registry.model_class(name, "encoder")
     # Asked before a large network is made for nothing.
     if weights is None and network_class.package is None:
         raise MisuseError(
             f"dlmie does not bring weights of {name}: name your file with --encoder-weights "
             f"(or use --encoder {DEFAULT})"
         )
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if output_stride is not None:
         if "output_stride" not in signature(network_class).parameters:
             raise MisuseError(f"--output-stride is an option of EfficientNet-Lite, not of {name}")
@@ -68,7 +68,8 @@ def select(
         options["size"] = size
     if weights is not None:
         options["weights"] = None if weights == "random" else Path(weights)
-    network: Classifier = network_class(**options)
+    make: Callable[..., Classifier] = network_class
+    network = make(**options)
     layer = layer or registry.default_layer(name, grid=grid)
     network[layer]  # a clear error for an unknown layer
     return network, layer

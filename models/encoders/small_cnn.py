@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
@@ -23,6 +22,7 @@ from dlmie.models.encoders.layouts import Layout, Shape
 from dlmie.ops.conv.activation import relu as default_relu
 from dlmie.ops.losses.cross_entropy import softmax
 from dlmie.ops.pool.pool import global_average_pool
+from dlmie.typing import Json
 
 # Filters of the layers; those of HALVING have stride 2.
 FILTERS = (24, 32, 32, 64, 64, 64, 96, 96)
@@ -90,8 +90,8 @@ class SmallCNN(Classifier):
         )
 
     @property
-    def options(self) -> dict[str, Any]:
-        filters = {} if self.filters == FILTERS else {"filters": list(self.filters)}
+    def options(self) -> dict[str, Json]:
+        filters: dict[str, Json] = {} if self.filters == FILTERS else {"filters": [*self.filters]}
         return {**super().options, **filters}
 
     def build(self, x: Variable, *, relu: Activation | None = None) -> dict[str, Variable]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Unpack
 
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
 from dlmie.layers import Conv2D
+from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders.image_network import (
     Activation,
     Classifier,
@@ -44,7 +45,12 @@ class Fire:
     """Squeeze to few channels, then expand by 1 × 1 and by 3 × 3 filters side by side."""
 
     def __init__(
-        self, prefix: str, channels: int, squeezed: int, expanded: int, **options: Any
+        self,
+        prefix: str,
+        channels: int,
+        squeezed: int,
+        expanded: int,
+        **options: Unpack[WeightOptions],
     ) -> None:
         self.squeeze = Conv2D(f"{prefix}/squeeze", channels, squeezed, 1, **options)
         self.expand1x1 = Conv2D(f"{prefix}/expand1x1", squeezed, expanded, 1, **options)
