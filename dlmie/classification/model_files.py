@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,9 +77,9 @@ def _described(path: Path, header: JsonObject, arrays: Mapping[str, np.ndarray])
     }
     try:
         normalization = Normalization.from_json(header["normalization"], seen)
-        make: Any = registry.model_class(kind, "classifier")
+        make = registry.model_class(kind, "classifier")
         with init.nothing_drawn():
-            model: ImageClassifier = make(
+            model = make(
                 header["shape"],
                 header["classes"],
                 normalization=normalization,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def compile(
     *,
     objective: str | None = None,
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> ClassificationStep:
     """Make a training step for a classifier, compiled when it is first called.
 

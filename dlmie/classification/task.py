@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dlmie import optim
 from dlmie.classification.evaluation import evaluate
@@ -41,9 +41,12 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         self,
         model: ImageClassifier,
         optimizer: optim.Chain | optim.Transform | None = None,
-        **options: Any,
+        *,
+        objective: str | None = None,
+        seed: int = 0,
+        **options: object,
     ) -> ClassificationStep:
-        return compile(model, optimizer, **options)
+        return compile(model, optimizer, objective=objective, seed=seed, **options)
 
     def open(self, path: str | Path) -> LabelledImages:
         return LabelledImages(path)
@@ -55,7 +58,7 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         meta: JsonObject,
         *,
         progress: bool,
-        **options: Any,
+        **options: object,
     ) -> tuple[RunConfig, Session]:
         """As :meth:`Task.configure`."""
         chosen = ClassificationOptions.of(options)
@@ -76,7 +79,7 @@ class Classification(Task[LabelledImages, ClassificationStep]):
 
     def build(self, config: RunConfig, data: LabelledImages) -> ClassificationStep:
         """As :meth:`Task.build`; a checkpoint puts back what the model saw through."""
-        make: Any = models.model_class(config.model["kind"], "classifier")
+        make = models.model_class(config.model["kind"], "classifier")
         model = make(
             data.shape,
             data.classes,

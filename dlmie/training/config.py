@@ -11,8 +11,10 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from functools import partial
+from typing import ClassVar, TypeVar
 
 from dlmie.errors import DlmieError
 from dlmie.files.schema import Key, check_document
@@ -20,11 +22,15 @@ from dlmie.text import suggest
 from dlmie.typing import Json, JsonObject
 
 Options = TypeVar("Options", bound="OptionGroup")
+Value = TypeVar("Value")
+
+Links = list[JsonObject] | JsonObject
+"""A chain of an optimizer as plain values, or several by name."""
 
 
 def option(
-    default: Any, help: str = "", *, low: float | None = None, high: float | None = None
-) -> Any:
+    default: Value, help: str = "", *, low: float | None = None, high: float | None = None
+) -> Value:
     """A field of a group of options.
 
     Parameters
@@ -38,7 +44,7 @@ def option(
     """
     metadata = {"help": help, "low": low, "high": high}
     if isinstance(default, (dict, list)):
-        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+        return dataclasses.field(default_factory=partial(copy, default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -71,9 +77,11 @@ class OptionGroup:
         hints = typing.get_type_hints(cls)
         for field in dataclasses.fields(cls):
             kind, optional = _plain_kind(hints[field.name])
-            default: Any = field.default
+            default: Json = None
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
+            elif field.default is not dataclasses.MISSING:
+                default = field.default
             low, high = field.metadata.get("low"), field.metadata.get("high")
             key = Key(kind, null=optional, low=low, high=high)
             yield Declared(field.name, key, default, field.metadata.get("help", ""))
@@ -100,15 +108,17 @@ class OptionGroup:
         return dataclasses.replace(self, **changes)
 
 
-def _plain_kind(hint: Any) -> tuple[type, bool]:
+def _plain_kind(hint: object) -> tuple[type, bool]:
     """``int | None`` → (int, True); ``Mapping[str, int]`` → (dict, False)."""
     optional = False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         optional = type(None) in typing.get_args(hint)
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
     origin = typing.get_origin(hint) or hint
-    containers: dict[Any, type] = {Mapping: dict, Sequence: list, tuple: list}
-    return containers.get(origin, origin), optional
+    containers: dict[object, type] = {Mapping: dict, Sequence: list, tuple: list}
+    kind = containers.get(origin, origin)
+    assert isinstance(kind, type), f"an option cannot be {hint}"
+    return kind, optional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +206,7 @@ class RunConfig:
     task: str
     model: JsonObject
     objective: JsonObject
-    optimizer: Any
+    optimizer: Links
     data: DataSource
     training: TrainingOptions
     inputs: JsonObject
@@ -238,7 +248,7 @@ class RunConfig:
             task=document["task"],
             model=document["model"],
             objective=document["objective"],
-            optimizer=document.get("optimizer"),
+            optimizer=document.get("optimizer", []),
             data=DataSource(document["data"]["path"], document["data"]["hash"]),
             training=training,
             inputs={name: document[name] for name in document if name not in known},

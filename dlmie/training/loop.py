@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from dlmie.errors import DlmieError
 from dlmie.training.objective import Batch
 from dlmie.training.step import StepResult
 from dlmie.typing import JsonObject
+
+#: What a signal does: what ``signal.signal`` takes and gives.
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 #: ``stop_reason`` of a loop that Ctrl-C ended.
 INTERRUPTED = "interrupted"
@@ -192,7 +195,7 @@ def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
     ending = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         ending.append(signal.SIGHUP)
-    previous: dict[int, Any] = {n: signal.signal(n, handle) for n in ending}
+    previous: dict[int, Handler] = {n: signal.signal(n, handle) for n in ending}
     try:
         yield
     finally:

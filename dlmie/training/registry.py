@@ -11,7 +11,7 @@ from dlmie.text import suggest
 from dlmie.training.config import TaskOptions
 
 if TYPE_CHECKING:
-    from dlmie.training.task import Task
+    from dlmie.training.task import AnyTask
 
 # A package for each, with modules `task`, `options` and `planning`.  Nothing is imported by a name
 # that a file holds: only by these.
@@ -21,7 +21,7 @@ TASKS = {
 }
 
 
-def task(name: str) -> Task[Any, Any]:
+def task(name: str) -> AnyTask:
     """The task of a name.
 
     Raises
@@ -29,7 +29,7 @@ def task(name: str) -> Task[Any, Any]:
     DlmieError
         There is none.
     """
-    found: Task[Any, Any] = importlib.import_module(f"{_package(name)}.task").TASK
+    found: AnyTask = importlib.import_module(f"{_package(name)}.task").TASK
     return found
 
 

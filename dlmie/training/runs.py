@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from dlmie import optim
 from dlmie.errors import DataError, DlmieError, OutputError, WeightsError
@@ -27,7 +26,7 @@ from dlmie.training.checkpoint import Checkpoint
 from dlmie.training.config import RunConfig
 from dlmie.training.loop import MainLoop, Position
 from dlmie.training.step import TrainingStep
-from dlmie.training.task import Data, Session, Task, Trainable
+from dlmie.training.task import AnyTask, Data, Session, Trainable
 from dlmie.typing import JsonObject
 
 CONFIG, LOG, STATE, BEST = "config.json", "log.jsonl", "state.h5", "best.h5"
@@ -119,7 +118,7 @@ def write_config(folder: Path, config: RunConfig) -> None:
 
 
 def compile(
-    model: Trainable, optimizer: optim.Chain | optim.Transform | None = None, **options: Any
+    model: Trainable, optimizer: optim.Chain | optim.Transform | None = None, **options: object
 ) -> TrainingStep:
     """Make a training step for a model, compiled when it is first called.
 
@@ -143,7 +142,7 @@ def train(
     to: str | Path,
     progress: bool = True,
     meta: JsonObject | None = None,
-    **options: Any,
+    **options: object,
 ) -> Run:
     """Train a step on a prepared data set into a new run folder.
 
@@ -183,7 +182,7 @@ def train(
     return begin(folder, config, task, step, session, progress=progress)
 
 
-def task_of(step: TrainingStep) -> Task[Any, Any]:
+def task_of(step: TrainingStep) -> AnyTask:
     """The task that a step belongs to."""
     return registry.task(step.task)
 
@@ -202,7 +201,7 @@ def check_new(folder: Path) -> None:
 def begin(
     folder: Path,
     config: RunConfig,
-    task: Task[Any, Any],
+    task: AnyTask,
     step: TrainingStep,
     session: Session,
     *,
@@ -332,7 +331,7 @@ def _apply(changes: JsonObject, config: RunConfig, step: TrainingStep, here: Pos
 def _loop(
     folder: Path,
     config: RunConfig,
-    task: Task[Any, Any],
+    task: AnyTask,
     step: TrainingStep,
     session: Session,
     *,

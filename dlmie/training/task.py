@@ -147,6 +147,10 @@ class Task(Generic[DataType, Step]):
         return next(metric for metric in self.metrics if metric.name == name)
 
 
+AnyTask = Task[Any, Any]
+"""A task whose data and steps are only known to itself."""
+
+
 def model_meta(config: RunConfig, record: Record) -> JsonObject:
     """What the file of a kept model says of the run that it comes from."""
     return {
