@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import h5py
 import numpy as np
@@ -44,6 +44,16 @@ Encode = Callable[[np.ndarray], np.ndarray]
 _CHUNK_BYTES = 2**16  # read at once at least; more would slow the reading of single rows
 _PIECE_BYTES = 2**26  # held in memory, and lost at most when the work is interrupted
 _PIECE_IMAGES = 256
+
+
+class ExtractionOptions(TypedDict, total=False):
+    """Options of :func:`extract_features` that decide what is kept, and how."""
+
+    flip: bool
+    crops: int
+    dtype: str
+    batch: int
+    overwrite: bool
 
 
 def extract_features(

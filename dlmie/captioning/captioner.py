@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, Unpack, overload
 
 import numpy as np
 
-from dlmie.captioning.decoding import Caption, Decoding, ensemble_step, force
+from dlmie.captioning.decoding import (
+    Caption,
+    Decoding,
+    DecodingOptions,
+    State,
+    Step,
+    ensemble_step,
+    force,
+)
 from dlmie.captioning.features import Encoder, encoder_from_header
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.models.captioners.captioner import Captioner
 from dlmie.typing import JsonObject
+
+Image = TypeVar("Image", bound=ImageSource)
+"""What an image is given as."""
 
 # Captioners that are installed with the package, by name.
 SHIPPED = {"flickr8k": "flickr8k.h5"}
@@ -102,7 +113,7 @@ class ImageCaptioner:
     def vocabulary(self) -> Vocabulary:
         return self.model.vocabulary
 
-    def decoding(self, **options: Any) -> Decoding:
+    def decoding(self, **options: Unpack[DecodingOptions]) -> Decoding:
         """How captions are found: as the (first) model's file says, but for the options given.
 
         Parameters
@@ -123,7 +134,8 @@ class ImageCaptioner:
                 f"{path} has a damaged description of its decoding ({error})"
             ) from error
         try:
-            return Decoding(**{**own, **options})
+            chosen: JsonObject = {**own, **options}
+            return Decoding(**chosen)
         except DlmieError as error:
             said = ", ".join(f"{name} {value}" for name, value in own.items())
             raise DlmieError(f"{error} ({path} says: {said})" if own else str(error)) from error
@@ -139,7 +151,7 @@ class ImageCaptioner:
             result.append(done[key])
         return result
 
-    def step(self, features: Sequence[np.ndarray]) -> tuple[Callable[..., Any], Any]:
+    def step(self, features: Sequence[np.ndarray]) -> tuple[Step, State]:
         """The step function of a search over images, and their first state."""
         begun = [
             member.model.decoder.begin(x) for member, x in zip(self.members, features, strict=True)
@@ -166,7 +178,18 @@ class ImageCaptioner:
             rows, columns = self.model.annotation_shape[1:]
             caption.extras["alphas"] = alphas.reshape(len(alphas), rows, columns)
 
-    def __call__(self, image: Any, **options: Any) -> Any:
+    @overload
+    def __call__(self, image: ImageSource, **options: Unpack[DecodingOptions]) -> list[Caption]: ...
+    @overload
+    def __call__(
+        self, image: list[Image] | tuple[Image, ...], **options: Unpack[DecodingOptions]
+    ) -> list[list[Caption]]: ...
+
+    def __call__(
+        self,
+        image: ImageSource | list[Image] | tuple[Image, ...],
+        **options: Unpack[DecodingOptions],
+    ) -> list[Caption] | list[list[Caption]]:
         """Caption one photograph, or a list of them.
 
         Parameters
@@ -182,10 +205,10 @@ class ImageCaptioner:
         list of Caption
             Best first; for a list of photographs, a list of such lists.
         """
-        several = isinstance(image, (list, tuple))
-        images = list(image) if several else [image]
-        captions = self.decode(self.features(images), self.decoding(**options))
-        return captions if several else captions[0]
+        decoding = self.decoding(**options)
+        if isinstance(image, (list, tuple)):
+            return self.decode(self.features(image), decoding)
+        return self.decode(self.features([image]), decoding)[0]
 
     def force(self, image: ImageSource, sentence: str) -> Caption:
         """Say a given sentence about a photograph: its log-probability and attention."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from dlmie.captioning.captioner import ImageCaptioner, Member
-from dlmie.captioning.decoding import Caption, Decoding
+from dlmie.captioning.decoding import Caption, Decoding, DecodingOptions
 from dlmie.captioning.features import features_of, mean_of_flipped
 from dlmie.captioning.metrics import Scores, coverage, score
 from dlmie.captioning.metrics.pointing import pointing
@@ -122,7 +122,7 @@ def evaluate(
     bootstrap: int = 0,
     tokenizer: str | None = None,
     progress: bool = False,
-    **options: Any,
+    **options: Unpack[DecodingOptions],
 ) -> Scores:
     """Score a captioner's free-running captions of a split against its raw references.
 

@@ -48,11 +48,17 @@ def training_features(
     else:
         path = feature_path(data, header) if features is None else Path(features)
         if not path.exists():
-            network, views = step.model.encoder, {"flip": options.flip, "crops": options.crops}
+            network = step.model.encoder
             if network is None:
                 return Features(path)  # which says that it does not exist
             return make_features(
-                data, network, header["layer"], to=path, progress=progress, **views
+                data,
+                network,
+                header["layer"],
+                to=path,
+                flip=options.flip,
+                crops=options.crops,
+                progress=progress,
             )
         cache = Features(path)
     _check(cache, data, header, options)

@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar, Unpack
 
 import numpy as np
 from pytensor.graph.basic import Variable
@@ -14,12 +14,14 @@ from pytensor.graph.replace import clone_replace
 
 from dlmie import models
 from dlmie.data.captions.dataset import Captions
-from dlmie.data.captions.extraction import Features, extract_features
-from dlmie.data.images import Preprocessing, load_image, preprocess
+from dlmie.data.captions.extraction import ExtractionOptions, Features, extract_features
+from dlmie.data.images import ImageSource, Preprocessing, load_image, preprocess
 from dlmie.errors import DlmieError, WeightsError, WeightsWarning
 from dlmie.files import containers as storage
 from dlmie.graph.network import Network, View
 from dlmie.typing import JsonObject
+
+Array = TypeVar("Array", np.ndarray, Variable)
 
 
 def encoder_header(network: Network, layer: str) -> JsonObject:
@@ -191,7 +193,7 @@ class Encoder:
         """Images (n, rows, columns, 3) uint8 → annotations."""
         return self(preprocess(images, self.preprocessing))
 
-    def photographs(self, images: Iterable[Any], batch: int = 16) -> np.ndarray:
+    def photographs(self, images: Iterable[ImageSource], batch: int = 16) -> np.ndarray:
         """Anything ``load_image`` reads → annotations, with bounded memory."""
         first = self.preprocessing.sizes[0]
         parts, pending = [], []
@@ -207,7 +209,7 @@ class Encoder:
         return np.concatenate(parts)
 
 
-def mean_of_flipped(features: Any, flipped: Any) -> Any:
+def mean_of_flipped(features: Array, flipped: Array) -> Array:
     """The mean of the features of images and of their mirror images, cell by cell.
 
     NumPy or symbolic, (n, channels, rows, columns) or (n, channels) each.
@@ -232,7 +234,8 @@ def make_features(
     layer: str,
     *,
     to: str | Path,
-    **options: Any,
+    progress: bool = True,
+    **options: Unpack[ExtractionOptions],
 ) -> Features:
     """Run an encoder over a data set into a feature cache, or continue or reuse one.
 
@@ -241,4 +244,4 @@ def make_features(
     left = network.preprocessing.prepared(data.size)
     header = {"encoder": {**encoder_header(network, layer), "preprocessing": left.to_json()}}
     encoder = Encoder(network, layer)
-    return extract_features(data, encoder, left, to=to, header=header, **options)
+    return extract_features(data, encoder, left, to=to, header=header, progress=progress, **options)

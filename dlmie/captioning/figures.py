@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from dlmie.captioning.captioner import ImageCaptioner
+from dlmie.captioning.captioner import Image, ImageCaptioner
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.captioning.model_files import load
 from dlmie.captioning.photographs import caption_images
-from dlmie.data.images import ImageError
+from dlmie.data.images import ImageError, ImageSource
 from dlmie.errors import DlmieError
 from dlmie.files.schema import Key, check_document
-from dlmie.visualize.attention.maps import attend
+from dlmie.typing import JsonObject
+from dlmie.visualize.attention.maps import Drawing, attend
 from dlmie.visualize.figures.figure import Figure
 from dlmie.visualize.figures.sources import find_image
 from dlmie.weights import sha256
@@ -22,13 +23,13 @@ from dlmie.weights import sha256
 
 def attend_images(
     captioner: ImageCaptioner,
-    images: Iterable[Any],
+    images: Iterable[Image],
     decoding: Decoding | None = None,
     *,
     say: str | None = None,
     batch: int = 16,
-    **drawing: Any,
-) -> Iterator[tuple[Any, Figure | ImageError]]:
+    **drawing: Unpack[Drawing],
+) -> Iterator[tuple[Image, Figure | ImageError]]:
     """Draw where a captioner looks in any number of photographs; memory does not grow with them.
 
     Parameters
@@ -81,8 +82,8 @@ def attend_images(
 
 
 def _told(
-    captioner: ImageCaptioner, images: Iterable[Any], sentence: str
-) -> Iterator[tuple[Any, list[Caption] | ImageError]]:
+    captioner: ImageCaptioner, images: Iterable[Image], sentence: str
+) -> Iterator[tuple[Image, list[Caption] | ImageError]]:
     for image in images:
         try:
             yield image, [captioner.force(image, sentence)]
@@ -114,7 +115,7 @@ _MEMBERS = Key(list, each=Key(dict, keys={"source": Key(str), "sha256": Key(str,
 
 
 def reproduce_attention(
-    manifest: Mapping[str, Any], *, image: Any = None, folder: str | Path | None = None
+    manifest: JsonObject, *, image: ImageSource | None = None, folder: str | Path | None = None
 ) -> Figure:
     """Draw an attention figure again from its manifest: the same captioner, image and options.
 
@@ -165,7 +166,7 @@ def reproduce_attention(
     return figure
 
 
-def _decoding(fields: Mapping[str, Any]) -> Decoding:
+def _decoding(fields: JsonObject) -> Decoding:
     try:
         return Decoding(**{**fields, "banned": tuple(fields["banned"])})
     except TypeError as error:

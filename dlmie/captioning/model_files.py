@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -102,7 +101,7 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
             header.get("tokenizer_contract", 1),
         )
         with init.nothing_drawn():
-            make: Any = registry.model_class(header["kind"], "captioner")
+            make = registry.model_class(header["kind"], "captioner")
             model = make(
                 tuple(header["annotation_shape"]), vocabulary, **current_config(header["config"])
             )
@@ -193,7 +192,7 @@ def export(
     *,
     dtype: str | None = "float16",
     average_flip: bool | None = None,
-    decoding: Mapping[str, Json] | None = None,
+    decoding: JsonObject | None = None,
 ) -> Path:
     """Write a trained captioner as one small file to hand out.
 

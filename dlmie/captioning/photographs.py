@@ -9,11 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
-from dlmie.captioning.captioner import ImageCaptioner
+from dlmie.captioning.captioner import Image, ImageCaptioner
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.captioning.features import Encoder
 from dlmie.data.images import ImageError, load_image
@@ -32,12 +31,12 @@ class Guess:
 
 def caption_images(
     captioner: ImageCaptioner,
-    images: Iterable[Any],
+    images: Iterable[Image],
     decoding: Decoding | None = None,
     *,
     batch: int = 16,
-    done: Collection[Any] = (),
-) -> Iterator[tuple[Any, list[Caption] | ImageError]]:
+    done: Collection[Image] = (),
+) -> Iterator[tuple[Image, list[Caption] | ImageError]]:
     """Caption any number of photographs; memory does not grow with their number.
 
     Parameters
@@ -69,25 +68,27 @@ def caption_images(
     sizes = {member.encoder.preprocessing.sizes[0] for member in captioner.members}
     size = sizes.pop() if len(sizes) == 1 else None
     for seen, items in _read(images, size, batch, done):
-        usable = [i for i, (_, pixels) in enumerate(items) if isinstance(pixels, np.ndarray)]
-        found: dict[int, list[Caption]] = {}
+        usable = {i: x for i, (_, x) in enumerate(items) if isinstance(x, np.ndarray)}
+        answers: dict[int, list[Caption] | ImageError] = {
+            i: x for i, (_, x) in enumerate(items) if isinstance(x, ImageError)
+        }
         if usable:
-            features = captioner.features([items[i][1] for i in usable])
+            features = captioner.features([*usable.values()])
             keys = [seen + i for i in usable]  # what is drawn does not depend on the batch
-            found = dict(zip(usable, captioner.decode(features, decoding, keys), strict=True))
-        for i, (image, pixels) in enumerate(items):
+            answers |= zip(usable, captioner.decode(features, decoding, keys), strict=True)
+        for i, (image, _) in enumerate(items):
             if image not in done:
-                yield image, found.get(i, pixels)
+                yield image, answers[i]
 
 
 def classify_images(
     network: Network,
-    images: Iterable[Any],
+    images: Iterable[Image],
     *,
     top: int = 5,
     batch: int = 16,
-    done: Collection[Any] = (),
-) -> Iterator[tuple[Any, list[Guess] | ImageError]]:
+    done: Collection[Image] = (),
+) -> Iterator[tuple[Image, list[Guess] | ImageError]]:
     """Name what photographs show; memory does not grow with their number.
 
     Parameters
@@ -121,8 +122,8 @@ def _guesses(probabilities: np.ndarray, network: Network, top: int) -> list[Gues
 
 
 def _read(
-    images: Iterable[Any], size: int | None, batch: int, done: Collection[Any] = ()
-) -> Iterator[tuple[int, list[tuple[Any, Any]]]]:
+    images: Iterable[Image], size: int | None, batch: int, done: Collection[Image] = ()
+) -> Iterator[tuple[int, list[tuple[Image, np.ndarray | ImageError]]]]:
     """Batches of (image as given, its pixels or the error), each with the number of its first.
 
     They are read ahead in a thread; a batch that is ``done`` wholly is not read. The first batches
@@ -132,14 +133,14 @@ def _read(
     phone takes 36 MB, what an encoder sees of it 0.15.
     """
 
-    def load() -> Iterator[tuple[int, list[tuple[Any, Any]]]]:
+    def load() -> Iterator[tuple[int, list[tuple[Image, np.ndarray | ImageError]]]]:
         rest, start, size = iter(images), 0, 1
         while chosen := list(islice(rest, min(size, batch))):
             if not all(image in done for image in chosen):
                 yield start, [(image, pixels(image)) for image in chosen]
             start, size = start + len(chosen), 2 * size
 
-    def pixels(image: Any) -> np.ndarray | ImageError:
+    def pixels(image: Image) -> np.ndarray | ImageError:
         try:
             return load_image(image, size)
         except ImageError as error:

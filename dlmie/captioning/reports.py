@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 import dlmie
 from dlmie.captioning.captioner import ImageCaptioner
-from dlmie.captioning.decoding import Caption
+from dlmie.captioning.decoding import Caption, DecodingOptions
 from dlmie.captioning.evaluation import caption_split, score_captions
 from dlmie.captioning.metrics import Scores
 from dlmie.captioning.model_files import load
@@ -59,7 +59,7 @@ def report(
     thumbnail: int = 160,
     facts: Mapping[str, Json] | None = None,
     progress: bool = False,
-    **options: Any,
+    **options: Unpack[DecodingOptions],
 ) -> Report:
     """Caption a split and write a page about it: scores, learning curves and all examples.
 

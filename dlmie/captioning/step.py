@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pytensor.compile.sharedvalue import SharedVariable
 
@@ -105,7 +105,7 @@ def compile(
     *,
     targets: AttentionTargets | None = None,
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> CaptioningStep:
     """Make a training step by teacher forcing, compiled when it is first called.
 
@@ -147,7 +147,7 @@ def distill(
     origins: Sequence[Mapping[str, str]] = (),
     targets: AttentionTargets | None = None,
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> CaptioningStep:
     """Make a step that also learns what ``teachers`` expect.
 
@@ -185,7 +185,7 @@ def reinforce(
     *,
     references: Sequence[Sequence[Sequence[str]]],
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> CaptioningStep:
     """Make a self-critical step: the CIDEr-D of drawn captions is what is raised.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from pytensor.graph.basic import Variable
 
 from dlmie import optim
 from dlmie.captioning.captioner import ImageCaptioner, Member
@@ -20,6 +21,7 @@ from dlmie.captioning.model_files import save_model
 from dlmie.captioning.options import CaptioningOptions
 from dlmie.captioning.step import CaptioningStep, compile, make_step
 from dlmie.data.batches import Batches, FirstImages, image_reader
+from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.feature_cache import Features
 from dlmie.data.images import preprocess
@@ -55,9 +57,12 @@ class Captioning(Task[Captions, CaptioningStep]):
         self,
         model: Captioner,
         optimizer: optim.Chain | optim.Transform | None = None,
-        **options: Any,
+        *,
+        targets: AttentionTargets | None = None,
+        seed: int = 0,
+        **options: object,
     ) -> CaptioningStep:
-        return compile(model, optimizer, **options)
+        return compile(model, optimizer, targets=targets, seed=seed, **options)
 
     def open(self, path: str | Path) -> Captions:
         return Captions(path)
@@ -81,7 +86,7 @@ class Captioning(Task[Captions, CaptioningStep]):
         *,
         progress: bool,
         features: Features | str | Path | None = None,
-        **options: Any,
+        **options: object,
     ) -> tuple[RunConfig, Session]:
         """As :meth:`Task.configure`; ``features`` are kept annotations, made where there are none.
 
@@ -120,7 +125,7 @@ class Captioning(Task[Captions, CaptioningStep]):
     ) -> CaptioningStep:
         """As :meth:`Task.build`; ``network`` is the encoder, where there is one already."""
         described, options = config.model, config.training
-        annotations: Any = tuple(described["annotation_shape"])
+        annotations: Variable | Sequence[int] = tuple(described["annotation_shape"])
         needed = (
             config.objective.get("finetune"),
             getattr(options, "embed_encoder", False),
@@ -130,7 +135,7 @@ class Captioning(Task[Captions, CaptioningStep]):
             network = encoder_from_header(config.inputs["encoder"])
         if network is not None:
             annotations = network[config.inputs["encoder"]["layer"]]
-        make: Any = models.model_class(described["kind"], "captioner")
+        make = models.model_class(described["kind"], "captioner")
         model = make(annotations, data.vocabulary, **described["config"])
         return make_step(config.objective, model, optim.from_json(config.optimizer), data)
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import typing
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from toy_language import ToyModel, log_softmax
 from dlmie.captioning.decoding import (
     Constraints,
     Decoding,
+    DecodingOptions,
     beam_search,
     ensemble_step,
     force,
@@ -179,6 +183,12 @@ def test_an_ensemble_bears_words_that_every_model_forbids():
     both = ensemble_step([one.step, one.step])
     for caption in greedy(both, (one.start(), one.start())):
         assert 4 not in caption.words
+
+
+def test_options_of_a_decoding_are_its_fields():
+    hints = typing.get_type_hints(Decoding)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(Decoding)}
+    assert typing.get_type_hints(DecodingOptions) == fields
 
 
 def test_decoding_runs_and_describes_itself():

@@ -7,7 +7,7 @@ over the photograph's own aspect.  All words of a figure share one color scale, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -29,6 +29,17 @@ if TYPE_CHECKING:  # drawing needs no compiler
 LAYOUTS = ("grid", "strip")
 _SECONDS = 0.9  # for which a word is shown in the animation
 _GRAY = 128  # beneath the colors of the drawn scale
+
+
+class Drawing(TypedDict, total=False):
+    """Options of :func:`attend` that decide how a figure looks, not what it shows."""
+
+    layout: str
+    columns: int | None
+    upsampling: str
+    strength: float
+    limit: float | None
+    pixels: int
 
 
 def attend(

@@ -8,13 +8,14 @@ value that runs the search and names itself in a score's protocol.
 from dlmie.captioning.decoding.beam import beam_search
 from dlmie.captioning.decoding.constraints import Caption, Constraints, Extras, State, Step
 from dlmie.captioning.decoding.ensemble import ensemble_step
-from dlmie.captioning.decoding.options import Decoding
+from dlmie.captioning.decoding.options import Decoding, DecodingOptions
 from dlmie.captioning.decoding.sampling import force, greedy, sample
 
 __all__ = [
     "Caption",
     "Constraints",
     "Decoding",
+    "DecodingOptions",
     "Extras",
     "State",
     "Step",

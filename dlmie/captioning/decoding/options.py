@@ -4,10 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from dlmie.captioning.decoding.beam import beam_search
 from dlmie.captioning.decoding.constraints import Caption, Constraints, State, Step
 from dlmie.captioning.decoding.sampling import sample
+
+
+class DecodingOptions(TypedDict, total=False):
+    """Fields of :class:`Decoding` as keyword arguments; those that are left out have their usual
+    values."""
+
+    max_length: int
+    min_length: int
+    allow_unknown: bool
+    no_repeat_ngram: int
+    no_immediate_repeat: bool
+    start: int
+    end: int
+    banned: tuple[int, ...]
+    beam: int
+    length_norm: float
+    n_best: int
+    samples: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
 
 
 @dataclass(frozen=True)
