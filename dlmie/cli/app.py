@@ -8,7 +8,7 @@ import errno
 import importlib
 import warnings
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TextIO
 
 import click
 
@@ -53,7 +53,7 @@ class OneLine(click.ClickException):
         super().__init__(message)
         self.path = path
 
-    def show(self, file: IO[Any] | None = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         line = for_terminal(f"{self.path}: {self.message}", MESSAGE)
         click.echo(line, file=file, err=file is None)
 
@@ -90,11 +90,17 @@ class Verbs(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: object,
+    ) -> click.Context:
         with _one_line_errors(None):
-            return super().make_context(*args, **kwargs)
+            return super().make_context(info_name, args, parent, **extra)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         with _one_line_errors(ctx), _one_line_warnings(), stopping():
             return super().invoke(ctx)
 
@@ -151,11 +157,18 @@ def _one_line_warnings() -> Iterator[None]:
     """Print dlmie's own warnings, from any thread, as users read them: without code."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if category.__module__.partition(".")[0] == "dlmie":
             click.echo(for_terminal(str(message), MESSAGE), err=True)
         else:
-            before(message, category, *place, **options)
+            before(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     try:

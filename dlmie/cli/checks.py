@@ -15,12 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dlmie.cli.console import Console
 from dlmie.errors import DlmieError
+
+if TYPE_CHECKING:
+    from pytensor.compile.function.types import Function
 
 PACKAGES = (
     *("pytensor", "numpy", "scipy", "h5py", "scikit-image", "nltk", "matplotlib"),
@@ -36,9 +39,9 @@ class Check:
     value: str
     status: str = "ok"
     fix: str | None = None
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: dict[str, object] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {"status": self.status, "value": self.value, "fix": self.fix, **self.numbers}
 
 
@@ -253,7 +256,7 @@ def _empty_cache() -> str:
     return f"rm -r {shlex.quote(str(cache_folder()))} (the next command compiles anew)"
 
 
-def _linker(function: Any) -> str:
+def _linker(function: Function) -> str:
     return f"{type(function.maker.linker).__name__} (C code), not PyTensor's default"
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import click
 
@@ -16,8 +16,9 @@ from dlmie.files.documents import json_text, plain_value
 from dlmie.files.outputs import Outputs
 from dlmie.progress import told
 from dlmie.text import for_terminal
+from dlmie.typing import JsonObject
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 MESSAGE = 1500  # letters of a message at most: names and headers of others can be of any length
 
@@ -199,25 +200,25 @@ def _use_threads(ctx: click.Context, param: click.Parameter, value: int | None) 
         set_threads(value)
 
 
-def _common(*names: str, to: str, **settings: Any) -> Callable[[F], F]:
-    return click.option(*names, expose_value=False, callback=_set(to), **settings)
+def _common_flag(*names: str, to: str, help: str) -> Callable[[F], F]:
+    return click.option(*names, is_flag=True, expose_value=False, callback=_set(to), help=help)
 
 
-DEBUG = _common("--debug", to="debug", is_flag=True, help="Show where an error came from.")
-OVERWRITE = _common(
-    "--overwrite", to="overwrite", is_flag=True, help="Replace files of other kinds and rows."
+DEBUG = _common_flag("--debug", to="debug", help="Show where an error came from.")
+OVERWRITE = _common_flag(
+    "--overwrite", to="overwrite", help="Replace files of other kinds and rows."
 )
 _COMMON = [
-    _common("--json", to="json", is_flag=True, help="Print one JSON document."),
-    _common(
-        *("--seed", "-s"), to="seed", type=whole(0, 2**64 - 1), default=0, show_default=True,
-        help="Of everything drawn at random.",
+    _common_flag("--json", to="json", help="Print one JSON document."),
+    click.option(
+        "--seed", "-s", type=whole(0, 2**64 - 1), default=0, show_default=True,
+        expose_value=False, callback=_set("seed"), help="Of everything drawn at random.",
     ),
     click.option(
         "--threads", type=whole(1), expose_value=False, callback=_use_threads,
         help="Processor threads to use.  [default: all]",
     ),
-    _common("--quiet", "-q", to="quiet", is_flag=True, help="No progress, no notes."),
+    _common_flag("--quiet", "-q", to="quiet", help="No progress, no notes."),
     DEBUG,
 ]  # fmt: skip
 
@@ -274,7 +275,7 @@ def _option(name: str, default: object, help: str, kind: Kind) -> Callable[[F], 
     )
 
 
-def given(ctx: click.Context) -> dict[str, Any]:
+def given(ctx: click.Context) -> JsonObject:
     """The options that stand on the command line, without those that have their default."""
     from click.core import ParameterSource
 
@@ -368,7 +369,7 @@ DECODING = (
 )
 
 
-def chosen_decoding() -> dict[str, Any]:
+def chosen_decoding() -> JsonObject:
     """The decoding options on the command line; the others are the model's own.
 
     Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from dlmie.cli.console import Console, fields, given
 from dlmie.cli.data import data_of
 from dlmie.files.outputs import DATA
 from dlmie.text import bytes_text, format_table
+from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:
     from dlmie.data.labelled.dataset import LabelledImages
@@ -21,16 +22,14 @@ _SCENE_OPTIONS = ("labels", "size", "train", "dev", "test")
 _OWN = ("source", "to", "check")
 
 
-def is_labelled(source: tuple[str, ...], chosen: Mapping[str, object]) -> bool:
+def is_labelled(source: tuple[str, ...], labels: str | None) -> bool:
     """Whether a command line asks for labelled images: a folder, an archive, or labels."""
     from dlmie.data.labelled.sources import holds_labels
 
-    return "labels" in chosen or any(holds_labels(Path(path)) for path in source)
+    return labels is not None or any(holds_labels(Path(path)) for path in source)
 
 
-def prepare_labelled(
-    console: Console, source: tuple[str, ...], chosen: Mapping[str, object]
-) -> None:
+def prepare_labelled(console: Console, source: tuple[str, ...], chosen: JsonObject) -> None:
     """Write labelled images as one file, or with ``--check`` list their problems.
 
     Parameters
@@ -47,7 +46,7 @@ def prepare_labelled(
     if len(source) != 1:
         raise click.UsageError("labelled images come from one folder or archive")
     options = {name: chosen[name] for name in known if name in chosen}
-    for split, count in dict(options.get("splits") or {}).items():  # type: ignore[call-overload]
+    for split, count in (options.get("splits") or {}).items():
         if not isinstance(count, int):
             raise click.UsageError(
                 f"--splits {split}={count}: of labelled images it is a number, such as {split}=1000"
@@ -63,25 +62,22 @@ def prepare_labelled(
 
 
 def _prepared(
-    console: Console, source: str, to: str, options: dict[str, object], *, scenes: bool
+    console: Console, source: str, to: str, options: JsonObject, *, scenes: bool
 ) -> LabelledImages:
     from dlmie.data.labelled import dataset
 
     if scenes:
         return dataset.prepare_labelled_scenes(
-            to,
-            seed=console.seed,
-            progress=console.progress,
-            **options,  # type: ignore[arg-type]
+            to, seed=console.seed, progress=console.progress, **options
         )
-    return dataset.prepare(source, to=to, progress=console.progress, **options)  # type: ignore[arg-type]
+    return dataset.prepare(source, to=to, progress=console.progress, **options)
 
 
-def _check(console: Console, source: str, options: dict[str, object]) -> None:
+def _check(console: Console, source: str, options: JsonObject) -> None:
     from dlmie.data.labelled.dataset import check
 
     wanted = {name: options[name] for name in ("size", "splits", "workers") if name in options}
-    problems = check(source, progress=console.progress, **wanted)  # type: ignore[arg-type]
+    problems = check(source, progress=console.progress, **wanted)
     console.problems(problems)
 
 

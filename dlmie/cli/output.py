@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Protocol, cast
 
 import click
 
@@ -64,7 +64,7 @@ def open_writer(
     kind: str,
     head: Sequence[str],
     path: str | None,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[Writer]:
     """A writer of "text", "csv" or "json" to a file, or to standard output.
 

@@ -11,18 +11,17 @@ import functools
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 #: A parameter without a default, and one whose default is not written out as a value.
-REQUIRED: Any = object()
-COMPUTED: Any = object()
+REQUIRED: object = object()
+COMPUTED: object = object()
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a function, or one field of a dataclass: its default and its annotation."""
 
-    default: Any
+    default: object
     annotation: str
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import click
 
@@ -19,6 +19,15 @@ from dlmie.cli.pictures import (
 )
 
 TARGET = "dlmie.visualize.attribution.activations:grid"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    strongest: int
+    most: int
+    columns: int
+    cell: int
 
 
 @verb("activations")
@@ -44,7 +53,7 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Show the maps of all channels of a layer as a grid; with --figure some of them over IMAGE.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +25,9 @@ from dlmie.cli.images import stem_of
 from dlmie.data.images import ImageBytes
 from dlmie.errors import DlmieError
 from dlmie.files.rows import Row
+
+if TYPE_CHECKING:
+    from dlmie.captioning.captioner import ImageCaptioner
 
 FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 
@@ -69,8 +72,14 @@ def command(
     strict: bool,
     output: str | None,
     kind: str | None,
+    layout: str,
+    columns: int | None,
+    upsampling: str,
+    strength: float,
+    limit: float | None,
+    pixels: int,
     encoder_weights: str | None,
-    **options: Any,
+    **_: object,
 ) -> None:
     """Draw where MODEL looks in IMAGES at each word: files, and folders with all images in them;
     - is an image on standard input.
@@ -83,8 +92,7 @@ def command(
     JSON file beside it.
     """
     chosen = {**chosen_decoding(), "seed": console.seed}
-    drawing = {name: options[name] for name in _DRAWING}
-    import dlmie
+    from dlmie import captioning
     from dlmie.captioning.figures import attend_images
     from dlmie.cli.output import ImageRun, open_writer
     from dlmie.cli.pictures import drawing_kind, one_line_warnings
@@ -95,11 +103,23 @@ def command(
     paths = figure_paths(run.images, output, kind)
     for path in paths:
         console.outputs.writes(path, drawing_kind(path))
-    captioner = dlmie.load(names, encoder_weights=encoder_weights)
+    captioner = captioning.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     if say is not None:
         _warn_of_unknown(console, captioner, say)
-    figures = attend_images(captioner, run.images, decoding, say=say, batch=batch, **drawing)
+    figures = attend_images(
+        captioner,
+        run.images,
+        decoding,
+        say=say,
+        batch=batch,
+        layout=layout,
+        columns=columns,
+        upsampling=upsampling,
+        strength=strength,
+        limit=limit,
+        pixels=pixels,
+    )
     bar = Bar(total=len(run.images), unit="image", leave=False,
               disable=not console.progress or len(run.images) == 1)  # fmt: skip
     with open_writer(console, "json" if console.json else "text", (), None) as writer, bar:
@@ -121,9 +141,6 @@ def command(
                     writer.add(Row(str(image), item, text, ()))
             bar.update()
     run.finish()
-
-
-_DRAWING = ("layout", "columns", "upsampling", "strength", "limit", "pixels")
 
 
 def figure_paths(
@@ -150,7 +167,7 @@ def figure_paths(
     return paths
 
 
-def _warn_of_unknown(console: Console, captioner: Any, sentence: str) -> None:
+def _warn_of_unknown(console: Console, captioner: ImageCaptioner, sentence: str) -> None:
     known = captioner.vocabulary
     unknown = [word for word in known.tokenize(sentence) if word not in known]
     if unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +20,11 @@ from dlmie.cli.console import (
 )
 from dlmie.cli.encoders import weights_option
 from dlmie.files.rows import Row
+from dlmie.typing import JsonObject
+
+if TYPE_CHECKING:
+    from dlmie.captioning.captioner import ImageCaptioner
+    from dlmie.captioning.decoding import Caption
 
 
 @verb("caption")
@@ -40,7 +45,7 @@ def command(
     strict: bool,
     output: str | None,
     encoder_weights: str | None,
-    **options: Any,
+    **_: object,
 ) -> None:
     """Caption IMAGES: files, and folders with all images in them; - is one on standard input.
 
@@ -54,13 +59,13 @@ def command(
 
     kind = form_of(console, output, as_csv=as_csv)
     chosen = {**chosen_decoding(), "n_best": n_best, "seed": console.seed}
-    import dlmie
+    from dlmie import captioning
     from dlmie.captioning.photographs import caption_images
     from dlmie.progress import Bar
 
     names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
-    captioner = dlmie.load(names, encoder_weights=encoder_weights)
+    captioner = captioning.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     console.outputs.reads(*(member.path for member in captioner.members))
     settings = {"models": model_hashes(captioner), **asdict(decoding), "batch": batch}
@@ -85,14 +90,14 @@ def command(
     run.finish()
 
 
-def model_hashes(captioner: Any) -> list[str]:
+def model_hashes(captioner: ImageCaptioner) -> list[str]:
     """What tells one captioner from another: the SHA-256 of each of its files."""
     from dlmie.weights import sha256
 
     return [sha256(member.path) for member in captioner.members]
 
 
-def describe(path: str, captions: list[Any]) -> Row:
+def describe(path: str, captions: list[Caption]) -> Row:
     """One image's captions as JSON, as text and as rows of a table."""
     listed = [_numbers(caption) for caption in captions]
     item = {"image": path, **listed[0], "n_best": listed}
@@ -110,7 +115,7 @@ def describe(path: str, captions: list[Any]) -> Row:
     return Row(path, item, text, rows)
 
 
-def _numbers(caption: Any) -> dict[str, Any]:
+def _numbers(caption: Caption) -> JsonObject:
     """A caption with what ranks it, and the probability of each word and of the end."""
     logs = [] if caption.word_logs is None else caption.word_logs.tolist()
     words = [*caption.labels, *(["<end>"] if caption.finished else [])] if logs else []

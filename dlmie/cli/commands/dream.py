@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import click
 
@@ -21,6 +21,18 @@ from dlmie.cli.pictures import (
 )
 
 TARGET = "dlmie.visualize.synthesis.deepdream:dream"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    octaves: int
+    scale: float
+    steps: int
+    rate: float
+    jitter: int
+    longer: int
+    tile: int
 
 
 @verb("dream")
@@ -60,7 +72,7 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Let a network dream on the photograph IMAGE.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -69,7 +69,7 @@ def command(
     export: str | None,
     output: str | None,
     encoder_weights: str | None,
-    **options: Any,
+    **_: object,
 ) -> None:
     """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; classifiers: accuracy.
 

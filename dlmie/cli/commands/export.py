@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from dlmie.cli.console import Console, chosen_decoding, decoding_options, output_option, verb
@@ -34,7 +32,7 @@ def command(
     to: str,
     dtype: str,
     average_flip: bool | None,
-    **_: Any,
+    **_: object,
 ) -> None:
     """Write a trained captioner as one small file to hand out.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -10,6 +10,9 @@ from dlmie.cli.console import Console, options_of, output_option, verb, whole
 from dlmie.cli.encoders import encoder_options, make_network
 from dlmie.files.outputs import FEATURES
 from dlmie.text import bytes_text
+
+if TYPE_CHECKING:
+    from dlmie.data.captions.extraction import ExtractionOptions
 
 
 @verb("features")
@@ -37,7 +40,7 @@ def command(
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
     to: str | None,
-    **options: Any,
+    **options: Unpack[ExtractionOptions],
 ) -> None:
     """Keep the output of a layer of an encoder for every image of the prepared file DATA.
 

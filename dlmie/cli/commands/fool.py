@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import click
 
@@ -21,6 +21,18 @@ from dlmie.cli.pictures import (
 )
 
 TARGET = "dlmie.visualize.synthesis.adversarial:fool"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    method: str
+    norm: str
+    budget: float | None
+    confidence: float
+    steps: int
+    rate: float | None
+    magnify: float
 
 
 @verb("fool")
@@ -58,7 +70,7 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Change the photograph IMAGE until the network sees another class, or a captioner finds
     a given sentence; people will not see a difference.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,13 @@ from dlmie.errors import DataError, WeightsError
 from dlmie.files.atomic import UNFINISHED
 from dlmie.files.schema import Key, check_document
 from dlmie.text import bytes_text, format_table
+from dlmie.typing import JsonObject
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Described = tuple[Mapping[str, object], str]
+"""What something holds, as JSON and as text."""
 
 _MODEL = {
     "vocabulary": Key(list, required=False, null=True),
@@ -34,7 +41,7 @@ def command(console: Console, path: str) -> None:
     console.result(*describe(path))
 
 
-def describe(name: str) -> tuple[dict[str, Any], str]:
+def describe(name: str) -> Described:
     """What something holds, as JSON and as text."""
     from dlmie.models import ENCODERS
 
@@ -54,7 +61,7 @@ def describe(name: str) -> tuple[dict[str, Any], str]:
     return readers.get(stated_format(path) or "", _weights)(path)
 
 
-def _captions(path: Path) -> tuple[dict[str, Any], str]:
+def _captions(path: Path) -> Described:
     from dlmie.data.captions.dataset import Captions
 
     with Captions(path) as data:
@@ -86,12 +93,12 @@ def _captions(path: Path) -> tuple[dict[str, Any], str]:
     return document, fields(pairs)
 
 
-def _source(source: Mapping[str, Any]) -> str:
+def _source(source: JsonObject) -> str:
     files = source.get("files")
     return ", ".join(f"{x['file']} ({x['format']})" for x in files) if files else _line(source)
 
 
-def _features(path: Path) -> tuple[dict[str, Any], str]:
+def _features(path: Path) -> Described:
     from dlmie.data.captions.extraction import Features
 
     with Features(path, in_memory=False) as cache:
@@ -110,7 +117,7 @@ def _features(path: Path) -> tuple[dict[str, Any], str]:
     return document, fields(pairs)
 
 
-def _model(path: Path) -> tuple[dict[str, Any], str]:
+def _model(path: Path) -> Described:
     from dlmie.files import containers
 
     header, arrays = containers.load(path)
@@ -136,7 +143,7 @@ def _model(path: Path) -> tuple[dict[str, Any], str]:
     return document, f"{fields(pairs)}\n\n{_arrays(arrays)}"
 
 
-def _run(path: Path) -> tuple[dict[str, Any], str]:
+def _run(path: Path) -> Described:
     from dlmie.training.runs import read_config, read_log
 
     config = read_config(path)
@@ -170,14 +177,14 @@ def _run(path: Path) -> tuple[dict[str, Any], str]:
     return document, fields(pairs)
 
 
-def _optimizer(chain: Any) -> str:
+def _optimizer(chain: object) -> str:
     """A chain in one line; a mapping of several with their names."""
     if isinstance(chain, Mapping) and "transform" not in chain:
         return "; ".join(f"{name}: {_optimizer(links)}" for name, links in chain.items())
     return "; ".join(_line(link) for link in (chain if isinstance(chain, list) else [chain]))
 
 
-def _network(name: str) -> tuple[dict[str, Any], str]:
+def _network(name: str) -> Described:
     from dlmie import models
 
     network = models.encoder(name)
@@ -186,7 +193,7 @@ def _network(name: str) -> tuple[dict[str, Any], str]:
     return document, network.summary()
 
 
-def _weights(path: Path) -> tuple[dict[str, Any], str]:
+def _weights(path: Path) -> Described:
     from dlmie.weights import read, sha256
 
     if path.name.endswith(UNFINISHED):
@@ -204,7 +211,7 @@ def _weights(path: Path) -> tuple[dict[str, Any], str]:
     return document, f"{fields(pairs)}\n\n{_arrays(arrays)}"
 
 
-def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
+def _encoder_fields(encoder: object) -> list[tuple[str, object]]:
     if not encoder:
         return []
     if not isinstance(encoder, Mapping):  # features that another program made
@@ -226,14 +233,14 @@ def _encoder_fields(encoder: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def _no_weights(encoder: Mapping[str, Any]) -> str | None:
+def _no_weights(encoder: Mapping[str, object]) -> str | None:
     """What to say of an encoder without a weight file: nothing of one that dlmie does not know."""
     from dlmie.models import ENCODERS
 
     return "random" if encoder.get("name") in ENCODERS else None
 
 
-def _scores(record: Any) -> str | None:
+def _scores(record: object) -> str | None:
     """The numbers of a record of the log that are scores."""
     names = ("bleu_1", "bleu_4", "cider_d", "accuracy", "dev_loss")
     values = record if isinstance(record, Mapping) else {}
@@ -241,7 +248,7 @@ def _scores(record: Any) -> str | None:
     return ", ".join(shown) or None
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     """Plain values as one line: ``words 512, hidden 512``."""
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_line(v)}" for k, v in value.items() if v is not None)
@@ -250,7 +257,7 @@ def _line(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _arrays(arrays: Mapping[str, Any]) -> str:
+def _arrays(arrays: Mapping[str, np.ndarray]) -> str:
     rows = [(n, " × ".join(map(str, a.shape)) or "()", str(a.dtype)) for n, a in arrays.items()]
     text = format_table(("array", "shape", "type"), rows[:_SHOWN])
     return text + (f"\n… and {len(rows) - _SHOWN:,} more (--json)" if len(rows) > _SHOWN else "")

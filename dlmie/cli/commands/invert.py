@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import click
 
@@ -20,6 +20,16 @@ from dlmie.cli.pictures import (
 )
 
 TARGET = "dlmie.visualize.synthesis.inversion:invert"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    method: str
+    steps: int
+    repeats: int
+    rate: float
+    variation: float
 
 
 @verb("invert")
@@ -53,7 +63,7 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Find an image that a layer cannot tell from the photograph IMAGE.
 

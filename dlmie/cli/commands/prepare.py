@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -15,8 +15,10 @@ from dlmie.cli.tables import reading_options
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.data.splits import SHARES
 from dlmie.files.outputs import DATA
+from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:
+    from dlmie.data.captions.dataset import Captions
     from dlmie.data.captions.vocabulary import Vocabulary
 
 _WORDS = ("min_count", "max_size", "tokenizer")
@@ -47,7 +49,9 @@ def _split_lists(
     return lists or None
 
 
-def _split_of(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> Any:
+def _split_of(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str] | None:
     """``FILE=train`` words → {file: split}."""
     return _pairs(value, "FILE=SPLIT, such as captions_a.json=train", last=True)
 
@@ -65,7 +69,9 @@ def _pairs(words: tuple[str, ...], form: str, last: bool = False) -> dict[str, s
     return pairs or None
 
 
-def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+def _shares(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
     """``80/10/10`` → (80.0, 10.0, 10.0)."""
     if value is None:
         return None
@@ -76,6 +82,27 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
         return parse_shares([float(word) for word in value.replace(",", "/").split("/")])
     except (ValueError, DataError):
         raise click.BadParameter(f"{value!r} should be TRAIN/DEV/TEST, such as 80/10/10") from None
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    images: str | None
+    size: int
+    min_count: int
+    max_size: int | None
+    split_of: dict[str, str] | None
+    groups: str | None
+    group_column: str | None
+    format: str | None
+    encoding: str | None
+    image_column: str | None
+    boxes: tuple[str, ...]
+    tokenizer: str
+    store: str
+    strict: bool
+    overwrite: bool
+    workers: int | None
 
 
 @verb("prepare")
@@ -159,7 +186,22 @@ def _shares(ctx: click.Context, param: click.Parameter, value: str | None) -> An
     ),
 )
 @click.pass_context
-def command(ctx: click.Context, console: Console, source: tuple[str, ...], **options: Any) -> None:
+def command(
+    ctx: click.Context,
+    console: Console,
+    source: tuple[str, ...],
+    to: str | None,
+    check: bool,
+    splits: dict[str, str | int] | None,
+    shares: tuple[float, ...] | None,
+    caption_column: tuple[str, ...],
+    vocabulary: str | None,
+    train: int,
+    dev: int,
+    test: int,
+    labels: str | None,
+    **options: Unpack[_Options],
+) -> None:
     """Read captioned or labelled images from SOURCE and write them as one file for training.
 
     SOURCE is a Flickr8k or Flickr30k .token.txt, a COCO captions_*.json, a Karpathy
@@ -177,24 +219,30 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     out and listed.
     """
     chosen = given(ctx)
-    if is_labelled(source, chosen):
+    if is_labelled(source, labels):
         prepare_labelled(console, source, chosen)
         return
     if source == ("scenes",):
-        _prepare_scenes(console, chosen)
+        _prepare_scenes(console, chosen, to, train=train, dev=dev, test=test)
         return
     _refuse(chosen, _SCENES_ONLY, "is for scenes")
-    options = {n: value for n, value in options.items() if n not in (*_SCENES_ONLY, "labels")}
-    options["caption_columns"] = options.pop("caption_column")
-    options["shares"] = options["shares"] or SHARES
-    options["vocabulary"] = _vocabulary(options["vocabulary"], chosen)
-    options["seed"] = console.seed
-    for split, listed in (options["splits"] or {}).items():
+    words = _vocabulary(vocabulary, chosen)
+    lists: dict[str, str] = {}
+    for split, listed in (splits or {}).items():
         if isinstance(listed, int):
             raise click.UsageError(f"--splits {split}={listed}: of captions it is a list's file")
-    to, check = options.pop("to"), options.pop("check")
+        lists[split] = listed
+    paths = [Path(path) for path in source]
     if check:
-        _check(console, source, options)
+        _check(
+            console,
+            paths,
+            splits=lists or None,
+            shares=shares or SHARES,
+            caption_columns=caption_column,
+            vocabulary=words,
+            options=options,
+        )
         return
     if to is None:
         raise click.UsageError("say where to write it: --to FILE, or --check to write nothing")
@@ -202,12 +250,20 @@ def command(ctx: click.Context, console: Console, source: tuple[str, ...], **opt
     from dlmie.data.captions.dataset import Captions
 
     data = Captions.prepare(
-        [Path(path) for path in source], to=to, progress=console.progress, **options
+        paths,
+        to=to,
+        splits=lists or None,
+        shares=shares or SHARES,
+        seed=console.seed,
+        caption_columns=caption_column,
+        vocabulary=words,
+        progress=console.progress,
+        **options,
     )
     _report(console, data)
 
 
-def _vocabulary(name: str | None, chosen: Mapping[str, object]) -> Vocabulary | None:
+def _vocabulary(name: str | None, chosen: JsonObject) -> Vocabulary | None:
     """The words of a captioner, by what names one, or of a prepared file."""
     if name is None:
         return None
@@ -221,48 +277,65 @@ def _vocabulary(name: str | None, chosen: Mapping[str, object]) -> Vocabulary | 
     return captioning.load(name).vocabulary
 
 
-def _prepare_scenes(console: Console, chosen: dict[str, Any]) -> None:
+def _prepare_scenes(console: Console, chosen: JsonObject, to: str | None, **counts: int) -> None:
     _refuse(chosen, _SOURCE_ONLY, "does not apply to scenes")
     from dlmie.data.scenes import prepare_scenes
 
-    if chosen.get("to") is None:
+    if to is None:
         raise click.UsageError("say where to write it: --to scenes.h5")
-    console.outputs.writes(chosen["to"], DATA)
-    options = {name: chosen[name] for name in ("to", "size", *_SCENES_ONLY) if name in chosen}
-    _report(console, prepare_scenes(seed=console.seed, progress=console.progress, **options))
+    console.outputs.writes(to, DATA)
+    if "size" in chosen:  # the default of photographs does not apply
+        counts["size"] = chosen["size"]
+    _report(console, prepare_scenes(to, seed=console.seed, progress=console.progress, **counts))
 
 
-def _refuse(chosen: Mapping[str, object], names: tuple[str, ...], why: str) -> None:
+def _refuse(chosen: JsonObject, names: tuple[str, ...], why: str) -> None:
     for name in names:
         if chosen.get(name):
             raise click.UsageError(f"--{name.replace('_', '-')} {why}")
 
 
-def _check(console: Console, source: tuple[str, ...], options: dict[str, Any]) -> None:
+def _check(
+    console: Console,
+    source: list[Path],
+    *,
+    splits: dict[str, str] | None,
+    shares: Sequence[float],
+    caption_columns: tuple[str, ...],
+    vocabulary: Vocabulary | None,
+    options: _Options,
+) -> None:
     from dlmie.data.captions.dataset import Reading, survey
 
-    reading = Reading(
-        options["encoding"],
-        options["image_column"],
-        options["caption_columns"],
-        options["group_column"],
-    )
-    names = (
-        *("images", "splits", "split_of", "shares", "seed", "groups", "format"),
-        *("boxes", "tokenizer", "min_count", "max_size", "vocabulary", "workers"),
-    )
     findings = survey(
-        [Path(path) for path in source],
-        reading=reading,
+        source,
+        reading=Reading(
+            options["encoding"],
+            options["image_column"],
+            caption_columns,
+            options["group_column"],
+        ),
+        images=options["images"],
+        splits=splits,
+        split_of=options["split_of"],
+        shares=shares,
+        seed=console.seed,
+        groups=options["groups"],
+        format=options["format"],
+        boxes=options["boxes"],
+        tokenizer=options["tokenizer"],
+        min_count=options["min_count"],
+        max_size=options["max_size"],
+        vocabulary=vocabulary,
+        workers=options["workers"],
         progress=console.progress,
-        **{name: options[name] for name in names},
     )
-    words = _words(options["min_count"], given=options["vocabulary"] is not None)
+    words = _words(options["min_count"], given=vocabulary is not None)
     _say(console, findings.source, findings.notes, findings.left_out, words)
     console.problems(findings.problems, {"notes": findings.notes, **findings.source})
 
 
-def _report(console: Console, data: Any) -> None:
+def _report(console: Console, data: Captions) -> None:
     header = data.header
     left_out = header["vocabulary"].get("left_out")
     words = _words(header["min_count"], given="vocabulary_hash" in header)
@@ -296,7 +369,7 @@ def _words(min_count: int, *, given: bool) -> str:
 
 def _say(
     console: Console,
-    source: dict[str, Any],
+    source: JsonObject,
     notes: list[str],
     left_out: dict[str, int] | None,
     words: str,

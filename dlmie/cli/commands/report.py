@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Any
 
 import click
 
@@ -53,7 +52,7 @@ def command(
     bootstrap: int,
     output: str | None,
     encoder_weights: str | None,
-    **options: Any,
+    **_: object,
 ) -> None:
     """Write one HTML page about MODEL: scores, learning curves, and what it says of each image.
 

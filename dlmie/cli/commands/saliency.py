@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import click
 
@@ -20,6 +20,19 @@ from dlmie.cli.pictures import (
 )
 
 TARGET = "dlmie.visualize.attribution.maps:saliency"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    method: str
+    layer: str | None
+    samples: int
+    noise: float
+    steps: int
+    patch: int
+    stride: int
+    batch: int
 
 
 @verb("saliency")
@@ -58,7 +71,7 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Show what in the photograph IMAGE a class depends on, or a word of a caption.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -33,7 +32,8 @@ def command(
     encoding: str | None,
     image_column: str | None,
     caption_column: tuple[str, ...],
-    **options: Any,
+    tokenizer: str,
+    bootstrap: int,
 ) -> None:
     """Score the captions of the file HYPOTHESES against REFERENCES.
 
@@ -59,5 +59,11 @@ def command(
     )
     for note in captions.notes:
         console.note(note)
-    scores = score(captions.hypotheses, captions.references, seed=console.seed, **options)
+    scores = score(
+        captions.hypotheses,
+        captions.references,
+        tokenizer=tokenizer,
+        bootstrap=bootstrap,
+        seed=console.seed,
+    )
     console.result(scores.to_json(), str(scores))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import click
 
@@ -19,6 +19,22 @@ from dlmie.cli.pictures import (
 )
 
 TARGET = "dlmie.visualize.synthesis.style_transfer:stylize"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    longer: int | None
+    style_longer: int | None
+    content_weight: float
+    variation: float
+    start: str | None
+    preset: str | None
+    content_layer: str | None
+    octaves: int | None
+    steps: int | None
+    rate: float | None
+    method: str
 
 
 @verb("style")
@@ -80,15 +96,16 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
+    style_weight: float,
+    original_colors: bool,
     original_colours: bool,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Paint the photograph CONTENT in the style of other pictures."""
     from dlmie.visualize.synthesis.style_transfer import stylize
 
-    if not styles and options["style_weight"]:
+    if not styles and style_weight:
         raise click.UsageError("Missing option '--style'.")
-    options["original_colors"] |= original_colours
     photograph = None if content is None else find_source(content)
     pictures = [find_source(style) for style in styles]
     path = output_path(
@@ -102,6 +119,8 @@ def command(
             photograph,
             pictures,
             style_weights=list(shares) or None,
+            style_weight=style_weight,
+            original_colors=original_colors or original_colours,
             frames=24 if animation else 0,
             seed=console.seed,
             progress=console.progress,

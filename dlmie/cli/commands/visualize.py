@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     from dlmie.visualize.ascent.objectives import Objective
 
 TARGET = "dlmie.visualize.synthesis.class_images:visualize"
+
+
+class _Options(TypedDict):
+    """What is handed on as it was given."""
+
+    preset: str
+    steps: int | None
+    rate: float | None
+    jitter: int | None
+    scale: float | None
+    rotate: float | None
+    noise: float | None
+    blur: float | None
+    blur_every: int | None
+    decay: float | None
+    octaves: int
 
 
 @verb("visualize")
@@ -85,7 +101,7 @@ def command(
     encoder: str,
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
-    **options: Any,
+    **options: Unpack[_Options],
 ) -> None:
     """Make the image that a class, a channel or a layer answers to most, or for which
     a captioner finds a sentence likely, from noise."""
