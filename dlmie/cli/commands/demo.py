@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -14,6 +14,11 @@ from dlmie.cli.console import Console, options_of, output_option, verb, whole
 from dlmie.cli.runs import start_run
 from dlmie.cli.settings import make_settings
 from dlmie.errors import DlmieError
+
+if TYPE_CHECKING:
+    from dlmie.captioning.metrics import Scores
+    from dlmie.data.captions.dataset import Captions
+    from dlmie.training.runs import Run
 
 _RECIPE = "show-attend-tell-scenes"
 _SHIPPED = "flickr8k"
@@ -72,14 +77,22 @@ def command(console: Console, to: str | None, epochs: int | None, **counts: int)
     console.result(document, _summary(folder, scenes, photographs, seconds, data))
 
 
+class _Photograph(TypedDict):
+    """What came of a photograph, as ``--json`` prints it."""
+
+    image: Path
+    caption: str
+    figure: Path
+
+
 @dataclass(frozen=True)
 class _Scenes:
     """What came of the test scenes."""
 
-    scores: Any
+    scores: Scores
     report: Path
     sheet: Path
-    examples: list[dict[str, Any]]
+    examples: list[dict[str, str]]
 
 
 def _numbered(console: Console) -> Callable[[str], None]:
@@ -93,7 +106,7 @@ def _numbered(console: Console) -> Callable[[str], None]:
     return say
 
 
-def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
+def _train(to: Path, data: Captions, epochs: int | None, console: Console) -> Run:
     """Train, or resume the run of an earlier demo in the same folder."""
     from dlmie.training.runs import resume
 
@@ -107,7 +120,7 @@ def _train(to: Path, data: Any, epochs: int | None, console: Console) -> Any:
     return run
 
 
-def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Scenes:
+def _caption_scenes(folder: Path, run: Run, data: Captions, console: Console) -> _Scenes:
     """Score the test scenes; write their report, a contact sheet and figures of attention."""
     from dlmie import captioning
     from dlmie.captioning.reports import report
@@ -145,7 +158,7 @@ def _caption_scenes(folder: Path, run: Any, data: Any, console: Console) -> _Sce
     )
 
 
-def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]:
+def _caption_photographs(folder: Path, console: Console) -> list[_Photograph]:
     """Caption scikit-image's photographs with the shipped captioner, and draw its attention."""
     import skimage.data
 
@@ -157,7 +170,7 @@ def _caption_photographs(folder: Path, console: Console) -> list[dict[str, Any]]
     paths = [folder / "photographs" / f"{name}.png" for name in _PHOTOGRAPHS]
     for path in paths:
         save_image(path, getattr(skimage.data, path.stem)())
-    rows = []
+    rows: list[_Photograph] = []
     with one_line_warnings(console):
         captioner = captioning.load(_SHIPPED)
         for path, figure in attend_images(captioner, paths, captioner.decoding(beam=_BEAM)):
@@ -174,7 +187,7 @@ def _figure(folder: Path, name: str) -> Path:
 
 
 def _summary(
-    folder: Path, scenes: _Scenes, photographs: list[dict[str, Any]], seconds: float, data: Any
+    folder: Path, scenes: _Scenes, photographs: list[_Photograph], seconds: float, data: Captions
 ) -> str:
     from dlmie.captioning.metrics import score
 
