@@ -8,12 +8,12 @@ turned into steps.
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
+from dlmie.typing import JsonObject
 
-RECIPES: dict[str, dict[str, Any]] = {
+RECIPES: dict[str, JsonObject] = {
     "show-tell-flickr8k": {
         "about": "Show and Tell on Flickr8k photographs with ImageNet features.",
         "model": "show-tell",
@@ -174,7 +174,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def recipe(name: str) -> dict[str, Any]:
+def recipe(name: str) -> JsonObject:
     """A recipe by name, free to be changed.
 
     Raises

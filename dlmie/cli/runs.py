@@ -40,8 +40,8 @@ def start_run(
     plan = registry.planner(name)
     made = plan(settings, prepared, seed=console.seed, features=features, note=console.note)
     made.step.progress = console.progress
-    features = made.features if made.features is not None else features
-    inputs = {} if features is None else {"features": features}
+    seen = features if made.features is None else made.features
+    inputs = {} if seen is None else {"features": seen}
     return train(
         made.step,
         prepared,

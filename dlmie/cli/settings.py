@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import click
 
@@ -16,7 +15,7 @@ from dlmie.training.config import TaskOptions
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.registry import TASKS, task_options
 from dlmie.training.settings import Settings
-from dlmie.typing import Json
+from dlmie.typing import Json, JsonObject
 
 #: What a model's constructor takes that is no setting of a run's ``config``.
 GIVEN = (
@@ -47,7 +46,7 @@ def trained_models() -> dict[str, str]:
     }
 
 
-def make_settings(chosen: Mapping[str, Any]) -> Settings:
+def make_settings(chosen: JsonObject) -> Settings:
     """All settings of a run.
 
     Parameters
@@ -80,7 +79,7 @@ def make_settings(chosen: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def _begin(chosen: Mapping[str, Any]) -> Settings:
+def _begin(chosen: JsonObject) -> Settings:
     """The recipe's settings, or none but the model's name."""
     model = chosen.get("model")
     if "recipe" not in chosen:
@@ -119,7 +118,7 @@ def _place(settings: Settings, options: TaskOptions, name: str) -> tuple[str, st
     return ("config", name) if name in known else None
 
 
-def _choose_objective(settings: Settings, options: TaskOptions, chosen: Mapping[str, Any]) -> None:
+def _choose_objective(settings: Settings, options: TaskOptions, chosen: JsonObject) -> None:
     """The name of the objective, with what it must be given."""
     usual = registry.MODELS[settings.model].objective or next(iter(options.objectives))
     kind = settings.objective.get("kind", usual)
@@ -171,7 +170,7 @@ _OF_TASK = {
 }
 
 
-def _check_task(settings: Settings, options: TaskOptions, chosen: Mapping[str, Any]) -> None:
+def _check_task(settings: Settings, options: TaskOptions, chosen: JsonObject) -> None:
     """Refuse options that mean nothing for the model's task."""
     own = registry.task_of(settings.model)
     known = sections(settings, options)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlmie.errors import DlmieError
 from dlmie.text import suggest
 from dlmie.training.config import TaskOptions
 
 if TYPE_CHECKING:
-    from dlmie.training.task import AnyTask
+    from dlmie.training.task import AnyTask, Planner
 
 # A package for each, with modules `task`, `options` and `planning`.  Nothing is imported by a name
 # that a file holds: only by these.
@@ -39,9 +38,9 @@ def task_options(name: str) -> TaskOptions:
     return found
 
 
-def planner(name: str) -> Callable[..., Any]:
+def planner(name: str) -> Planner:
     """What builds the step of a new run of a task from settings and data; raises as `task` does."""
-    found: Callable[..., Any] = importlib.import_module(f"{_package(name)}.planning").plan
+    found: Planner = importlib.import_module(f"{_package(name)}.planning").plan
     return found
 
 

@@ -15,6 +15,7 @@ from dlmie.training.config import RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
 from dlmie.training.optimizer_options import OptimizerOptions
+from dlmie.training.settings import Settings
 from dlmie.training.step import TrainingStep
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject
@@ -149,6 +150,30 @@ class Task(Generic[DataType, Step]):
 
 AnyTask = Task[Any, Any]
 """A task whose data and steps are only known to itself."""
+
+
+class Plan(Protocol):
+    """The step of a new run, and the features it is trained on, where they are there."""
+
+    @property
+    def step(self) -> TrainingStep: ...
+
+    @property
+    def features(self) -> object | None: ...
+
+
+class Planner(Protocol):
+    """Builds the step of a new run from settings and data: ``plan`` of a task."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        data: Data,
+        *,
+        seed: int = 0,
+        features: str | Path | None = None,
+        note: Callable[[str], None] = ...,
+    ) -> Plan: ...
 
 
 def model_meta(config: RunConfig, record: Record) -> JsonObject:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,9 +22,13 @@ from dlmie.cli.encoders import encoder_options
 from dlmie.cli.options import group_options
 from dlmie.cli.runs import start_run
 from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings, trained_models
-from dlmie.cli.signatures import parameters
+from dlmie.cli.signatures import Parameter, parameters
 from dlmie.errors import DlmieError
 from dlmie.training.optimizer_options import OptimizerOptions
+from dlmie.typing import JsonObject
+
+if TYPE_CHECKING:
+    from dlmie.training.runs import Run
 
 _HELP = {
     "embedding": "Size of the word vectors.",
@@ -53,29 +57,29 @@ _HELP = {
 
 def _model_options(function: F) -> F:
     """The union of all models' options; each says for which models it is, with its default."""
-    names: dict[str, list[tuple[str, Any]]] = {}
+    names: dict[str, list[tuple[str, Parameter]]] = {}
     for model, target in trained_models().items():
         for name, parameter in parameters(target).items():
             if name not in GIVEN:
                 names.setdefault(name, []).append((model, parameter))
     for name, uses in reversed(names.items()):
-        kind: Any = uses[0][1].type
+        kind = uses[0][1].type
         defaults = ", ".join(f"{model}: {_shown(parameter.default)}" for model, parameter in uses)
         flag = "--" + name.replace("_", "-")
-        settings: dict[str, Any] = {"default": None, "help": f"{_HELP[name]}  [{defaults}]"}
+        help = f"{_HELP[name]}  [{defaults}]"
         if kind is bool:
-            option = click.option(f"{flag}/--no-{flag[2:]}", name, **settings)
+            option = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
         else:
-            kind = Number(kind) if kind in (int, float) else kind
-            option = click.option(flag, name, type=kind, **settings)
+            number = Number(kind) if kind in (int, float) else kind
+            option = click.option(flag, name, type=number, default=None, help=help)
         function = option(function)
     for former, name in FORMER_OPTIONS.items():
-        kind = Number(names[name][0][1].type)
-        function = click.option(f"--{former}", former, type=kind, hidden=True)(function)
+        number = Number(names[name][0][1].type)
+        function = click.option(f"--{former}", former, type=number, hidden=True)(function)
     return function
 
 
-def _shown(default: Any) -> str:
+def _shown(default: object) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     if isinstance(default, tuple):
@@ -156,7 +160,7 @@ def _shown(default: Any) -> str:
     click.option("--beam", type=whole(1), help="Of validation.  [default: 3]"),
 )
 @click.pass_context
-def command(ctx: click.Context, console: Console, **_: Any) -> None:
+def command(ctx: click.Context, console: Console, **_: object) -> None:
     """Train a captioner or a classifier on the prepared file DATA, into a new run folder.
 
     \b
@@ -197,7 +201,7 @@ def command(ctx: click.Context, console: Console, **_: Any) -> None:
     console.result(document, f"{run.folder}: {epochs}{best}{reason}")
 
 
-def _resume(chosen: dict[str, Any], console: Console) -> Any:
+def _resume(chosen: JsonObject, console: Console) -> Run:
     allowed = ("resume", "changes", "epochs", "data")
     for name in chosen:
         if name not in allowed:
@@ -224,7 +228,7 @@ def _resume(chosen: dict[str, Any], console: Console) -> Any:
     )
 
 
-def _ends(spec: Any) -> bool:
+def _ends(spec: object) -> bool:
     """Whether an optimizer's schedule was made for so many steps and no more."""
     if isinstance(spec, list):
         return any(map(_ends, spec))
@@ -233,20 +237,20 @@ def _ends(spec: Any) -> bool:
     return False
 
 
-def _start(chosen: dict[str, Any], console: Console) -> Any:
+def _start(chosen: JsonObject, console: Console) -> Run:
     if "to" not in _with_data(chosen):
         raise click.UsageError("say where the run goes: --to runs/NAME")
     settings = make_settings(chosen)
     return start_run(settings, chosen["data"], chosen["to"], console, chosen.get("features"))
 
 
-def _with_data(chosen: dict[str, Any]) -> dict[str, Any]:
+def _with_data(chosen: JsonObject) -> JsonObject:
     if "data" not in chosen:
         raise click.UsageError("name the prepared data: dlmie train DATA --to RUN")
     return chosen
 
 
-def _check_overfit(chosen: dict[str, Any], console: Console) -> None:
+def _check_overfit(chosen: JsonObject, console: Console) -> None:
     """Whether the model can overfit a few captions; nothing is kept.
 
     Schedules are made for a run over all of the data, and dropout against overfitting: both
