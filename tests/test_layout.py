@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import importlib
 import shutil
@@ -40,6 +41,16 @@ def test_no_file_bears_the_name_of_a_public_function(name: str) -> None:
     package, known = importlib.import_module(name), {module for module, _ in modules()}
     for public in getattr(package, "__all__", ()):
         assert f"{name}.{public}" not in known
+
+
+@pytest.mark.parametrize("name", ["dlmie.models", "dlmie.visualize"])
+def test_type_checkers_know_every_public_name(name: str) -> None:
+    """Public names are imported when first used; for type checkers they are at once."""
+    package = importlib.import_module(name)
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
+    blocks = [n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n)]
+    lines = [line for block in blocks for line in block.body if isinstance(line, ast.ImportFrom)]
+    assert {alias.asname for line in lines for alias in line.names} == set(package._PUBLIC)
 
 
 @pytest.mark.parametrize("name", ["models", "visualize", "data"])

@@ -11,7 +11,19 @@ if __name__ != "dlmie.visualize":  # a second copy of every class would follow
 if TYPE_CHECKING:
     from dlmie.visualize.ascent.ascend import ascend as ascend
     from dlmie.visualize.attention.maps import attend as attend
+    from dlmie.visualize.attribution.activations import grid as grid
+    from dlmie.visualize.attribution.faithfulness_curves import faithfulness as faithfulness
+    from dlmie.visualize.attribution.maps import saliency as saliency
+    from dlmie.visualize.attribution.maps import saliency_rows as saliency_rows
     from dlmie.visualize.figures.figure import Figure as Figure
+    from dlmie.visualize.reproduction import redo as redo
+    from dlmie.visualize.reproduction import reproduce as reproduce
+    from dlmie.visualize.synthesis.adversarial import fool as fool
+    from dlmie.visualize.synthesis.class_images import visualize as visualize
+    from dlmie.visualize.synthesis.deepdream import dream as dream
+    from dlmie.visualize.synthesis.inversion import invert as invert
+    from dlmie.visualize.synthesis.style_transfer import stylize as stylize
+    from dlmie.visualize.synthesis.style_transfer import texture as texture
 
 # Public names and the module that defines each: PyTensor and matplotlib load when first needed.
 _PUBLIC = {
