@@ -12,8 +12,9 @@ from typing import IO, TextIO
 
 import click
 
-from dlmie.cli.console import DEBUG, MESSAGE, Console
+from dlmie.cli.console import MESSAGE, Console
 from dlmie.cli.signals import Stopped, stopping
+from dlmie.cli.verbs import DEBUG
 from dlmie.text import for_terminal
 
 # Each verb is the module of the same name in this folder, which defines `command`.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import F, section, whole
+from dlmie.cli.options import F, section, whole
 from dlmie.models.encoders.preprocessings import PREPROCESSINGS
 from dlmie.models.registry import names
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import Console, fields, given
+from dlmie.cli.console import Console, fields
 from dlmie.cli.data import data_of
+from dlmie.cli.options import given
 from dlmie.files.outputs import DATA
 from dlmie.text import bytes_text, format_table
 from dlmie.typing import JsonObject

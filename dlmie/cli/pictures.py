@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import Console, F, OutputOption, output_option, section
+from dlmie.cli.console import Console
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
 from dlmie.cli.images import stem_of
+from dlmie.cli.options import F, section
+from dlmie.cli.verbs import OutputOption, output_option
 from dlmie.data.images import ImageBytes
 from dlmie.files import outputs
 from dlmie.models import ENCODERS

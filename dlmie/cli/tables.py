@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dlmie.cli.console import F, section
+from dlmie.cli.options import F, section
 
 
 def reading_options(function: F) -> F:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dlmie.cli.app import VERBS, main
-from dlmie.cli.console import Console, verb
+from dlmie.cli.console import Console
+from dlmie.cli.verbs import verb
 
 HEAVY = ("pytensor", "nltk", "h5py", "skimage", "matplotlib", "scipy", "numpy", "tqdm")
 

@@ -20,7 +20,7 @@ import pytest
 import dlmie
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.cli.app import VERBS
-from dlmie.cli.console import OutputOption
+from dlmie.cli.verbs import OutputOption
 from dlmie.data.scenes import prepare_scenes
 from dlmie.errors import OutputError
 from dlmie.files import containers

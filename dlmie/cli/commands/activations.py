@@ -6,8 +6,9 @@ from typing import TypedDict, Unpack
 
 import click
 
-from dlmie.cli.console import Console, options_of, verb, whole
+from dlmie.cli.console import Console
 from dlmie.cli.images import find_source
+from dlmie.cli.options import options_of, whole
 from dlmie.cli.pictures import (
     layer_by_name,
     load_network,
@@ -17,6 +18,7 @@ from dlmie.cli.pictures import (
     picture_options,
     write_picture,
 )
+from dlmie.cli.verbs import verb
 
 TARGET = "dlmie.visualize.attribution.activations:grid"
 

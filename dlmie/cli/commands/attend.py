@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.captioners import captioner_and_images
-from dlmie.cli.console import (
-    Console,
-    chosen_decoding,
-    decoding_options,
-    options_of,
-    output_option,
-    real,
-    section,
-    verb,
-    whole,
-)
+from dlmie.cli.console import Console
+from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.images import stem_of
+from dlmie.cli.options import options_of, real, section, whole
+from dlmie.cli.verbs import output_option, verb
 from dlmie.data.images import ImageBytes
 from dlmie.errors import DlmieError
 from dlmie.files.rows import Row

@@ -14,7 +14,8 @@ from typing import TypeAlias
 import click
 
 import dlmie
-from dlmie.cli.console import Console, verb
+from dlmie.cli.console import Console
+from dlmie.cli.verbs import verb
 from dlmie.errors import DataError, DlmieError
 from dlmie.text import format_table, suggest
 

@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.captioners import captioner_and_images
-from dlmie.cli.console import (
-    Console,
-    chosen_decoding,
-    decoding_options,
-    options_of,
-    output_option,
-    verb,
-    whole,
-)
+from dlmie.cli.console import Console
+from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
+from dlmie.cli.options import options_of, whole
+from dlmie.cli.verbs import output_option, verb
 from dlmie.files.rows import Row
 from dlmie.typing import JsonObject
 

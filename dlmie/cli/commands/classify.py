@@ -6,8 +6,10 @@ from dataclasses import asdict
 
 import click
 
-from dlmie.cli.console import Console, options_of, output_option, verb, whole
+from dlmie.cli.console import Console
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
+from dlmie.cli.options import options_of, whole
+from dlmie.cli.verbs import output_option, verb
 from dlmie.files.rows import Row
 from dlmie.models import ENCODERS
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
-from dlmie.cli.console import Console, options_of, output_option, verb, whole
+from dlmie.cli.console import Console
+from dlmie.cli.options import options_of, whole
 from dlmie.cli.runs import start_run
 from dlmie.cli.settings import make_settings
+from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
 
 if TYPE_CHECKING:

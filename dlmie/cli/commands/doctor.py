@@ -8,7 +8,8 @@ import warnings
 import click
 
 from dlmie.cli.checks import Check, run_all
-from dlmie.cli.console import Console, verb
+from dlmie.cli.console import Console
+from dlmie.cli.verbs import verb
 
 _SIGNS = {"ok": "ok", "warning": "!", "problem": "✗"}
 

@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.captioners import split_names
-from dlmie.cli.console import (
-    Console,
-    chosen_decoding,
-    decoding_options,
-    options_of,
-    output_option,
-    verb,
-    whole,
-)
+from dlmie.cli.console import Console
 from dlmie.cli.data import data_of
+from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.labelled import are_classifiers, evaluate_classifiers
+from dlmie.cli.options import options_of, whole
+from dlmie.cli.verbs import output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.errors import DlmieError
 from dlmie.files.outputs import COCO

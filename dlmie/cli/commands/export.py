@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
-from dlmie.cli.console import Console, chosen_decoding, decoding_options, output_option, verb
+from dlmie.cli.console import Console
+from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.signatures import parameters
+from dlmie.cli.verbs import output_option, verb
 from dlmie.files.outputs import MODEL
 
 

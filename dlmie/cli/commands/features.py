@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from dlmie.cli.console import Console, options_of, output_option, verb, whole
+from dlmie.cli.console import Console
 from dlmie.cli.encoders import encoder_options, make_network
+from dlmie.cli.options import options_of, whole
+from dlmie.cli.verbs import output_option, verb
 from dlmie.files.outputs import FEATURES
 from dlmie.text import bytes_text
 

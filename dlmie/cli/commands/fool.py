@@ -6,8 +6,9 @@ from typing import TypedDict, Unpack
 
 import click
 
-from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.console import Console
 from dlmie.cli.images import find_source
+from dlmie.cli.options import options_of, real, section, whole
 from dlmie.cli.pictures import (
     animation_option,
     captioner_option,
@@ -19,6 +20,7 @@ from dlmie.cli.pictures import (
     target_of,
     write_picture,
 )
+from dlmie.cli.verbs import verb
 
 TARGET = "dlmie.visualize.synthesis.adversarial:fool"
 

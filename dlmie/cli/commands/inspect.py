@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import Console, fields, verb
+from dlmie.cli.console import Console, fields
 from dlmie.cli.labelled import describe_labelled
+from dlmie.cli.verbs import verb
 from dlmie.errors import DataError, WeightsError
 from dlmie.files.atomic import UNFINISHED
 from dlmie.files.schema import Key, check_document

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from dlmie.cli.console import Console, given, options_of, output_option, section, verb, whole
+from dlmie.cli.console import Console
 from dlmie.cli.labelled import is_labelled, prepare_labelled
+from dlmie.cli.options import given, options_of, section, whole
 from dlmie.cli.tables import reading_options
+from dlmie.cli.verbs import output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.data.splits import SHARES
 from dlmie.files.outputs import DATA

@@ -7,16 +7,11 @@ import sys
 
 import click
 
-from dlmie.cli.console import (
-    Console,
-    chosen_decoding,
-    decoding_options,
-    options_of,
-    output_option,
-    verb,
-    whole,
-)
+from dlmie.cli.console import Console
+from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
+from dlmie.cli.options import options_of, whole
+from dlmie.cli.verbs import output_option, verb
 from dlmie.files.outputs import HTML
 from dlmie.text import bytes_text
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.console import Console, verb
+from dlmie.cli.console import Console
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.pictures import one_line_warnings, output_path, picture_options, write_picture
+from dlmie.cli.verbs import verb
 from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
-from dlmie.cli.console import Console, options_of, verb, whole
+from dlmie.cli.console import Console
+from dlmie.cli.options import options_of, whole
 from dlmie.cli.tables import reading_options
+from dlmie.cli.verbs import verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
 
 

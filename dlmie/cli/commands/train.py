@@ -17,12 +17,13 @@ from dlmie.classification.options import (
     CrossEntropyOptions,
     HingeOptions,
 )
-from dlmie.cli.console import Console, F, Number, given, output_option, section, verb, whole
+from dlmie.cli.console import Console
 from dlmie.cli.encoders import encoder_options
-from dlmie.cli.options import group_options
+from dlmie.cli.options import F, Number, given, group_options, section, whole
 from dlmie.cli.runs import start_run
 from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings, trained_models
 from dlmie.cli.signatures import Parameter, parameters
+from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.typing import JsonObject

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
-from dlmie.cli.console import Console, options_of, real, section, verb, whole
+from dlmie.cli.console import Console
+from dlmie.cli.options import options_of, real, section, whole
 from dlmie.cli.pictures import (
     animation_option,
     captioner_option,
@@ -17,6 +18,7 @@ from dlmie.cli.pictures import (
     picture_options,
     write_picture,
 )
+from dlmie.cli.verbs import verb
 
 if TYPE_CHECKING:
     from dlmie.visualize.ascent.models import Model
