@@ -52,6 +52,19 @@ class Stateful(Protocol):
         """Replace the value by another of the same shape and kind."""
 
 
+class KeptArray:
+    """An array that a checkpoint holds, and gives back in place."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array
+
+    def get_value(self, borrow: bool = False) -> np.ndarray:
+        return self._array if borrow else self._array.copy()
+
+    def set_value(self, value: np.ndarray) -> None:
+        self._array[...] = value
+
+
 class Checkpoint(Callback):
     """Save all state to one file: every so often, at each epoch's end, and on stopping.
 
