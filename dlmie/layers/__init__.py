@@ -1,6 +1,6 @@
 """Layers: callable graph constructors.  Parameters + operations → symbolic variables."""
 
-from dlmie.layers.convolution import Conv2D
+from dlmie.layers.convolution import Conv2D, TransposedConv2D
 from dlmie.layers.dense import Embedding, Linear
 from dlmie.layers.noise import Dropout, Noise
 from dlmie.layers.normalization import BatchNorm, GroupNorm, LayerNorm, fold_batch_norm
@@ -19,5 +19,6 @@ __all__ = [
     "Linear",
     "Noise",
     "Sequential",
+    "TransposedConv2D",
     "fold_batch_norm",
 ]

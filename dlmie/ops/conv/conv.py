@@ -92,6 +92,56 @@ def conv2d(
     return op(*operands)
 
 
+def conv2d_transpose(x: Any, w: Any, *, stride: Pair = 1, padding: Padding = "valid") -> Variable:
+    """The transpose of a convolution's map: ``y = Cᵀ x`` where ``conv2d(y, w) = C y``.
+
+    ``y[n, c, r·stride - top + i, …] += w[f, c, i, j] x[n, f, r, s]``, as "ConvTranspose2d" or
+    "conv2d_transpose" elsewhere.
+
+    Parameters
+    ----------
+    x : (batch, filters, rows, columns) float32 or float64
+    w : (filters, channels, filter rows, filter columns)
+    stride : int or (vertical, horizontal)
+    padding : "valid", int, (vertical, horizontal) or ((top, bottom), (left, right))
+        Of the convolution; so much is cut off from each side of y.
+
+    Returns
+    -------
+    (batch, channels, (rows - 1)·stride + filter rows - padding, …)
+        Differentiable with respect to x and w, any number of times.
+
+    Raises
+    ------
+    ValueError
+        Impossible options; "same" does not say how large y is.
+
+    Examples
+    --------
+    >>> import numpy as np, dlmie
+    >>> x, w = np.ones((1, 1, 2, 2), "float32"), np.ones((1, 1, 2, 2), "float32")
+    >>> dlmie.function([], conv2d_transpose(x, w, stride=2))()[0, 0].shape
+    (4, 4)
+    """
+    x, w = pt.as_tensor_variable(x), pt.as_tensor_variable(w)
+    sides, strides = _explicit(padding), _pair("stride", stride)
+    if isinstance(sides, str):
+        raise ValueError("conv2d_transpose: write the padding as numbers, not 'same'")
+    sizes: list[Any] = []
+    for axis in (0, 1):
+        cut = sides[2 * axis] + sides[2 * axis + 1]
+        rows, filter_rows = (v.type.shape[2 + axis] for v in (x, w))
+        rows = x.shape[2 + axis] if rows is None else rows
+        filter_rows = w.shape[2 + axis] if filter_rows is None else filter_rows
+        sizes.append((rows - 1) * strides[axis] + filter_rows - cut)
+    zero = np.zeros((), x.type.dtype)
+    like = pt.alloc(zero, x.shape[0], w.shape[1], *sizes)  # only its shape is read
+    op = ConvolutionInputGradient(strides, sides, (1, 1), 1, None, False, False)
+    y = op(like, w, x)
+    fixed = [size if isinstance(size, int) else None for size in sizes]
+    return pt.specify_shape(y, (x.type.shape[0], w.type.shape[1], *fixed))
+
+
 def _pair(name: str, value: Pair) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or min(pair) < 1:
