@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pytensor.tensor as pt
+from pytensor.gradient import grad
 from pytensor.graph.basic import Variable
 from pytensor.raise_op import Assert
 
@@ -144,6 +145,183 @@ def binary_cross_entropy(
     one = _like(logits, 1.0)
     each = targets * pt.softplus(-logits) + (one - targets) * pt.softplus(logits)
     return reduce(each, reduction)
+
+
+def huber(predictions: Variable, targets: Variable, *, reduction: Reduction = "mean") -> Variable:
+    """``½ e²`` of errors up to 1, ``|e| - ½`` of larger ones (Huber 1964), element by element.
+
+    Parameters
+    ----------
+    predictions, targets : equal shapes
+    reduction : "none", "mean" or "sum"
+        Over all elements.
+
+    Examples
+    --------
+    >>> p, t = pt.constant(np.array([0.5, 3.0])), pt.constant(np.array([0.0, 0.0]))
+    >>> huber(p, t, reduction="none").eval().tolist()
+    [0.125, 2.5]
+    """
+    size = pt.abs(predictions - pt.cast(targets, predictions.type.dtype))
+    half, one = _like(size, 0.5), _like(size, 1.0)
+    return reduce(pt.switch(size <= one, half * pt.sqr(size), size - half), reduction)
+
+
+def policy_gradient(
+    logits: Variable, actions: Variable, advantages: Variable, *, reduction: Reduction = "mean"
+) -> Variable:
+    """``-A log π(a | s)``, whose gradient is that of the expected return (Williams 1992).
+
+    Parameters
+    ----------
+    logits : (batch, actions)
+    actions : (batch,) integers
+        What was done.
+    advantages : (batch,)
+        How much better that was than expected; taken as constants.
+    reduction : "none", "mean" or "sum"
+
+    Examples
+    --------
+    >>> logits = pt.constant(np.zeros((1, 2)))
+    >>> loss = policy_gradient(logits, pt.constant([1]), pt.constant(np.array([2.0])))
+    >>> round(float(loss.eval()), 4)
+    1.3863
+    """
+    each = softmax_cross_entropy(logits, actions)
+    return reduce(pt.cast(advantages, logits.type.dtype) * each, reduction)
+
+
+def value_of(scores: Variable, actions: Variable) -> Variable:
+    """``Q(s, a)`` of the actions taken: of scores (batch, actions) and actions (batch,)."""
+    taken = pt.eq(actions[:, None], pt.arange(scores.shape[1])[None, :])
+    return pt.switch(taken, scores, _like(scores, 0.0)).sum(axis=1)
+
+
+def q_targets(
+    rewards: Variable,
+    terminated: Variable,
+    next_scores: Variable,
+    chosen_by: Variable | None = None,
+    *,
+    gamma: float,
+) -> Variable:
+    """``r + γ (1 - terminated) Q(s', a')``: what Q-learning (Watkins 1989) moves values towards.
+
+    ``a'`` is the best action of ``chosen_by`` at the next state: of the values themselves, or of
+    another network (double Q-learning, van Hasselt et al. 2016). Only an end that the environment
+    itself makes has no next value; where a time limit cuts an episode off, it has one.
+
+    Parameters
+    ----------
+    rewards, terminated : (batch,)
+    next_scores : (batch, actions)
+        Values of the next states.
+    chosen_by : (batch, actions), optional
+        What chooses the next action; ``next_scores`` by default.
+    gamma : float
+        Discount of each step.
+
+    Returns
+    -------
+    (batch,)
+    """
+    dtype = next_scores.type.dtype
+    if chosen_by is None:
+        following = next_scores.max(axis=1)
+    else:
+        following = value_of(next_scores, chosen_by.argmax(axis=1))
+    going_on = _like(next_scores, 1.0) - pt.cast(terminated, dtype)
+    return pt.cast(rewards, dtype) + _like(next_scores, gamma) * going_on * following
+
+
+def adversarial(kind: str, real: Variable, fake: Variable) -> Variable:
+    """What the critic of an adversarial game pays, example by example.
+
+    "vanilla": ``-log σ(real) - log(1 - σ(fake))`` (Goodfellow et al. 2014); "least-squares":
+    ``½ (real - 1)² + ½ fake²`` (Mao et al. 2017); "wasserstein": ``fake - real`` (Arjovsky et al.
+    2017).
+
+    Parameters
+    ----------
+    kind : str
+    real, fake : (batch,)
+        What the critic says of real and of generated images.
+
+    Returns
+    -------
+    (batch,)
+
+    Raises
+    ------
+    DlmieError
+        Another kind.
+    """
+    half, one = _like(real, 0.5), _like(real, 1.0)
+    if kind == "vanilla":
+        return pt.softplus(-real) + pt.softplus(fake)
+    if kind == "least-squares":
+        return half * pt.sqr(real - one) + half * pt.sqr(fake)
+    _check_game(kind)
+    return fake - real
+
+
+def deceiving(kind: str, fake: Variable) -> Variable:
+    """What the generator of an adversarial game pays, example by example.
+
+    "vanilla": ``-log σ(fake)``, the form whose gradient does not vanish; "least-squares":
+    ``½ (fake - 1)²``; "wasserstein": ``-fake``.
+
+    Parameters
+    ----------
+    kind : str
+    fake : (batch,)
+        What the critic says of generated images.
+
+    Raises
+    ------
+    DlmieError
+        Another kind.
+    """
+    if kind == "vanilla":
+        return pt.softplus(-fake)
+    if kind == "least-squares":
+        return _like(fake, 0.5) * pt.sqr(fake - _like(fake, 1.0))
+    _check_game(kind)
+    return -fake
+
+
+def _check_game(kind: str) -> None:
+    if kind != "wasserstein":
+        raise DlmieError(f"a game is vanilla, least-squares or wasserstein, not {kind!r}")
+
+
+def gradient_penalty(
+    critic: Callable[[Variable], Variable], real: Variable, fake: Variable, share: Variable
+) -> Variable:
+    """``(‖∇f(x̂)‖ - 1)²``, example by example (Gulrajani et al. 2017, equation 3).
+
+    ``x̂ = ε real + (1 - ε) fake``; the norm is over all elements of an example. The critic must
+    answer each example by itself: it has no batch norm.
+
+    Parameters
+    ----------
+    critic : callable
+        From examples to answers (batch,).
+    real, fake : (batch, ...)
+    share : (batch,)
+        ε, uniform in [0, 1).
+
+    Returns
+    -------
+    (batch,)
+    """
+    share = share.dimshuffle(0, *["x"] * (real.type.ndim - 1))
+    between = share * real + (_like(real, 1.0) - share) * fake
+    gradient = grad(critic(between).sum(), between)
+    squares = pt.sqr(gradient).flatten(2).sum(axis=1)
+    # A critic that is flat somewhere has a norm of 0, whose own derivative is not finite.
+    return pt.sqr(pt.sqrt(squares + _like(squares, 1e-30)) - _like(squares, 1.0))
 
 
 #: The losses of scores and true classes, by the names that models and runs have for them.
