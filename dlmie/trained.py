@@ -11,12 +11,14 @@ from dlmie.models import registry
 
 if TYPE_CHECKING:
     from dlmie.captioning.captioner import ImageCaptioner
+    from dlmie.models.agents.agent import Agent
     from dlmie.models.classifiers.image_classifier import ImageClassifier
+    from dlmie.models.registry import Role
 
 
 def load(
     source: str | Path | Sequence[str | Path], **options: Any
-) -> ImageCaptioner | ImageClassifier:
+) -> ImageCaptioner | ImageClassifier | Agent:
     """Load a trained model: a run folder, a model file, or the name of a model that is shipped.
 
     Parameters
@@ -31,10 +33,13 @@ def load(
     WeightsError
         Nothing there, damaged, of a later version, or not fitting: one line that says which.
     """
-    from dlmie import captioning, classification
+    from dlmie import captioning, classification, reinforcement
 
-    if isinstance(source, (str, Path)) and is_classifier(source):
-        return classification.load(source)
+    if isinstance(source, (str, Path)):
+        if is_classifier(source):
+            return classification.load(source)
+        if is_agent(source):
+            return reinforcement.load(source)
     return captioning.load(source, **options)
 
 
@@ -46,10 +51,18 @@ def is_classifier(source: str | Path) -> bool:
     WeightsError
         Nothing there, or not a model.
     """
+    return _holds(source, "classifier")
+
+
+def is_agent(source: str | Path) -> bool:
+    """Whether a run folder or a model file holds an agent; raises as `is_classifier` does."""
+    return _holds(source, "agent")
+
+
+def _holds(source: str | Path, role: Role) -> bool:
     from dlmie.captioning.model_files import find_model
 
-    kind = containers.load_header(find_model(source)).get("kind")
-    return kind in registry.names("classifier")
+    return containers.load_header(find_model(source)).get("kind") in registry.names(role)
 
 
 def evaluate(model: Any, split: Any, **options: Any) -> Any:

@@ -12,6 +12,11 @@ if __name__ != "dlmie.models":  # a second copy of every class would follow
 from dlmie.models import registry
 
 if TYPE_CHECKING:
+    from dlmie.models.agents.deep_q import DQN as DQN
+    from dlmie.models.agents.policies import Policy as Policy
+    from dlmie.models.agents.tables import QNetwork as QNetwork
+    from dlmie.models.agents.tables import QTable as QTable
+    from dlmie.models.agents.world_model import WorldModel as WorldModel
     from dlmie.models.captioners.caption_rnn import CaptionRNN as CaptionRNN
     from dlmie.models.captioners.show_attend_tell import ShowAttendTell as ShowAttendTell
     from dlmie.models.captioners.show_tell import ShowTell as ShowTell

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dlmie.models.classifiers.image_classifier import ImageClassifier
     from dlmie.models.encoders.image_network import Classifier
 
-Role = Literal["encoder", "captioner", "classifier"]
+Role = Literal["encoder", "captioner", "classifier", "agent"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Entry:
     Attributes
     ----------
     role : str
-        "encoder", "captioner" or "classifier".
+        "encoder", "captioner", "classifier" or "agent".
     target : str
         ``"module:Class"``, imported when the class is first used.
     layers : mapping
@@ -37,12 +37,15 @@ class Entry:
         image or a "grid" to attend to.
     objective : str
         What a command trains the model for unless it says otherwise; "": the usual one of its task.
+    recipe : str
+        The recipe that a command follows unless another is named; "": none.
     """
 
     role: Role
     target: str
     layers: Mapping[str, str] = field(default_factory=dict)
     objective: str = ""
+    recipe: str = ""
 
     @property
     def class_name(self) -> str:
@@ -52,6 +55,7 @@ class Entry:
 
 _ENCODERS, _CAPTIONERS = "dlmie.models.encoders", "dlmie.models.captioners"
 _CLASSIFIERS = "dlmie.models.classifiers"
+_AGENTS = "dlmie.models.agents"
 
 MODELS: dict[str, Entry] = {
     "efficientnet-lite0": Entry(
@@ -91,9 +95,24 @@ MODELS: dict[str, Entry] = {
     "fully-connected": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:FullyConnected"),
     "three-layer-convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ThreeLayerConvNet"),
     "convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ConvNet"),
+    "q-table": Entry("agent", f"{_AGENTS}.tables:QTable", objective="q-learning", recipe="q-table"),
+    "q-network": Entry(
+        "agent", f"{_AGENTS}.tables:QNetwork", objective="q-learning", recipe="q-network"
+    ),
+    "dqn": Entry("agent", f"{_AGENTS}.deep_q:DQN", objective="deep-q", recipe="dqn"),
+    "policy": Entry(
+        "agent", f"{_AGENTS}.policies:Policy", objective="policy-gradient", recipe="policy"
+    ),
+    "world-model": Entry(
+        "agent", f"{_AGENTS}.world_model:WorldModel", objective="world-model", recipe="world-model"
+    ),
 }
 #: The task by which a role is trained.
-TASKS: dict[Role, str] = {"captioner": "captioning", "classifier": "classification"}
+TASKS: dict[Role, str] = {
+    "captioner": "captioning",
+    "classifier": "classification",
+    "agent": "reinforcement",
+}
 
 # Classes that were registered while the program runs.
 _registered: dict[str, type] = {}

@@ -19,7 +19,7 @@ from dlmie.typing import Json, JsonObject
 
 #: What a model's constructor takes that is no setting of a run's ``config``.
 GIVEN = (
-    *("annotations", "vocabulary", "shape", "classes", "normalization"),
+    *("annotations", "vocabulary", "shape", "classes", "normalization", "spaces"),
     *("self", "seed", "dtype"),
 )
 _ENCODER = ("name", "layer", "size", "weights", "output_stride", "preprocessing")
@@ -80,13 +80,15 @@ def make_settings(chosen: JsonObject) -> Settings:
 
 
 def _begin(chosen: JsonObject) -> Settings:
-    """The recipe's settings, or none but the model's name."""
+    """The settings of the recipe, named or the model's own; or none but the model's name."""
     model = chosen.get("model")
-    if "recipe" not in chosen:
+    usual = registry.MODELS[model].recipe if model is not None else ""
+    name = chosen.get("recipe", usual)
+    if not name:
         return Settings(model or "show-tell")
     from dlmie.models.recipes import recipe
 
-    settings = Settings.from_recipe(chosen["recipe"], recipe(chosen["recipe"]))
+    settings = Settings.from_recipe(name, recipe(name))
     if model is not None and model != settings.model:
         raise click.UsageError(f"recipe {settings.recipe} is for {settings.model}, not {model}")
     return settings
@@ -167,6 +169,7 @@ _OF_TASK = {
         *("features", "start", "teachers", "self_critical", "beam", "overfit"),
     ),
     "classification": ("normalization",),
+    "reinforcement": (),
 }
 
 

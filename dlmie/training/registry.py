@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TASKS = {
     "captioning": "dlmie.captioning",
     "classification": "dlmie.classification",
+    "reinforcement": "dlmie.reinforcement",
 }
 
 

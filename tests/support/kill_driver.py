@@ -31,10 +31,16 @@ COMMON: dict[str, Any] = {
     "progress": False,
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {**COMMON, "decoding": {"beam": 2}}
+AGENTS = ("dqn", "q-table", "world-model")
+AGENT_OPTIONS: dict[str, Any] = {
+    **COMMON, "batch": 2, "monitor": "reward", "episodes": 20, "test_episodes": 4,
+}  # fmt: skip
 
 
 def work(kind: str, folder: Path, said: int) -> None:
     """Begin the run or continue it, telling of every step through the pipe ``said``."""
+    if kind in AGENTS:
+        import agent_cases  # which registers an environment
     if (folder / "run" / "config.json").exists():
         task: Any = registry.task(read_config(folder / "run").task)
         rebuild = task.build
@@ -47,9 +53,14 @@ def work(kind: str, folder: Path, said: int) -> None:
         return
     if kind in classification_cases.KINDS:
         labelled = LabelledImages(folder.parent / "colors.h5")
-        step: Any = classification_cases.make_step(labelled, kind=classification_cases.KINDS[kind])
+        step = classification_cases.make_step(labelled, kind=classification_cases.KINDS[kind])
         options: dict[str, Any] = {**COMMON, "flip": True, "shift": 1}
         dlmie.train(watch(step, said), labelled, to=folder / "run", **options)
+        return
+    if kind in AGENTS:
+        step: Any = agent_cases.make_step(kind)
+        name = "FrozenLake-v1" if kind == "q-table" else agent_cases.ID
+        dlmie.train(watch(step, said), name, to=folder / "run", **AGENT_OPTIONS)
         return
     data = Captions(folder.parent / "scenes.h5")
     options = dict(OPTIONS)
@@ -128,7 +139,7 @@ def main(kind: str, folder: Path, kills: int, seed: int) -> None:
     random.seed(seed)
     if kind in classification_cases.KINDS:
         classification_cases.make_data(folder)
-    else:
+    elif kind not in AGENTS:
         make_data(folder)
         make_cache(Captions(folder / "scenes.h5"), folder / "blocks.h5")
     (folder / "whole").mkdir()

@@ -12,7 +12,7 @@ from dlmie.files import containers
 from dlmie.training.loop import Position
 from dlmie.training.runs import Run
 
-_TIMING = {"seconds", "words_per_second", "images_per_second"}
+_TIMING = {"seconds", "words_per_second", "images_per_second", "episodes_per_second"}
 
 
 def drive(kind: str, folder: Path, *, kills: int, seed: int) -> None:

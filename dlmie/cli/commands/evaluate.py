@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dlmie.cli.agents import are_agents, evaluate_agents
 from dlmie.cli.captioners import split_names
 from dlmie.cli.console import Console
 from dlmie.cli.data import data_of
@@ -33,7 +34,9 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 @verb("evaluate")
 @click.argument("models", nargs=-1, required=True)
 @click.option("--split", default="dev", show_default=True, help="The images to caption.")
-@click.option("--data", type=click.Path(), help="Prepared file.  [default: that of the run]")
+@click.option(
+    "--data", type=click.Path(), help="Prepared file, environment.  [default: that of the run]"
+)
 @click.option(
     "--features",
     type=click.Path(),
@@ -48,6 +51,11 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
         click.Choice(TOKENIZERS),
     ),
 )
+@options_of(
+    "dlmie.reinforcement.evaluation:evaluate",
+    episodes=("Of agents: greedy episodes for each seed.", whole(1)),
+    seeds=("Of agents: how many seeds, from --seed on.", whole(1)),
+)
 @click.option("--export", type=click.Choice(["coco"]), help="Write the captions, too.")
 @output_option("Where --export goes.  [default: captions_SPLIT_MODEL_results.json]", name="output")
 @weights_option
@@ -61,22 +69,30 @@ def command(
     ensemble: bool,
     bootstrap: int,
     tokenizer: str | None,
+    episodes: int,
+    seeds: int,
     export: str | None,
     output: str | None,
     encoder_weights: str | None,
     **_: object,
 ) -> None:
-    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; classifiers: accuracy.
+    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; classifiers; agents.
 
     MODELS are run folders, model files or names of captioners that come with dlmie; several with
     commas between them decide together. Captions run free and are compared with all references as
     people wrote them; the protocol line says what makes the numbers comparable. Where the data say
     what is where, as scenes do, and MODEL attends, the pointing score tells how much attention
     rests on a thing when it is named. Of classifiers, accuracy is shown by class as well, with what
-    each class is most taken for.
+    each class is most taken for. Agents are scored by the reward of greedy episodes, mean and
+    standard deviation, beside the best that is possible where that can be computed.
     """
     groups = [split_names(model) for model in models]
     members = [name for group in groups for name in group]
+    if are_agents(members):
+        if len(members) > len(models):
+            raise click.UsageError("agents act alone: name them with spaces between them")
+        evaluate_agents(console, members, data, {"episodes": episodes, "seeds": seeds})
+        return
     if are_classifiers(members):
         if len(members) > len(models):
             raise click.UsageError("classifiers decide alone: name them with spaces between them")

@@ -25,6 +25,12 @@ from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings,
 from dlmie.cli.signatures import Parameter, parameters
 from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
+from dlmie.reinforcement.options import (
+    DeepQOptions,
+    QLearningOptions,
+    ReinforcementOptions,
+    WorldModelOptions,
+)
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.typing import JsonObject
 
@@ -53,6 +59,8 @@ _HELP = {
     "filters": "Filters of the convolution.",
     "filter_size": "Height and width of its filters.",
     "stages": "Filters of each stage of two convolutions: 32,64,128.",
+    "dueling": "Values of states and advantages of actions apart.",
+    "model_hidden": "Size of the two hidden layers of the model of the world.",
 }
 
 
@@ -142,6 +150,12 @@ def _shown(default: object) -> str:
     group_options(ClassificationOptions, skip=CaptioningOptions.names()),
 )
 @section(
+    "Agents",
+    group_options(ReinforcementOptions, skip=CaptioningOptions.names()),
+    group_options(DeepQOptions),
+    group_options(WorldModelOptions, skip=QLearningOptions.names()),
+)
+@section(
     "Objective",
     group_options(TeacherForcingOptions),
     click.option(
@@ -164,9 +178,12 @@ def _shown(default: object) -> str:
 def command(ctx: click.Context, console: Console, **_: object) -> None:
     """Train a captioner or a classifier on the prepared file DATA, into a new run folder.
 
+    An agent is trained in the environment that DATA names, such as FrozenLake-v1.
+
     \b
     dlmie train flickr8k.h5 --recipe show-tell-flickr8k --to runs/first
     dlmie train cifar10.h5 --model softmax --to runs/softmax
+    dlmie train FrozenLake-v1 --model q-table --to runs/lake
     dlmie train --resume runs/first --epochs 30
 
     The folder is all that using the model needs. Ctrl-C finishes the step and saves; a run

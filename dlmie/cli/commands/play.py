@@ -1,0 +1,69 @@
+"""``dlmie play``: an episode of an agent as an animated picture."""
+
+from __future__ import annotations
+
+import click
+
+from dlmie.cli.console import Console, OutputOption, options_of, output_option, real, verb, whole
+from dlmie.files.outputs import PICTURE
+
+
+@verb("play")
+@click.argument("agent", type=click.Path())
+@output_option("The GIF to make.", required=True)
+@click.option("--in", "environment", metavar="NAME", help="Where.  [default: as the agent learned]")
+@click.option(
+    "--predictions",
+    cls=OutputOption,
+    type=click.Path(),
+    help="Of a world model: also what it expects of each step, a chart (.png, .svg, .pdf).",
+)
+@options_of(
+    "dlmie.reinforcement.playing:play",
+    greedy="Do what promises most; or draw every action at random.",
+    steps=("Stop after so many.", whole(1)),
+)
+@click.option(
+    "--fps", type=real(0.1, 50), default=10.0, show_default=True, help="Steps shown in a second."
+)
+def command(
+    console: Console,
+    agent: str,
+    to: str,
+    environment: str | None,
+    predictions: str | None,
+    greedy: bool,
+    steps: int | None,
+    fps: float,
+) -> None:
+    """Play an episode with AGENT, a run or a model file, and show it as an animated GIF.
+
+    \b
+    dlmie play runs/lake --to episode.gif
+    dlmie play runs/lake --to random.gif --no-greedy
+    """
+    path = console.outputs.writes(to, PICTURE)
+    if path.suffix.lower() != ".gif":
+        raise click.UsageError(f"--to {to}: an episode is saved as .gif")
+    chart = None if predictions is None else console.outputs.writes(predictions, PICTURE)
+    if chart is not None and chart.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.UsageError(f"--predictions {predictions}: a chart is .png, .svg or .pdf")
+    from dlmie.reinforcement.playing import draw_predictions, play
+
+    if chart is not None:
+        draw_predictions(agent, environment, chart, seed=console.seed)
+
+    played = play(agent, environment, seed=console.seed, greedy=greedy, steps=steps)
+    played.figure(fps=fps).save(path)
+    document = {
+        "path": path,
+        "predictions": chart,
+        "environment": played.environment,
+        "reward": played.reward,
+        "steps": len(played.actions),
+        "actions": played.actions,
+        "rewards": played.rewards,
+    }
+    length = "1 step" if len(played.actions) == 1 else f"{len(played.actions)} steps"
+    text = f"{path}: {played.environment}, reward {played.reward:g}, {length}"
+    console.result(document, text)

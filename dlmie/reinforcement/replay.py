@@ -1,0 +1,69 @@
+"""A memory of past steps, from which deep Q-networks learn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dlmie.models.agents.agent import Spaces
+from dlmie.training.checkpoint import KeptArray, Stateful
+
+
+class Replay:
+    """The last steps, in a ring; the oldest is forgotten first.
+
+    ``terminated`` says that the environment itself ended the episode there. A step at which a time
+    limit cut it off is not marked: the next state has a value.
+
+    Parameters
+    ----------
+    spaces : Spaces
+    capacity : int
+        Steps remembered.
+    dtype : str
+        Of rewards and of whether it terminated.
+    """
+
+    def __init__(self, spaces: Spaces, capacity: int, dtype: str = "float32") -> None:
+        kind = (capacity, *spaces.shape)
+        self.arrays = {
+            "observations": np.zeros(kind, spaces.dtype),
+            "actions": np.zeros(capacity, np.int64),
+            "rewards": np.zeros(capacity, dtype),
+            "next_observations": np.zeros(kind, spaces.dtype),
+            "terminated": np.zeros(capacity, dtype),
+        }
+        self.capacity = capacity
+        self.added = np.zeros((), np.int64)  # steps ever added
+
+    def __len__(self) -> int:
+        return min(int(self.added), self.capacity)
+
+    def add(
+        self,
+        observation: np.ndarray,
+        action: int,
+        reward: float,
+        following: np.ndarray,
+        terminated: bool,
+    ) -> None:
+        """Remember a step."""
+        arrays, place = self.arrays, int(self.added) % self.capacity
+        arrays["observations"][place] = observation
+        arrays["actions"][place] = action
+        arrays["rewards"][place] = reward
+        arrays["next_observations"][place] = following
+        arrays["terminated"][place] = terminated
+        self.added += 1
+
+    def sample(self, count: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+        """Some remembered steps, each drawn from all of them."""
+        places = generator.integers(len(self), size=count)
+        return {name: array.take(places, axis=0) for name, array in self.arrays.items()}
+
+    @property
+    def state(self) -> dict[str, Stateful]:
+        """What a checkpoint holds, by name."""
+        return {
+            **{f"/replay/{name}": KeptArray(array) for name, array in self.arrays.items()},
+            "/replay/added": KeptArray(self.added),
+        }

@@ -1,0 +1,1 @@
+"""Agents that learn from rewards: tables, Q-networks and policies."""
