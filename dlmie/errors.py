@@ -23,6 +23,10 @@ class WeightsWarning(UserWarning):
     """A weight file does not say how it is meant; names what was assumed and how to say it."""
 
 
+class CollapseWarning(UserWarning):
+    """Generated images look alike."""
+
+
 class MisuseError(DlmieError):
     """What was asked for makes no sense: the command line ends with exit code 2."""
 

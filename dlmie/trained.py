@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from dlmie.captioning.captioner import ImageCaptioner
     from dlmie.models.agents.agent import Agent
     from dlmie.models.classifiers.image_classifier import ImageClassifier
+    from dlmie.models.generators.gan import GAN
     from dlmie.models.registry import Role
 
 
 def load(
     source: str | Path | Sequence[str | Path], **options: Any
-) -> ImageCaptioner | ImageClassifier | Agent:
+) -> ImageCaptioner | ImageClassifier | GAN | Agent:
     """Load a trained model: a run folder, a model file, or the name of a model that is shipped.
 
     Parameters
@@ -33,11 +34,13 @@ def load(
     WeightsError
         Nothing there, damaged, of a later version, or not fitting: one line that says which.
     """
-    from dlmie import captioning, classification, reinforcement
+    from dlmie import captioning, classification, generation, reinforcement
 
     if isinstance(source, (str, Path)):
         if is_classifier(source):
             return classification.load(source)
+        if is_generator(source):
+            return generation.load(source)
         if is_agent(source):
             return reinforcement.load(source)
     return captioning.load(source, **options)
@@ -59,6 +62,11 @@ def is_agent(source: str | Path) -> bool:
     return _holds(source, "agent")
 
 
+def is_generator(source: str | Path) -> bool:
+    """Whether a run folder or a model file holds a generator; raises as `is_classifier` does."""
+    return _holds(source, "generator")
+
+
 def _holds(source: str | Path, role: Role) -> bool:
     from dlmie.captioning.model_files import find_model
 
@@ -73,17 +81,26 @@ def evaluate(model: Any, split: Any, **options: Any) -> Any:
     model
         A loaded model, or what :func:`load` takes.
     split
-        ``LabelledImages("cifar10.h5")["dev"]`` for a classifier,
-        ``Captions("flickr8k.h5")["dev"]`` for a captioner.
+        ``LabelledImages("cifar10.h5")["dev"]`` for a classifier or a generator,
+        ``Captions("flickr8k.h5")["dev"]`` for a captioner, an environment for an agent.
     **options
-        See :func:`dlmie.classification.evaluate` and :func:`dlmie.captioning.evaluate`.
+        See ``evaluate`` of :mod:`dlmie.classification`, :mod:`dlmie.generation`,
+        :mod:`dlmie.captioning` and :mod:`dlmie.reinforcement`.
 
     Returns
     -------
-    ClassScores or Scores
+    ClassScores, GenerationScores, Scores or AgentScores
     """
-    from dlmie import captioning, classification
+    from dlmie import captioning, classification, generation, reinforcement
     from dlmie.data.labelled.dataset import LabelledSplit
+    from dlmie.models.agents.agent import Agent
+    from dlmie.models.generators.gan import GAN
+
+    named = isinstance(model, (str, Path))
+    if isinstance(model, Agent) or (named and is_agent(model)):
+        return reinforcement.evaluate(model, split, **options)
+    if isinstance(model, GAN) or (named and is_generator(model)):
+        return generation.evaluate(model, split, **options)
 
     if isinstance(split, LabelledSplit):
         return classification.evaluate(model, split, **options)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from dlmie.models.encoders.tiny_imagenet import PretrainedCNN as PretrainedCNN
     from dlmie.models.encoders.vgg import VGG16 as VGG16
     from dlmie.models.encoders.vgg import VGG19 as VGG19
+    from dlmie.models.generators.convolutional import DCGAN as DCGAN
+    from dlmie.models.generators.convolutional import WassersteinGAN as WassersteinGAN
+    from dlmie.models.generators.dense import LeastSquaresGAN as LeastSquaresGAN
+    from dlmie.models.generators.dense import VanillaGAN as VanillaGAN
 
 _PUBLIC = {
     **{entry.class_name: entry.target.partition(":")[0] for entry in registry.MODELS.values()},

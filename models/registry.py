@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dlmie.models.classifiers.image_classifier import ImageClassifier
     from dlmie.models.encoders.image_network import Classifier
 
-Role = Literal["encoder", "captioner", "classifier", "agent"]
+Role = Literal["encoder", "captioner", "classifier", "agent", "generator"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Entry:
     Attributes
     ----------
     role : str
-        "encoder", "captioner", "classifier" or "agent".
+        "encoder", "captioner", "classifier", "agent" or "generator".
     target : str
         ``"module:Class"``, imported when the class is first used.
     layers : mapping
@@ -55,7 +55,7 @@ class Entry:
 
 _ENCODERS, _CAPTIONERS = "dlmie.models.encoders", "dlmie.models.captioners"
 _CLASSIFIERS = "dlmie.models.classifiers"
-_AGENTS = "dlmie.models.agents"
+_AGENTS, _GENERATORS = "dlmie.models.agents", "dlmie.models.generators"
 
 MODELS: dict[str, Entry] = {
     "efficientnet-lite0": Entry(
@@ -95,6 +95,20 @@ MODELS: dict[str, Entry] = {
     "fully-connected": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:FullyConnected"),
     "three-layer-convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ThreeLayerConvNet"),
     "convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ConvNet"),
+    "gan": Entry("generator", f"{_GENERATORS}.dense:VanillaGAN", recipe="gan"),
+    "ls-gan": Entry(
+        "generator",
+        f"{_GENERATORS}.dense:LeastSquaresGAN",
+        objective="least-squares",
+        recipe="ls-gan",
+    ),
+    "dc-gan": Entry("generator", f"{_GENERATORS}.convolutional:DCGAN", recipe="dc-gan"),
+    "wgan-gp": Entry(
+        "generator",
+        f"{_GENERATORS}.convolutional:WassersteinGAN",
+        objective="wasserstein",
+        recipe="wgan-gp",
+    ),
     "q-table": Entry("agent", f"{_AGENTS}.tables:QTable", objective="q-learning", recipe="q-table"),
     "q-network": Entry(
         "agent", f"{_AGENTS}.tables:QNetwork", objective="q-learning", recipe="q-network"
@@ -111,6 +125,7 @@ MODELS: dict[str, Entry] = {
 TASKS: dict[Role, str] = {
     "captioner": "captioning",
     "classifier": "classification",
+    "generator": "generation",
     "agent": "reinforcement",
 }
 

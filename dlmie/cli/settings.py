@@ -169,6 +169,7 @@ _OF_TASK = {
         *("features", "start", "teachers", "self_critical", "beam", "overfit"),
     ),
     "classification": ("normalization",),
+    "generation": (),
     "reinforcement": (),
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TASKS = {
     "captioning": "dlmie.captioning",
     "classification": "dlmie.classification",
+    "generation": "dlmie.generation",
     "reinforcement": "dlmie.reinforcement",
 }
 

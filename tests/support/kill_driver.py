@@ -23,6 +23,7 @@ import dlmie
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features
 from dlmie.data.labelled.dataset import LabelledImages
+from dlmie.models import VanillaGAN
 from dlmie.training import registry
 from dlmie.training.runs import read_config
 
@@ -31,6 +32,9 @@ COMMON: dict[str, Any] = {
     "progress": False,
 }  # fmt: skip
 OPTIONS: dict[str, Any] = {**COMMON, "decoding": {"beam": 2}}
+GAN_OPTIONS: dict[str, Any] = {
+    **COMMON, "monitor": "pixel_frechet", "scored_images": 20, "picture_every": 1,
+}  # fmt: skip
 AGENTS = ("dqn", "q-table", "world-model")
 AGENT_OPTIONS: dict[str, Any] = {
     **COMMON, "batch": 2, "monitor": "reward", "episodes": 20, "test_episodes": 4,
@@ -56,6 +60,11 @@ def work(kind: str, folder: Path, said: int) -> None:
         step = classification_cases.make_step(labelled, kind=classification_cases.KINDS[kind])
         options: dict[str, Any] = {**COMMON, "flip": True, "shift": 1}
         dlmie.train(watch(step, said), labelled, to=folder / "run", **options)
+        return
+    if kind == "gan":
+        labelled = LabelledImages(folder.parent / "colors.h5")
+        game = dlmie.compile(VanillaGAN(labelled.shape, latent=4, seed=1), seed=1)
+        dlmie.train(watch(game, said), labelled, to=folder / "run", **GAN_OPTIONS)
         return
     if kind in AGENTS:
         step: Any = agent_cases.make_step(kind)
@@ -137,7 +146,7 @@ def heard_steps(heard: int, steps: int | None) -> bool:
 
 def main(kind: str, folder: Path, kills: int, seed: int) -> None:
     random.seed(seed)
-    if kind in classification_cases.KINDS:
+    if kind in classification_cases.KINDS or kind == "gan":
         classification_cases.make_data(folder)
     elif kind not in AGENTS:
         make_data(folder)

@@ -14,6 +14,7 @@ from dlmie.cli.console import Console
 from dlmie.cli.data import data_of
 from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
+from dlmie.cli.generators import are_generators, evaluate_generators
 from dlmie.cli.labelled import are_classifiers, evaluate_classifiers
 from dlmie.cli.options import options_of, whole
 from dlmie.cli.verbs import output_option, verb
@@ -52,6 +53,11 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
     ),
 )
 @options_of(
+    "dlmie.generation.evaluation:evaluate",
+    classifier="Of generators: a trained classifier of the same data, which scores images.",
+    images=("Of generators: how many are scored.", whole(2)),
+)
+@options_of(
     "dlmie.reinforcement.evaluation:evaluate",
     episodes=("Of agents: greedy episodes for each seed.", whole(1)),
     seeds=("Of agents: how many seeds, from --seed on.", whole(1)),
@@ -69,6 +75,8 @@ def command(
     ensemble: bool,
     bootstrap: int,
     tokenizer: str | None,
+    classifier: str | None,
+    images: int,
     episodes: int,
     seeds: int,
     export: str | None,
@@ -76,14 +84,15 @@ def command(
     encoder_weights: str | None,
     **_: object,
 ) -> None:
-    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; classifiers; agents.
+    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; other models by their own.
 
     MODELS are run folders, model files or names of captioners that come with dlmie; several with
     commas between them decide together. Captions run free and are compared with all references as
     people wrote them; the protocol line says what makes the numbers comparable. Where the data say
     what is where, as scenes do, and MODEL attends, the pointing score tells how much attention
     rests on a thing when it is named. Of classifiers, accuracy is shown by class as well, with what
-    each class is most taken for. Agents are scored by the reward of greedy episodes, mean and
+    each class is most taken for. Generators are scored by the distance of what they make from real
+    images, and by a classifier. Agents are scored by the reward of greedy episodes, mean and
     standard deviation, beside the best that is possible where that can be computed.
     """
     groups = [split_names(model) for model in models]
@@ -92,6 +101,11 @@ def command(
         if len(members) > len(models):
             raise click.UsageError("agents act alone: name them with spaces between them")
         evaluate_agents(console, members, data, {"episodes": episodes, "seeds": seeds})
+        return
+    if are_generators(members):
+        if len(members) > len(models):
+            raise click.UsageError("generators are scored alone: name them with spaces between")
+        evaluate_generators(console, members, split, data, classifier=classifier, images=images)
         return
     if are_classifiers(members):
         if len(members) > len(models):
@@ -116,22 +130,22 @@ def command(
         )
         shown = [output] if output else _result_files(names, split)
         paths = [console.outputs.writes(path, COCO) for path in shown]
-    images = Captions(source)[split]
+    captioned = Captions(source)[split]
     scores = []
     for number, (name, group) in enumerate(zip(names, groups, strict=True)):
         captioner = captioning.load(group, encoder_weights=encoder_weights)
-        cache = open_features(captioner, group[0], images, features)
-        console.note(f"{name}: captioning {len(images):,} images of {split}")
+        cache = open_features(captioner, group[0], captioned, features)
+        console.note(f"{name}: captioning {len(captioned):,} images of {split}")
         decoding = captioner.decoding(**chosen)
         said = captioning.caption_split(
-            captioner, images, decoding, features=cache, progress=console.progress
+            captioner, captioned, decoding, features=cache, progress=console.progress
         )
         result = captioning.score_captions(
-            captioner, images, said, decoding, bootstrap=bootstrap, tokenizer=tokenizer
+            captioner, captioned, said, decoding, bootstrap=bootstrap, tokenizer=tokenizer
         )
         scores.append(result)
         if export is not None:
-            _export(paths[number], images, result.captions)
+            _export(paths[number], captioned, result.captions)
             console.note(f"wrote {paths[number]}")
     documents = [
         {"model": name, **result.to_json()} for name, result in zip(names, scores, strict=True)

@@ -133,6 +133,7 @@ def _model(path: Path) -> Described:
         ("config", _line(header.get("config"))),
         *_encoder_fields(header.get("encoder")),
         ("vocabulary", f"{len(vocabulary):,} words" if vocabulary else None),
+        ("environment", header.get("environment")),
         ("captions by", _line(header.get("decoding"))),
         ("recipe", meta.get("recipe")),
         ("dev scores", _scores(meta.get("scores"))),
@@ -243,7 +244,10 @@ def _no_weights(encoder: Mapping[str, object]) -> str | None:
 
 def _scores(record: object) -> str | None:
     """The numbers of a record of the log that are scores."""
-    names = ("bleu_1", "bleu_4", "cider_d", "accuracy", "dev_loss")
+    names = (
+        *("bleu_1", "bleu_4", "cider_d", "accuracy", "dev_loss", "reward"),
+        *("pixel_frechet", "frechet", "confidence", "diversity"),
+    )
     values = record if isinstance(record, Mapping) else {}
     shown = [f"{n} {values[n]:.4f}" for n in names if isinstance(values.get(n), (int, float))]
     return ", ".join(shown) or None

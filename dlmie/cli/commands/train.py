@@ -25,6 +25,7 @@ from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings,
 from dlmie.cli.signatures import Parameter, parameters
 from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
+from dlmie.generation.options import GenerationOptions, PenaltyOptions
 from dlmie.reinforcement.options import (
     DeepQOptions,
     QLearningOptions,
@@ -59,6 +60,8 @@ _HELP = {
     "filters": "Filters of the convolution.",
     "filter_size": "Height and width of its filters.",
     "stages": "Filters of each stage of two convolutions: 32,64,128.",
+    "latent": "Size of the noise that an image is made of.",
+    "critic_norm": "Batch norm in the critic, as in the course.",
     "dueling": "Values of states and advantages of actions apart.",
     "model_hidden": "Size of the two hidden layers of the model of the world.",
 }
@@ -150,6 +153,11 @@ def _shown(default: object) -> str:
     group_options(ClassificationOptions, skip=CaptioningOptions.names()),
 )
 @section(
+    "Generators",
+    group_options(PenaltyOptions),
+    group_options(GenerationOptions, skip=CaptioningOptions.names()),
+)
+@section(
     "Agents",
     group_options(ReinforcementOptions, skip=CaptioningOptions.names()),
     group_options(DeepQOptions),
@@ -176,7 +184,7 @@ def _shown(default: object) -> str:
 )
 @click.pass_context
 def command(ctx: click.Context, console: Console, **_: object) -> None:
-    """Train a captioner or a classifier on the prepared file DATA, into a new run folder.
+    """Train a captioner, classifier or generator on the prepared file DATA, into a run folder.
 
     An agent is trained in the environment that DATA names, such as FrozenLake-v1.
 

@@ -1,0 +1,1 @@
+"""Generators of images, each with the critic that it learns from."""

@@ -1,0 +1,159 @@
+"""Adversarial networks of convolutions, as in the course: DC-GAN and WGAN-GP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from dlmie.errors import DlmieError
+from dlmie.layers import BatchNorm, Conv2D, Linear, Sequential, TransposedConv2D
+from dlmie.models.generators.gan import GAN, Config, as_images, flatten, leaky_relu
+from dlmie.ops.conv.activation import relu
+from dlmie.ops.pool.pool import max_pool
+
+
+class DCGAN(GAN):
+    """Convolutions on both sides (Radford et al. 2016, in the course's sizes).
+
+    Generator: noise – 1024 – ReLU – batch norm – 128 images of a quarter of the size – ReLU – batch
+    norm – transposed convolution to 64 images of half the size – ReLU – batch norm – transposed
+    convolution – tanh. Critic: 32 filters of 5 × 5 – leaky ReLU – pool – 64 of 5 × 5 – leaky ReLU –
+    pool – 1024 – leaky ReLU – 1.
+
+    Parameters
+    ----------
+    shape, latent, seed, dtype
+        See :class:`~dlmie.models.generators.gan.GAN`.
+
+    Raises
+    ------
+    DlmieError
+        Images whose sides are no multiples of 4, or too small for the critic.
+
+    Examples
+    --------
+    >>> model = DCGAN((28, 28, 1))
+    >>> sum(p.get_value().size for p in model.critic_parameters)
+    1102721
+    """
+
+    kind = "dc-gan"
+    loss = "vanilla"
+
+    def __init__(
+        self, shape: Sequence[int], *, latent: int = 96, seed: int = 0, dtype: str = "float32"
+    ) -> None:
+        super().__init__(shape, latent=latent, seed=seed, dtype=dtype)
+        rows, columns, _ = self.shape
+        if rows % 4 or columns % 4 or min(rows, columns) < 16:
+            raise DlmieError(
+                f"{self.kind} makes images whose sides are multiples of 4, from 16 on, not "
+                f"{rows} × {columns}: prepare the data with --size"
+            )
+        options: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        self.generator = self._generator(options)
+        self.critic = self._critic(options)
+
+    def _generator(self, options: dict[str, Any]) -> Sequential:
+        rows, columns, channels = self.shape
+        quarter = (128, rows // 4, columns // 4)
+        units, dtype = int(np.prod(quarter)), self.dtype
+        # 4 × 4 filters at stride 2 with one row cut off from each side: exactly twice the size.
+        double: dict[str, Any] = {**options, "stride": 2, "padding": 1}
+        return Sequential(
+            Linear("/generator/1", self.latent, 1024, **options),
+            relu,
+            BatchNorm("/generator/norm1", 1024, dtype=dtype),
+            Linear("/generator/2", 1024, units, **options),
+            relu,
+            BatchNorm("/generator/norm2", units, dtype=dtype),
+            as_images(*quarter),
+            TransposedConv2D("/generator/3", 128, 64, 4, **double),
+            relu,
+            BatchNorm("/generator/norm3", 64, dtype=dtype),
+            TransposedConv2D("/generator/4", 64, channels, 4, **double, W="glorot_uniform"),
+            pt.tanh,
+        )
+
+    def _critic(self, options: dict[str, Any]) -> Sequential:
+        rows, columns, channels = self.shape
+        sides = [((size - 4) // 2 - 4) // 2 for size in (rows, columns)]
+        units = 64 * sides[0] * sides[1]
+        return Sequential(
+            Conv2D("/critic/1", channels, 32, 5, padding="valid", **options),
+            leaky_relu,
+            _halve,
+            Conv2D("/critic/2", 32, 64, 5, padding="valid", **options),
+            leaky_relu,
+            _halve,
+            flatten,
+            Linear("/critic/3", units, units, **options),
+            leaky_relu,
+            Linear("/critic/4", units, 1, **options),
+        )
+
+
+def _halve(x: Variable) -> Variable:
+    return max_pool(x, 2)
+
+
+class WassersteinGAN(DCGAN):
+    """The same generator; a critic whose gradient is kept near 1 (Gulrajani et al. 2017).
+
+    Critic: 64 filters of 4 × 4, stride 2 – leaky ReLU – 128 of 4 × 4, stride 2 – leaky ReLU – 1024
+    – leaky ReLU – 1. The course normalizes the batch after the second convolution; the gradient of
+    each image then depends on all others, which the penalty must not (Gulrajani et al., section 4).
+
+    Parameters
+    ----------
+    shape, latent, seed, dtype
+        See :class:`~dlmie.models.generators.gan.GAN`.
+    critic_norm : bool
+        Batch norm in the critic, as in the course.
+
+    Examples
+    --------
+    >>> model = WassersteinGAN((28, 28, 1), critic_norm=True)
+    >>> sum(p.get_value().size for p in model.critic_parameters)
+    3411649
+    """
+
+    kind = "wgan-gp"
+    loss = "wasserstein"
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        latent: int = 96,
+        critic_norm: bool = False,
+        seed: int = 0,
+        dtype: str = "float32",
+    ) -> None:
+        self.critic_norm = critic_norm
+        super().__init__(shape, latent=latent, seed=seed, dtype=dtype)
+
+    @property
+    def config(self) -> Config:
+        return {**super().config, "critic_norm": self.critic_norm}
+
+    def _critic(self, options: dict[str, Any]) -> Sequential:
+        rows, columns, channels = self.shape
+        sides = [((size - 2) // 2 - 2) // 2 for size in (rows, columns)]
+        half: dict[str, Any] = {**options, "stride": 2, "padding": "valid"}
+        norm = [BatchNorm("/critic/norm", 128, dtype=self.dtype)] if self.critic_norm else []
+        return Sequential(
+            Conv2D("/critic/1", channels, 64, 4, **half),
+            leaky_relu,
+            Conv2D("/critic/2", 64, 128, 4, **half),
+            leaky_relu,
+            *norm,
+            flatten,
+            Linear("/critic/3", 128 * sides[0] * sides[1], 1024, **options),
+            leaky_relu,
+            Linear("/critic/4", 1024, 1, **options),
+        )
