@@ -47,12 +47,15 @@ GOALS = {
     "show_attend_tell_step": Goal("recurrent", ratio=1.9),
     "show_tell_step": Goal("recurrent", ratio=1.15),
     "beam5": Goal("decoding", ratio=2.0),
+    "dc_gan_step": Goal("generators", ratio=1.3),
+    "cartpole_policy": Goal("agents", ratio=2.0),
+    "cartpole_dqn": Goal("agents", ratio=2.0),
     "compile_cold": Goal("compiling", seconds=45),
     "compile_warm": Goal("compiling", seconds=8),
 }
 #: Each has a table ``ROWS``.
 MODULES = (
-    *("encoders", "recurrent", "decoding", "compiling"),
+    *("encoders", "recurrent", "decoding", "generators", "agents", "compiling"),
     *("ascent", "convolution", "folders", "memory", "recurrent_parts"),
 )
 
