@@ -317,7 +317,10 @@ def test_the_log_is_cut_back_never_lengthened(tmp_path: Path) -> None:
     assert (tmp_path / "log.jsonl").read_text() == '{"a": 1}\n'
 
 
-def test_progress_shows_loss_speed_and_scores(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_shows_loss_speed_and_scores(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # in a log there is no bar
     validation = Validation(lambda: {"bleu_4": 0.25}, monitor=Metric("bleu_4"))
     toy = Toy()
 
