@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 # In a source checkout the packages models, visualize and data lie beside this folder; where dlmie
 # is installed they lie in it, whatever lies beside.
 _HERE = Path(__file__).resolve().parent
 if (_HERE.parent / "setup.cfg").is_file() and not (_HERE / "models").is_dir():
     __path__.append(str(_HERE.parent))
+
+if TYPE_CHECKING:
+    from dlmie.compilation import function as function
+    from dlmie.graph.network import Network as Network
+    from dlmie.models.registry import register as register
+    from dlmie.trained import evaluate as evaluate
+    from dlmie.trained import load as load
+    from dlmie.training.runs import compile as compile
+    from dlmie.training.runs import resume as resume
+    from dlmie.training.runs import train as train
+
+    __version__: str
 
 # Public names and the module that defines each: nothing heavy is imported before its first use.
 _PUBLIC = {
@@ -26,7 +38,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 

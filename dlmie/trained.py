@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from dlmie.files import containers
 from dlmie.models import registry
@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from dlmie.models.registry import Role
 
 
+@overload
 def load(
-    source: str | Path | Sequence[str | Path], **options: Any
+    source: list[str | Path] | list[str] | list[Path] | tuple[str | Path, ...],
+    *,
+    encoder_weights: str | Path | None = ...,
+) -> ImageCaptioner: ...
+@overload  # by a name or a path: whoever loads a model knows what it is, a type checker cannot
+def load(source: str | Path, *, encoder_weights: str | Path | None = ...) -> Any: ...
+
+
+def load(
+    source: str | Path | Sequence[str | Path], *, encoder_weights: str | Path | None = None
 ) -> ImageCaptioner | ImageClassifier | GAN | Agent:
     """Load a trained model: a run folder, a model file, or the name of a model that is shipped.
 
@@ -26,8 +36,8 @@ def load(
     ----------
     source
         Several captioners make an ensemble.
-    **options
-        Of :func:`dlmie.captioning.load`: ``encoder_weights``.
+    encoder_weights : path, optional
+        Of a captioner: where its encoder's weight file is now, see :func:`dlmie.captioning.load`.
 
     Raises
     ------
@@ -43,7 +53,7 @@ def load(
             return generation.load(source)
         if is_agent(source):
             return reinforcement.load(source)
-    return captioning.load(source, **options)
+    return captioning.load(source, encoder_weights=encoder_weights)
 
 
 def is_classifier(source: str | Path) -> bool:

@@ -43,7 +43,7 @@ def test_no_file_bears_the_name_of_a_public_function(name: str) -> None:
         assert f"{name}.{public}" not in known
 
 
-@pytest.mark.parametrize("name", ["dlmie.models", "dlmie.visualize"])
+@pytest.mark.parametrize("name", ["dlmie", "dlmie.models", "dlmie.visualize"])
 def test_type_checkers_know_every_public_name(name: str) -> None:
     """Public names are imported when first used; for type checkers they are at once."""
     package = importlib.import_module(name)
