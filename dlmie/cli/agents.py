@@ -8,7 +8,8 @@ from typing import Any
 import click
 import numpy as np
 
-from dlmie.cli.console import Console, given
+from dlmie.cli.console import Console
+from dlmie.cli.options import given
 from dlmie.text import format_table
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from dlmie.cli.console import Console, given
+from dlmie.cli.console import Console
 from dlmie.cli.data import data_of
+from dlmie.cli.options import given
 from dlmie.text import format_table
 
 

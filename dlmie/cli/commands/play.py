@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from dlmie.cli.console import Console, OutputOption, options_of, output_option, real, verb, whole
+from dlmie.cli.console import Console
+from dlmie.cli.options import options_of, real, whole
+from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.files.outputs import PICTURE
 
 
