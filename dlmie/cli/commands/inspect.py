@@ -37,13 +37,16 @@ def command(console: Console, path: str) -> None:
     """Say what PATH holds: prepared data, features, a model, a run, or a weight file.
 
     Of weight files (Keras .h5, PyTorch .pth, .safetensors, .npz, .npy) it lists the arrays;
-    nothing in them is executed. A network's name (efficientnet-lite0) lists its layers.
+    nothing in them is executed. A network's name (efficientnet-lite0) lists its layers, that of
+    a captioner which comes with dlmie (flickr8k) shows how it was made.
     """
     console.result(*describe(path))
 
 
 def describe(name: str) -> Described:
     """What something holds, as JSON and as text."""
+    from dlmie.captioning.captioner import SHIPPED
+    from dlmie.captioning.model_files import find_model
     from dlmie.models import ENCODERS
 
     path = Path(name)
@@ -51,6 +54,8 @@ def describe(name: str) -> Described:
         return _run(path)
     if not path.exists() and name in ENCODERS:
         return _network(name)
+    if not path.exists() and name in SHIPPED:
+        return _model(find_model(name))
     from dlmie.files.hdf5 import stated_format
 
     readers = {
@@ -223,11 +228,13 @@ def _encoder_fields(encoder: object) -> list[tuple[str, object]]:
         weights = {} if weights is None else {"package": weights}
     origin = weights.get("package") or weights.get("path") or _no_weights(encoder)
     size = encoder.get("size")
+    stride = (encoder.get("options") or {}).get("output_stride")
     return [
         (
             "encoder",
             f"{encoder.get('name')}, layer {encoder.get('layer')}"
-            + (f", {size} × {size} pixels" if size else ""),
+            + (f", {size} × {size} pixels" if size else "")
+            + (f", output stride {stride}" if stride else ""),
         ),
         ("it sees", "the mean of image and mirror image" if encoder.get("average_flip") else None),
         ("its weights", f"{origin} {str(weights.get('sha256') or '')[:12]}".strip()),
