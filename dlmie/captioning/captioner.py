@@ -31,9 +31,9 @@ Image = TypeVar("Image", bound=ImageSource)
 """What an image is given as."""
 
 # Captioners that are installed with the package, by name.
-SHIPPED = {"flickr8k": "flickr8k.h5"}
+SHIPPED = {"flickr8k-coco": "flickr8k-coco.h5", "flickr8k": "flickr8k.h5"}
 #: The one that commands use where none is named.
-DEFAULT = "flickr8k"
+DEFAULT = "flickr8k-coco"
 
 
 @dataclass
