@@ -22,7 +22,7 @@ from dlmie.ops import rewrites
 from dlmie.ops.runtime import headers, library, modules
 from dlmie.ops.runtime.cache import WAITING, cache_folder, heal
 from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
-from dlmie.progress import told
+from dlmie.verbosity import told
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.
 _compiling = threading.RLock()

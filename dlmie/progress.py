@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
 from typing import TextIO
 
 from tqdm import tqdm
-
-#: Whether what takes long is told on standard error, where nobody asked for it: by commands.
-told: ContextVar[bool] = ContextVar("told", default=False)
 
 _SECONDS = 10.0  # between lines of a log
 _LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"

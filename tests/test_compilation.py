@@ -27,7 +27,7 @@ from dlmie.ops.dense.matmul import MatMul
 from dlmie.ops.pool.pool import max_pool
 from dlmie.ops.runtime import library
 from dlmie.ops.runtime.cache import cache_folder, compile_lock
-from dlmie.progress import told
+from dlmie.verbosity import told
 
 
 def test_randomness_moves_on_wherever_it_is_used() -> None:

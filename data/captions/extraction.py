@@ -9,28 +9,25 @@ was interrupted or not. While it works it takes up to twice the space of the fil
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-import h5py
 import numpy as np
 
 from dlmie.data.captions.dataset import Captions, Split
-from dlmie.data.captions.feature_cache import KIND, Features, differences, plain, views
+from dlmie.data.captions.feature_cache import KIND, Features, differences, plain
+from dlmie.data.captions.feature_pieces import Piece, Plan, checked_rows
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.prefetch import prefetch
 from dlmie.errors import DataError
 from dlmie.files import atomic
 from dlmie.files.datasets import resumable
 from dlmie.files.documents import read_json
-from dlmie.files.hdf5 import create_text, file_image, open_hdf5
 from dlmie.files.locks import locked
 from dlmie.files.outputs import Outputs
 from dlmie.files.schema import check_document
@@ -40,10 +37,6 @@ from dlmie.text import bytes_text
 __all__ = ["Features", "extract_features"]
 
 Encode = Callable[[np.ndarray], np.ndarray]
-
-_CHUNK_BYTES = 2**16  # read at once at least; more would slow the reading of single rows
-_PIECE_BYTES = 2**26  # held in memory, and lost at most when the work is interrupted
-_PIECE_IMAGES = 256
 
 
 class ExtractionOptions(TypedDict, total=False):
@@ -152,102 +145,12 @@ def extract_features(
             start = _measure(data, encode, preprocessing, start, batch, to, progress)
             with resumable(to, part), atomic.replacing(part / "header.json") as file:
                 file.write(json.dumps(start).encode())
-        plan = _Plan(part, start)
+        plan = Plan(part, start)
         _encode_all(plan, data, encode, preprocessing, batch, to, progress)
         with resumable(to, part):
             atomic.finish(plan.join(), to)
             shutil.rmtree(part, ignore_errors=True)
     return Features(to)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Some neighboring images of one split in one view, and the file of their features."""
-
-    path: Path
-    split: str
-    view: int
-    stored: str  # the name of the view's array
-    start: int
-    stop: int
-
-
-class _Plan:
-    """Which image goes to which piece, and how large pieces and chunks are."""
-
-    def __init__(self, part: Path, header: dict[str, Any]) -> None:
-        self.part, self.header = part, header
-        # In the name of each piece: what other features left behind is never taken for these.
-        text = json.dumps({**header, "version": 1}, sort_keys=True)
-        self.made_by = hashlib.sha256(text.encode()).hexdigest()[:12]
-        self.shape = tuple(header["shape"])
-        self.dtype = np.dtype(header["dtype"])
-        self.row_bytes = int(np.prod(self.shape)) * self.dtype.itemsize
-        self.images = sum(len(views(header, s)) * n for s, n in header["splits"].items())
-
-    def chunk(self, split: str) -> int:
-        """Images in a chunk: a power of two, if the split has so many."""
-        fitting = max(1, _CHUNK_BYTES // self.row_bytes)
-        return min(2 ** (fitting.bit_length() - 1), 64, max(1, self.header["splits"][split]))
-
-    def pieces(self) -> Iterator[_Piece]:
-        """Give all pieces in the order of the file."""
-        for split, images in self.header["splits"].items():
-            chunk = self.chunk(split)
-            step = max(1, min(_PIECE_IMAGES, _PIECE_BYTES // self.row_bytes) // chunk) * chunk
-            for view, stored in views(self.header, split).items():
-                for start in range(0, images, step):
-                    path = self.part / f"{split}-{stored}-{start:08d}-{self.made_by}.h5"
-                    yield _Piece(path, split, view, stored, start, min(start + step, images))
-
-    def save(self, piece: _Piece, rows: np.ndarray) -> None:
-        """Write a piece: compressed in memory, then to the disk, then renamed."""
-
-        def fill(file: h5py.File) -> None:
-            self._create(file, "rows", piece.split, len(rows), growing=True)[...] = rows
-
-        with atomic.replacing(piece.path) as target:
-            target.write(file_image(fill))
-
-    def join(self) -> Path:
-        """Copy the chunks of all pieces, as they are, into one file."""
-        path = self.part / "joined"
-        file = h5py.File(path, "w")
-        try:
-            for split, images in self.header["splits"].items():
-                group = file.create_group(f"splits/{split}")
-                for stored in views(self.header, split).values():
-                    self._create(group, stored, split, images)
-            for piece in self.pieces():
-                name = f"splits/{piece.split}/{piece.stored}"
-                target, corner = file[name].id, (0,) * len(self.shape)
-                with open_hdf5(piece.path) as source:
-                    rows = source["rows"].id
-                    for start in range(0, piece.stop - piece.start, self.chunk(piece.split)):
-                        mask, content = rows.read_direct_chunk((start, *corner))
-                        target.write_direct_chunk((piece.start + start, *corner), content, mask)
-            create_text(file, "header", json.dumps(self.header, ensure_ascii=False))
-            file.flush()
-        finally:
-            with contextlib.suppress(Exception):  # a disk that is full also fails to close
-                file.close()
-        return path
-
-    def _create(
-        self, group: h5py.Group, name: str, split: str, rows: int, growing: bool = False
-    ) -> h5py.Dataset:
-        # Level 1 halves what ReLU gives; faster LZF would not give the same bytes every time.
-        # Fletcher's checksum turns damage into an error. A piece may end within a chunk.
-        return group.create_dataset(
-            name,
-            shape=(rows, *self.shape),
-            maxshape=(None, *self.shape) if growing else None,
-            chunks=(self.chunk(split), *self.shape) if rows else None,
-            dtype=self.dtype,
-            compression=1 if rows else None,
-            fletcher32=True if rows else None,
-            fillvalue=0,
-        )
 
 
 def _begin(part: Path, wanted: dict[str, Any], overwrite: bool) -> dict[str, Any]:
@@ -295,9 +198,9 @@ def _measure(
     encode(preprocess(split.load_images(images[:1]), preprocessing))  # compiles, which is not timed
     start = time.perf_counter()
     x = preprocess(split.load_images(images), preprocessing)
-    rows = _checked(encode(x), len(images), None, header["dtype"], "the first images")
+    rows = checked_rows(encode(x), len(images), None, header["dtype"], "the first images")
     seconds = time.perf_counter() - start
-    plan = _Plan(to, header | {"shape": list(rows.shape[1:])})
+    plan = Plan(to, header | {"shape": list(rows.shape[1:])})
     if progress:
         Bar.write(
             f"{to.name}: {plan.images:,} images of {'×'.join(map(str, plan.shape))} "
@@ -309,7 +212,7 @@ def _measure(
 
 
 def _encode_all(
-    plan: _Plan,
+    plan: Plan,
     data: Captions,
     encode: Encode,
     preprocessing: Preprocessing,
@@ -321,7 +224,7 @@ def _encode_all(
     todo = [piece for piece in plan.pieces() if not piece.path.exists()]
     left = sum(piece.stop - piece.start for piece in todo)
 
-    def inputs() -> Iterator[tuple[_Piece, int, np.ndarray]]:
+    def inputs() -> Iterator[tuple[Piece, int, np.ndarray]]:
         for piece in todo:
             split: Split = data[piece.split]
             for start in range(piece.start, piece.stop, batch):
@@ -340,7 +243,7 @@ def _encode_all(
             if start == piece.start:
                 rows = np.empty((piece.stop - piece.start, *plan.shape), plan.dtype)
             what = f"images {start} to {start + len(x) - 1} of {piece.split}"
-            made = _checked(encode(x), len(x), plan.shape, plan.dtype, what)
+            made = checked_rows(encode(x), len(x), plan.shape, plan.dtype, what)
             rows[start - piece.start : start - piece.start + len(x)] = made
             bar.update(len(x))
             if start + len(x) == piece.stop:
@@ -350,27 +253,7 @@ def _encode_all(
                 _check_space(plan, piece.path.stat().st_size / len(rows), left, to)
 
 
-def _checked(
-    rows: np.ndarray, count: int, shape: tuple[int, ...] | None, dtype: Any, what: str
-) -> np.ndarray:
-    """Convert what the encoder gave, or say what is wrong with it."""
-    rows = np.asarray(rows)
-    if rows.ndim < 2 or len(rows) != count or (shape is not None and rows.shape[1:] != shape):
-        expected = (count, *(shape or ("…",)))
-        raise DataError(f"the encoder gave {rows.shape} for {what}, not {expected}")
-    with np.errstate(over="ignore", under="ignore"):
-        made = rows.astype(dtype, copy=False)
-    if not np.isfinite(made).all():
-        if not np.isfinite(rows).all():
-            raise DataError(f"the encoder gave values that are not finite for {what}")
-        raise DataError(
-            f"the encoder gave {np.abs(rows).max():.3g} for {what}, too much for {dtype}; "
-            "keep these features as float32"
-        )
-    return made
-
-
-def _check_space(plan: _Plan, row_bytes: float, left: int, to: Path) -> None:
+def _check_space(plan: Plan, row_bytes: float, left: int, to: Path) -> None:
     """Stop early if the disk will be full: rather now than after hours."""
     needed = row_bytes * (left + plan.images)  # the pieces to come and the joined file
     free = shutil.disk_usage(plan.part).free

@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -25,6 +25,9 @@ from dlmie.data.images.views import FIRST_CROP, MIRRORED, PLAIN
 from dlmie.errors import DataError
 from dlmie.files.datasets import Kind, reading
 from dlmie.files.schema import Key, check_document
+
+if TYPE_CHECKING:
+    from dlmie.data.captions.dataset import Captions
 
 KIND = Kind("dlmie.features", 2, "a feature cache", "dlmie features")
 
@@ -84,6 +87,7 @@ class Features:
         with reading(self.path, KIND) as (self._file, self.header):
             check_document(self.header, _HEADER, self.path)
             self.shape: tuple[int, ...] = tuple(self.header["shape"])
+            _check_layout(self.shape, self.header.get("layout"), self.path)
             self.splits: dict[str, int] = dict(self.header["splits"])
             self._data: dict[tuple[str, int], h5py.Dataset | np.ndarray] = {}
             for name, images in self.splits.items():
@@ -95,6 +99,13 @@ class Features:
         if in_memory is None:
             in_memory = self.nbytes < available_memory() / 4
         self.in_memory = in_memory
+
+    @staticmethod
+    def from_arrays(data: Captions, arrays: Mapping[str, np.ndarray], **options: Any) -> Features:
+        """Features that another program made: see :func:`features_from_arrays`."""
+        from dlmie.data.captions.given_features import features_from_arrays
+
+        return features_from_arrays(data, arrays, **options)
 
     @property
     def nbytes(self) -> int:
@@ -210,6 +221,15 @@ class Features:
         splits = ", ".join(f"{name} {images}" for name, images in self.splits.items())
         where = "in memory" if self.in_memory else "on disk"
         return f"Features({self.path.name}: {splits}; {shape} {self.header['dtype']}, {where})"
+
+
+def _check_layout(shape: tuple[int, ...], layout: object, path: Path) -> None:
+    """Refuse grids that look as if channels came last, unless the file says that they do not."""
+    if layout is None and len(shape) == 3 and shape[0] == shape[1] != shape[2]:
+        raise DataError(
+            f"{path}: features of shape {shape} seem to be rows, columns, channels, but dlmie "
+            "keeps channels first: make the file with Features.from_arrays(…, layout=…)"
+        )
 
 
 def views(header: Mapping[str, Any], split: str) -> dict[int, str]:

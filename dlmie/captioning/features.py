@@ -139,6 +139,11 @@ def _with_own_weights(header: JsonObject) -> Network:
         options["weights"] = weights["path"]
     elif not weights:
         options["weights"] = None
+    if header["name"] not in models.ENCODERS:
+        raise WeightsError(
+            f"features of {header['name']} are made by another program: what learned from them can "
+            "be evaluated on such features (--features), and sees no photographs"
+        )
     network = models.encoder(header["name"], **options)
     found = (network.weights or {}).get("sha256")
     if weights and found != weights.get("sha256"):

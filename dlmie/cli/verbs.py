@@ -12,6 +12,7 @@ import click
 from dlmie.cli.console import Console
 from dlmie.cli.options import F, section, whole
 from dlmie.files.outputs import Outputs
+from dlmie.verbosity import told
 
 
 class VerbCommand(click.Command):
@@ -36,8 +37,6 @@ def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
     def decorate(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
         def checked(console: Console, *arguments: object, **options: object) -> None:
-            from dlmie.progress import told
-
             console.outputs = _check_outputs(click.get_current_context(), console)
             before = told.set(console.progress)
             try:

@@ -18,8 +18,8 @@ import h5py
 import numpy as np
 import pytest
 
-import dlmie.data.captions.extraction as features_module
 import dlmie.data.captions.feature_cache as feature_cache
+import dlmie.data.captions.feature_pieces as features_module
 from dlmie.data.batches import Batches
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import Features, extract_features
@@ -140,7 +140,7 @@ def test_batches_read_from_the_cache(data: Captions, tmp_path: Path) -> None:
 
 SCRIPT = """
 import os, signal, sys, time
-import dlmie.data.captions.extraction as module
+import dlmie.data.captions.feature_pieces as module
 from dlmie.data.captions.dataset import Captions
 from test_features import encode, extract
 module._PIECE_IMAGES, module._CHUNK_BYTES = 4, 400
@@ -246,8 +246,8 @@ def test_it_refuses_to_mix(data: Captions, tmp_path: Path) -> None:
     # The same for one that is not finished.
     path = tmp_path / "g.h5"
     with pytest.raises(ZeroDivisionError):
-        extract(data, path, encode=lambda x: 1 / 0 if x.shape[0] == 1 else encode(x))
-    assert len(list((tmp_path / "g.h5.part").glob("*.h5"))) == 5
+        extract(data, path, encode=lambda x: 1 / 0 if x.shape[0] == 3 else encode(x))
+    assert len(list((tmp_path / "g.h5.part").glob("*.h5"))) == 6
     with pytest.raises(DataError, match=r"dtype is 'float16', not 'float32'; .*delete g\.h5\.part"):
         extract(data, path, dtype="float32")
     assert extract(data, path, dtype="float32", overwrite=True).header["dtype"] == "float32"
@@ -391,7 +391,7 @@ def test_progress_tells_size_and_time(
     out, err = capsys.readouterr()
     assert out == ""
     assert "f.h5: 55 images of 6×4×4 float16; at most 10.6 KB" in err
-    assert "55/55" in err
+    assert err.count("\n") == 1  # no bar in a log that is done so soon
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.encoders import encoder_options, make_network
-from dlmie.cli.options import options_of, whole
+from dlmie.cli.options import options_of, section, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.files.outputs import FEATURES
 from dlmie.text import bytes_text
 
 if TYPE_CHECKING:
+    from dlmie.data.captions.dataset import Captions
     from dlmie.data.captions.extraction import ExtractionOptions
+    from dlmie.data.captions.feature_cache import Features
 
 
 @verb("features")
@@ -32,6 +35,23 @@ if TYPE_CHECKING:
     batch=("Images encoded at a time.", whole(1)),
     overwrite="Replace a file that holds something else.",
 )
+@section(
+    "Features of another program",
+    click.option(
+        "--from",
+        "given",
+        type=click.Path(),
+        metavar="FILE",
+        help="Keep these instead of encoding: .npz by name of the image, or .npy with --names.",
+    ),
+    click.option("--names", type=click.Path(), help="The images of the rows of .npy, one a line."),
+    click.option("--called", help="What made them, such as 'clip ViT-B/32'."),
+    click.option(
+        "--layout",
+        type=click.Choice(["channels-first", "channels-last"]),
+        help="Of grids: (channels, rows, columns), or (rows, columns, channels).",
+    ),
+)
 def command(
     console: Console,
     data: str,
@@ -42,6 +62,10 @@ def command(
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
     to: str | None,
+    given: str | None,
+    names: str | None,
+    called: str | None,
+    layout: str | None,
     **options: Unpack[ExtractionOptions],
 ) -> None:
     """Keep the output of a layer of an encoder for every image of the prepared file DATA.
@@ -55,6 +79,11 @@ def command(
     captions = Captions(data)
     if to is not None:
         console.outputs.writes(to, FEATURES)
+    if given is not None:
+        _keep(console, captions, given, names, called, layout, to, **options)
+        return
+    if names or called or layout:
+        raise click.UsageError("--names, --called and --layout are of features given with --from")
     network, layer = make_network(
         encoder,
         layer,
@@ -66,6 +95,38 @@ def command(
     if to is None:
         to = str(feature_path(captions, encoder_header(network, layer)))
     features = make_features(captions, network, layer, to=to, progress=console.progress, **options)
+    _report(console, features)
+
+
+def _keep(
+    console: Console,
+    captions: Captions,
+    given: str,
+    names: str | None,
+    called: str | None,
+    layout: str | None,
+    to: str | None,
+    **options: Unpack[ExtractionOptions],
+) -> None:
+    """Features that another program made."""
+    from dlmie.data.captions.given_features import features_from_arrays, named_arrays
+
+    if called is None or to is None:
+        raise click.UsageError("say what made the features, and where they go: --called and --to")
+    arrays = named_arrays(Path(given), None if names is None else Path(names))
+    features = features_from_arrays(
+        captions,
+        arrays,
+        encoder=called,
+        to=to,
+        layout=layout,
+        dtype=options["dtype"],
+        overwrite=options["overwrite"],
+    )
+    _report(console, features)
+
+
+def _report(console: Console, features: Features) -> None:
     document = {
         "path": features.path,
         "shape": features.shape,

@@ -20,7 +20,7 @@ from dlmie.errors import CompilerError
 from dlmie.files.atomic import finish
 from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
 from dlmie.ops.runtime.processes import run
-from dlmie.progress import told
+from dlmie.verbosity import told
 
 # dlmie/ops: the C files lie beside the operations that call them.
 FOLDER = Path(__file__).parents[1]
