@@ -15,9 +15,11 @@ from dlmie.errors import DlmieError
 from dlmie.text import suggest
 
 if TYPE_CHECKING:
+    from dlmie.models.agents.agent import Agent
     from dlmie.models.captioners.captioner import Captioner
     from dlmie.models.classifiers.image_classifier import ImageClassifier
     from dlmie.models.encoders.image_network import Classifier
+    from dlmie.models.generators.gan import GAN
 
 Role = Literal["encoder", "captioner", "classifier", "agent", "generator"]
 
@@ -157,6 +159,10 @@ def model_class(name: str, role: Literal["encoder"]) -> type[Classifier]: ...
 def model_class(name: str, role: Literal["captioner"]) -> type[Captioner]: ...
 @overload
 def model_class(name: str, role: Literal["classifier"]) -> type[ImageClassifier]: ...
+@overload
+def model_class(name: str, role: Literal["generator"]) -> type[GAN]: ...
+@overload
+def model_class(name: str, role: Literal["agent"]) -> type[Agent]: ...
 @overload
 def model_class(name: str, role: Role) -> type: ...
 

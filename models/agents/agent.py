@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -14,6 +14,7 @@ from pytensor.graph.basic import Variable
 from dlmie.compilation import function
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter, find_parameters, parameter_table
+from dlmie.typing import JsonObject
 
 Config = dict[str, int | float | str | bool]
 
@@ -43,11 +44,11 @@ class Spaces:
     enlarge: int = 1
 
     @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> Spaces:
+    def from_json(cls, saved: JsonObject) -> Spaces:
         """The spaces that a file describes."""
         return cls(**{**saved, "shape": tuple(saved["shape"])})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The spaces as a plain mapping."""
         return {**asdict(self), "shape": list(self.shape)}
 

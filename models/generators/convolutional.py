@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytensor.tensor as pt
@@ -11,6 +11,7 @@ from pytensor.graph.basic import Variable
 
 from dlmie.errors import DlmieError
 from dlmie.layers import BatchNorm, Conv2D, Linear, Sequential, TransposedConv2D
+from dlmie.layers.options import LayerOptions
 from dlmie.models.generators.gan import GAN, Config, as_images, flatten, leaky_relu
 from dlmie.ops.conv.activation import relu
 from dlmie.ops.pool.pool import max_pool
@@ -54,16 +55,16 @@ class DCGAN(GAN):
                 f"{self.kind} makes images whose sides are multiples of 4, from 16 on, not "
                 f"{rows} × {columns}: prepare the data with --size"
             )
-        options: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        options: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         self.generator = self._generator(options)
         self.critic = self._critic(options)
 
-    def _generator(self, options: dict[str, Any]) -> Sequential:
+    def _generator(self, options: LayerOptions) -> Sequential:
         rows, columns, channels = self.shape
         quarter = (128, rows // 4, columns // 4)
         units, dtype = int(np.prod(quarter)), self.dtype
         # 4 × 4 filters at stride 2 with one row cut off from each side: exactly twice the size.
-        double: dict[str, Any] = {**options, "stride": 2, "padding": 1}
+        double = partial(TransposedConv2D, stride=2, padding=1, **options)
         return Sequential(
             Linear("/generator/1", self.latent, 1024, **options),
             relu,
@@ -72,14 +73,14 @@ class DCGAN(GAN):
             relu,
             BatchNorm("/generator/norm2", units, dtype=dtype),
             as_images(*quarter),
-            TransposedConv2D("/generator/3", 128, 64, 4, **double),
+            double("/generator/3", 128, 64, 4),
             relu,
             BatchNorm("/generator/norm3", 64, dtype=dtype),
-            TransposedConv2D("/generator/4", 64, channels, 4, **double, W="glorot_uniform"),
+            double("/generator/4", 64, channels, 4, W="glorot_uniform"),
             pt.tanh,
         )
 
-    def _critic(self, options: dict[str, Any]) -> Sequential:
+    def _critic(self, options: LayerOptions) -> Sequential:
         rows, columns, channels = self.shape
         sides = [((size - 4) // 2 - 4) // 2 for size in (rows, columns)]
         units = 64 * sides[0] * sides[1]
@@ -141,15 +142,15 @@ class WassersteinGAN(DCGAN):
     def config(self) -> Config:
         return {**super().config, "critic_norm": self.critic_norm}
 
-    def _critic(self, options: dict[str, Any]) -> Sequential:
+    def _critic(self, options: LayerOptions) -> Sequential:
         rows, columns, channels = self.shape
         sides = [((size - 2) // 2 - 2) // 2 for size in (rows, columns)]
-        half: dict[str, Any] = {**options, "stride": 2, "padding": "valid"}
+        half = partial(Conv2D, stride=2, padding="valid", **options)
         norm = [BatchNorm("/critic/norm", 128, dtype=self.dtype)] if self.critic_norm else []
         return Sequential(
-            Conv2D("/critic/1", channels, 64, 4, **half),
+            half("/critic/1", channels, 64, 4),
             leaky_relu,
-            Conv2D("/critic/2", 64, 128, 4, **half),
+            half("/critic/2", 64, 128, 4),
             leaky_relu,
             *norm,
             flatten,

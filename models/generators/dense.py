@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytensor.tensor as pt
 
 from dlmie.layers import Linear, Sequential
+from dlmie.layers.options import LayerOptions
 from dlmie.models.generators.gan import GAN, as_images, flatten, leaky_relu
 from dlmie.ops.conv.activation import relu
 
@@ -41,7 +41,7 @@ class VanillaGAN(GAN):
         super().__init__(shape, latent=latent, seed=seed, dtype=dtype)
         rows, columns, channels = self.shape
         pixels = math.prod(self.shape)
-        options: dict[str, Any] = {"rng": np.random.default_rng(seed), "dtype": dtype}
+        options: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         self.generator = Sequential(
             Linear("/generator/1", latent, 1024, **options),
             relu,
