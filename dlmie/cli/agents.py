@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import click
 import numpy as np
@@ -24,7 +23,7 @@ def are_agents(models: Sequence[str]) -> bool:
 
 
 def evaluate_agents(
-    console: Console, models: Sequence[str], data: str | None, options: dict[str, Any]
+    console: Console, models: Sequence[str], data: str | None, options: Mapping[str, int]
 ) -> None:
     """Print what agents are rewarded with; several side by side, with mean and spread.
 

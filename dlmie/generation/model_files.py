@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
@@ -61,9 +60,9 @@ def _described(path: Path, header: JsonObject) -> GAN:
     if kind not in registry.names("generator"):
         raise WeightsError(f"{path} is not a generator but a {kind}")
     try:
-        make: Any = registry.model_class(kind, "generator")
+        make = registry.model_class(kind, "generator")
         with init.nothing_drawn():
-            model: GAN = make(header["shape"], **header["config"])
+            model = make(header["shape"], **header["config"])
     except (KeyError, TypeError, ValueError, AttributeError, MemoryError, DlmieError) as error:
         raise WeightsError(f"{path} has a damaged description ({error})") from error
     return model

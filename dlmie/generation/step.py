@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dlmie import optim
 from dlmie.errors import DlmieError
@@ -69,7 +69,7 @@ def compile(
     *,
     objective: str | None = None,
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> GenerationStep:
     """Make a training step for a generator, compiled when it is first called.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,9 +46,15 @@ class Generation(Task[LabelledImages, GenerationStep]):
     )
 
     def compile(
-        self, model: GAN, optimizer: optim.Chain | optim.Transform | None = None, **options: Any
+        self,
+        model: GAN,
+        optimizer: optim.Chain | optim.Transform | None = None,
+        *,
+        objective: str | None = None,
+        seed: int = 0,
+        **options: object,
     ) -> GenerationStep:
-        return compile(model, optimizer, **options)
+        return compile(model, optimizer, objective=objective, seed=seed, **options)
 
     def open(self, path: str | Path) -> LabelledImages:
         return LabelledImages(path)
@@ -71,7 +77,7 @@ class Generation(Task[LabelledImages, GenerationStep]):
         meta: JsonObject,
         *,
         progress: bool,
-        **options: Any,
+        **options: object,
     ) -> tuple[RunConfig, Session]:
         """As :meth:`Task.configure`."""
         chosen = GenerationOptions.of(options)
@@ -93,7 +99,7 @@ class Generation(Task[LabelledImages, GenerationStep]):
         return config, self.session(config, step, data, progress=progress)
 
     def build(self, config: RunConfig, data: LabelledImages) -> GenerationStep:
-        make: Any = models.model_class(config.model["kind"], "generator")
+        make = models.model_class(config.model["kind"], "generator")
         model = make(data.shape, **config.model["config"])
         return make_step(config.objective, model, optim.from_json(config.optimizer))
 

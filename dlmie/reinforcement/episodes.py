@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dlmie.models.agents.agent import Agent, Spaces
+
+if TYPE_CHECKING:
+    from gymnasium import Env
 
 #: From an observation to an action.
 Act = Callable[[np.ndarray, np.random.Generator], int]
@@ -38,7 +41,7 @@ class Player:
     use : Use
     """
 
-    def __init__(self, made: Any, spaces: Spaces, *, seed: int, use: Use) -> None:
+    def __init__(self, made: Env, spaces: Spaces, *, seed: int, use: Use) -> None:
         self.made, self.spaces, self._seed, self._use = made, spaces, seed, use
         step = spaces.enlarge
         self._shrink = (slice(None, None, step),) * 2 if step > 1 else None
@@ -55,12 +58,12 @@ class Player:
         observation, reward, terminated, truncated, _ = self.made.step(action)
         return self.observed(observation), float(reward), terminated, truncated
 
-    def observed(self, observation: Any) -> np.ndarray:
+    def observed(self, observation: np.ndarray | int) -> np.ndarray:
         """An observation as it is stored and as a compiled function takes it."""
+        array = np.asarray(observation)
         if self._shrink is not None:
-            observation = observation[self._shrink]
-        array: np.ndarray = np.asarray(observation, self.spaces.dtype)
-        return array
+            array = array[self._shrink]
+        return array.astype(self.spaces.dtype, copy=False)
 
     def play(self, act: Act, episode: int) -> tuple[float, int]:
         """Play a whole episode: the sum of its rewards, and its steps."""
@@ -72,7 +75,7 @@ class Player:
         return total, steps
 
 
-def greedy_rewards(agent: Agent, made: Any, *, episodes: int, seed: int, use: Use) -> np.ndarray:
+def greedy_rewards(agent: Agent, made: Env, *, episodes: int, seed: int, use: Use) -> np.ndarray:
     """The reward of each of some episodes (episodes,) that an agent plays as well as it can."""
     player = Player(made, agent.spaces, seed=seed, use=use)
     return np.array([player.play(agent.act, number)[0] for number in range(episodes)])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from gymnasium import Env
 
 # table[state][action]: (probability, next state, reward, whether it ends there) of each outcome.
 Table = Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]]
 
 
-def transition_table(made: Any) -> Table | None:
+def transition_table(made: Env) -> Table | None:
     """The transitions of an environment that states them, as FrozenLake does; else None."""
     table: Table | None = getattr(made.unwrapped, "P", None)
     return table
@@ -66,7 +69,7 @@ def best_reward(table: Table, starts: np.ndarray, steps: int) -> float:
     return float(starts @ values)
 
 
-def optimum(made: Any, steps: int | None) -> float | None:
+def optimum(made: Env, steps: int | None) -> float | None:
     """The best mean reward that any agent can reach, where the environment states enough for it."""
     table, starts = transition_table(made), getattr(made.unwrapped, "initial_state_distrib", None)
     if table is None or starts is None or steps is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
@@ -70,8 +69,8 @@ def _described(path: Path, header: JsonObject) -> tuple[Agent, str]:
     if kind not in registry.names("agent"):
         raise WeightsError(f"{path} is not an agent but a {kind}")
     try:
-        make: Any = registry.model_class(kind, "agent")
-        agent: Agent = make(Spaces.from_json(header["spaces"]), **header["config"])
+        make = registry.model_class(kind, "agent")
+        agent = make(Spaces.from_json(header["spaces"]), **header["config"])
         return agent, str(header["environment"])
     except (KeyError, TypeError, ValueError, AttributeError, MemoryError, DlmieError) as error:
         raise WeightsError(f"{path} has a damaged description ({error})") from error

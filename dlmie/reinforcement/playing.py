@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from dlmie.reinforcement.evaluation import check_fits
 from dlmie.reinforcement.model_files import load_with_environment
 from dlmie.reinforcement.predictions import predictions
 from dlmie.visualize.figures.figure import Figure
+
+if TYPE_CHECKING:
+    from gymnasium import Env
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +126,7 @@ def draw_predictions(
     atomic.write(to, chart)
 
 
-def _frame(made: Any, name: str) -> np.ndarray:
+def _frame(made: Env, name: str) -> np.ndarray:
     frame = np.asarray(made.render())
     if frame.ndim != 3 or frame.shape[2] != 3:
         raise DataError(f"{name} shows no pictures")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytensor
+from pytensor.graph.basic import Variable
 
 from dlmie import optim
 from dlmie.errors import DlmieError
@@ -67,7 +67,7 @@ class QUpdate(Update):
         self._run.trust_input = True  # type: ignore[union-attr]
 
 
-def soft_update(target: Any, main: Any, tau: float) -> Any:
+def soft_update(target: Variable, main: Variable, tau: float) -> Variable:
     """``τ main + (1 - τ) target``."""
     share = pytensor.tensor.constant(tau, dtype=target.type.dtype)
     one = pytensor.tensor.constant(1, dtype=target.type.dtype)
@@ -157,7 +157,7 @@ def compile(
     *,
     objective: str | None = None,
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> AgentStep:
     """Make a training step for an agent, compiled when it is first called.
 
@@ -194,8 +194,6 @@ def make_step(
     objective: JsonObject, agent: Agent, optimizer: optim.Chain | optim.Transform
 ) -> AgentStep:
     """The step that the section ``objective`` of a configuration describes."""
-    options: Mapping[str, Any] = {
-        name: value for name, value in objective.items() if name not in ("kind", "seed")
-    }
+    options = {name: value for name, value in objective.items() if name not in ("kind", "seed")}
     seed = objective.get("seed", 0)
     return compile(agent, optimizer, objective=objective["kind"], seed=seed, **options)

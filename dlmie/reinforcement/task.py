@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dlmie import optim
 from dlmie.errors import DlmieError
@@ -50,9 +50,15 @@ class Reinforcement(Task[Environment, AgentStep]):
     tie_breaker: ClassVar[Metric] = metrics[1]  # the reward while learning
 
     def compile(
-        self, model: Agent, optimizer: optim.Chain | optim.Transform | None = None, **options: Any
+        self,
+        model: Agent,
+        optimizer: optim.Chain | optim.Transform | None = None,
+        *,
+        objective: str | None = None,
+        seed: int = 0,
+        **options: object,
     ) -> AgentStep:
-        return compile(model, optimizer, **options)
+        return compile(model, optimizer, objective=objective, seed=seed, **options)
 
     def open(self, path: str | Path) -> Environment:
         return Environment(path)
@@ -70,7 +76,7 @@ class Reinforcement(Task[Environment, AgentStep]):
         meta: JsonObject,
         *,
         progress: bool,
-        **options: Any,
+        **options: object,
     ) -> tuple[RunConfig, Session]:
         """As :meth:`Task.configure`."""
         chosen = ReinforcementOptions.of(options)
@@ -90,7 +96,7 @@ class Reinforcement(Task[Environment, AgentStep]):
         return config, self.session(config, step, data, progress=progress)
 
     def build(self, config: RunConfig, data: Environment) -> AgentStep:
-        make: Any = models.model_class(config.model["kind"], "agent")
+        make = models.model_class(config.model["kind"], "agent")
         agent = make(data.spaces, **config.model["config"])
         return make_step(config.objective, agent, optim.from_json(config.optimizer))
 

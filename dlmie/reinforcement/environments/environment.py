@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from dlmie.models.agents.agent import Spaces
 from dlmie.reinforcement.environments.installed import gymnasium
 from dlmie.text import nearest
 from dlmie.typing import Json
+
+if TYPE_CHECKING:
+    from gymnasium import Env
 
 
 class Environment:
@@ -58,7 +61,7 @@ class Environment:
     def __contains__(self, split: object) -> bool:
         return split in ("train", "dev")  # of both there are as many episodes as one likes
 
-    def make(self, render_mode: str | None = None) -> Any:
+    def make(self, render_mode: str | None = None) -> Env:
         """A new environment."""
         package = gymnasium()
         if render_mode is not None:  # pygame shall draw without a screen, and greet nobody
@@ -91,7 +94,7 @@ def _option(word: str, name: str) -> tuple[str, Json]:
     return key, value
 
 
-def _spaces(made: Any, name: str) -> Spaces:
+def _spaces(made: Env, name: str) -> Spaces:
     actions = getattr(made.action_space, "n", None)
     if actions is None or getattr(made.action_space, "start", 0) != 0:
         raise DataError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 from dlmie.errors import DlmieError
 
 
-def gymnasium() -> Any:
+def gymnasium() -> ModuleType:
     """The package; every environment of dlmie is registered with it.
 
     Raises

@@ -34,8 +34,8 @@ class OlderEnvironment(_gymnasium.Env):  # type: ignore[name-defined]
         self.observation_space, self.action_space = older.observation_space, older.action_space
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[object, dict[str, object]]:
         """Seed it, if it can be, and begin an episode."""
         if seed is not None and hasattr(self.older, "seed"):
             self.older.seed(seed)
@@ -44,11 +44,11 @@ class OlderEnvironment(_gymnasium.Env):  # type: ignore[name-defined]
             return found
         return found, {}
 
-    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[object, float, bool, bool, dict[str, object]]:
         """One step, in five values."""
         result = self.older.step(action)
         if len(result) == 5:
-            five: tuple[Any, float, bool, bool, dict[str, Any]] = result
+            five: tuple[object, float, bool, bool, dict[str, object]] = result
             return five
         observation, reward, done, info = result
         truncated = bool(done) and bool(info.get("TimeLimit.truncated", False))
@@ -61,7 +61,7 @@ class OlderEnvironment(_gymnasium.Env):  # type: ignore[name-defined]
         return np.asarray(self.older.render(mode="rgb_array"))
 
 
-def register_older(name: str, make: Callable[..., Any], *, steps: int | None = None) -> None:
+def register_older(name: str, make: Callable[..., object], *, steps: int | None = None) -> None:
     """Make an environment of the older interface known by a name, such as ``Mine-v0``.
 
     The module that does so must be imported before a run with it is continued.
@@ -75,7 +75,7 @@ def register_older(name: str, make: Callable[..., Any], *, steps: int | None = N
         An episode is cut off after so many.
     """
 
-    def entry_point(render_mode: str | None = None, **options: Any) -> OlderEnvironment:
+    def entry_point(render_mode: str | None = None, **options: object) -> OlderEnvironment:
         return OlderEnvironment(make(**options), render_mode)
 
     _gymnasium.register(name, entry_point=entry_point, max_episode_steps=steps)

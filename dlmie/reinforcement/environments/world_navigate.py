@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 
@@ -44,14 +42,16 @@ class WorldNavigate(gymnasium.Env[np.ndarray, np.int64]):
         self.enlarged = _PIXELS // cells if _PIXELS % cells == 0 else 1
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self, *, seed: int | None = None, options: dict[str, object] | None = None
+    ) -> tuple[np.ndarray, dict[str, object]]:
         """Place all things anew."""
         super().reset(seed=seed)
         self.world = GridWorld(self.np_random, self.size)
         return self._observation(), {}
 
-    def step(self, action: np.int64 | int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: np.int64 | int
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
         """Move the hero."""
         reward = self.world.move(int(action))
         return self._observation(), reward, False, False, {}
