@@ -8,6 +8,7 @@ import pytest
 from dlmie.data.images import (
     Preprocessing,
     deprocess,
+    gray_level,
     normalize,
     pixel_size,
     preprocess,
@@ -43,6 +44,7 @@ def test_black_white_and_a_level_between_them() -> None:
     np.testing.assert_allclose(ends[:, :, :1], low, rtol=1e-6)
     np.testing.assert_allclose(ends[:, :, 1:], high, rtol=1e-6)
     np.testing.assert_allclose((high - low) / 255, pixel_size(RGB), rtol=1e-6)
+    assert gray_level(RGB, "float64") == pytest.approx(np.mean(1 / np.array(RGB.scale)), rel=1e-15)
 
 
 def test_planes_are_resized_without_rounding() -> None:
