@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from pathlib import Path
 
 from dlmie.errors import DataError
+from dlmie.files.documents import parse_json
 from dlmie.files.hdf5 import open_hdf5, read_text
 from dlmie.text import bytes_text
 
@@ -20,7 +20,7 @@ def check_room(to: Path, needed: float, *, advice: str) -> None:
     ----------
     to : Path
         The file; its folder exists.
-    needed : int
+    needed : float
         Bytes.
     advice : str
         What may help.
@@ -73,6 +73,6 @@ def _fingerprint_of(path: Path) -> object:
     """The fingerprint in a file's header; None where there is none."""
     try:
         with open_hdf5(path) as file:
-            return json.loads(read_text(file["header"])).get("fingerprint")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+            return parse_json(read_text(file["header"]), path).get("fingerprint")
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         return None

@@ -24,6 +24,7 @@ from dlmie.data.captions.feature_cache import KIND, Features, differences, plain
 from dlmie.data.captions.feature_pieces import Piece, Plan, checked_rows
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.prefetch import prefetch
+from dlmie.data.prepared import check_room
 from dlmie.errors import DataError
 from dlmie.files import atomic
 from dlmie.files.datasets import resumable
@@ -250,15 +251,11 @@ def _encode_all(
                 with resumable(to, plan.part):
                     plan.save(piece, rows)
                 left -= len(rows)
-                _check_space(plan, piece.path.stat().st_size / len(rows), left, to)
-
-
-def _check_space(plan: Plan, row_bytes: float, left: int, to: Path) -> None:
-    """Stop early if the disk will be full: rather now than after hours."""
-    needed = row_bytes * (left + plan.images)  # the pieces to come and the joined file
-    free = shutil.disk_usage(plan.part).free
-    if 0.9 * needed > free:  # the pieces to come may compress better than this one
-        raise DataError(
-            f"{to}: needs {bytes_text(needed)} more and the disk has {bytes_text(free)} left; "
-            f"free some and run the same again to go on from {plan.part.name}"
-        )
+                # Rather now than after hours: the pieces to come, which may compress better than
+                # this one, and the joined file.
+                row_bytes = piece.path.stat().st_size / len(rows)
+                check_room(
+                    to,
+                    0.9 * row_bytes * (left + plan.images),
+                    advice=f"free some and run the same again to go on from {plan.part.name}",
+                )

@@ -119,6 +119,8 @@ class Normalization:
         shape = value.get("shape")
         if not isinstance(shape, Sequence) or len(shape) != 3 or not {"mean", "scale"} <= {*arrays}:
             raise DataError("normalization: a shape of three numbers, mean and scale are needed")
-        rows, columns, channels = map(int, shape)
+        rows, columns, channels = shape
+        if not all(isinstance(side, int) and side > 0 for side in shape):
+            raise DataError(f"normalization: {list(shape)} is no shape of images")
         mean, scale = np.asarray(arrays["mean"]), np.asarray(arrays["scale"])
         return cls(str(value.get("kind")), (rows, columns, channels), mean, scale)

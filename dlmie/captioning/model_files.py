@@ -105,16 +105,17 @@ def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
             model = make(
                 tuple(header["annotation_shape"]), vocabulary, **current_config(header["config"])
             )
+        parameters = model.parameters  # makes the graph, which reads all of the configuration
         encoder = header.get("encoder")
         prefix = own_prefix(encoder["name"]) if encoder else None
-    except (KeyError, TypeError, ValueError, MemoryError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
         raise WeightsError(f"{path} has an incomplete or damaged description ({error})") from error
-    own = {str(p.name) for p in model.parameters}
+    own = {str(p.name) for p in parameters}
     of_encoder = {
         k: v for k, v in arrays.items() if k not in own and prefix and k.startswith(prefix)
     }
     mine = {k: v for k, v in arrays.items() if k not in of_encoder}
-    storage.assign(model.parameters, mine, path)
+    storage.assign(parameters, mine, path)
     if encoder_weights is not None and encoder:
         from dlmie.weights import sha256
 

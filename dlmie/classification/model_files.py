@@ -10,6 +10,7 @@ import numpy as np
 from dlmie.data.labelled.normalization import Normalization
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
+from dlmie.files.schema import Key, check_document
 from dlmie.graph import init
 from dlmie.models import registry
 from dlmie.models.classifiers.image_classifier import ImageClassifier
@@ -18,6 +19,14 @@ from dlmie.typing import JsonObject
 
 #: Where the arrays of a normalization stand in model files and checkpoints.
 NORMALIZATION = "/normalization/"
+
+
+_HEADER = {
+    "shape": Key(list, length=3, each=Key(int, low=1, high=100_000)),
+    "classes": Key(list, each=Key(str)),
+    "config": Key(dict),
+    "normalization": Key(dict),
+}
 
 
 def save_model(model: ImageClassifier, path: str | Path, *, meta: JsonObject | None = None) -> Path:
@@ -70,6 +79,7 @@ def _described(path: Path, header: JsonObject, arrays: Mapping[str, np.ndarray])
     kind = header.get("kind")
     if kind not in registry.names("classifier"):
         raise WeightsError(f"{path} is not a classifier but a {kind}")
+    check_document(header, _HEADER, path, WeightsError)
     seen = {
         name.removeprefix(NORMALIZATION): array
         for name, array in arrays.items()
@@ -85,6 +95,14 @@ def _described(path: Path, header: JsonObject, arrays: Mapping[str, np.ndarray])
                 normalization=normalization,
                 **header["config"],
             )
-    except (KeyError, TypeError, ValueError, AttributeError, MemoryError, DlmieError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        MemoryError,
+        DlmieError,
+    ) as error:
         raise WeightsError(f"{path} has a damaged description ({error})") from error
     return model

@@ -226,8 +226,8 @@ class TestModelFiles:
         ("damage", "message"),
         [
             ({"kind": "show-tell"}, "is not a classifier but a show-tell"),
-            ({"classes": None}, "damaged description"),
-            ({"shape": [4, 4]}, "damaged description"),
+            ({"classes": None}, "classes must be a list, not null"),
+            ({"shape": [4, 4]}, "shape must be a list of 3 values"),
             ({"normalization": {}}, "damaged description"),
             ({"config": {"depth": 3}}, "damaged description"),
             ({"shape": [8, 4, 3]}, r"m\.h5"),

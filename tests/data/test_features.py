@@ -347,7 +347,7 @@ def test_a_disk_that_will_be_too_small_is_found_early(
     with monkeypatch.context() as patch:
         patch.setattr(features_module, "_PIECE_IMAGES", 8)
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-        with pytest.raises(DataError, match=r"f\.h5: needs .* more .* go on from f\.h5\.part"):
+        with pytest.raises(DataError, match=r"f\.h5: needs .* left; .* go on from f\.h5\.part"):
             extract(data, tmp_path / "f.h5")
         assert len(list((tmp_path / "f.h5.part").glob("*.h5"))) == 1
 
