@@ -138,8 +138,16 @@ class Validation(Callback):
 class ProgressBar(Callback):
     """A bar for each epoch with loss, rate and time left; a line after each epoch."""
 
-    def __init__(self, epochs: int, *, unit: str = "examples") -> None:
+    def __init__(
+        self,
+        epochs: int,
+        *,
+        unit: str = "examples",
+        monitor: str | None = None,
+        tie_breaker: Metric | None = None,
+    ) -> None:
         self.epochs, self.unit = epochs, unit
+        self.monitor, self.tie_breaker = monitor, tie_breaker
         self._bar: Bar | None = None
         self._weight = self._seconds = 0.0
 
@@ -171,6 +179,11 @@ class ProgressBar(Callback):
         scores = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
         star = " *" if record.get("best") else ""
         Bar.write(f"epoch {record['epoch']}/{self.epochs}: {scores}{star}", file=sys.stderr)
+        if self.tie_breaker is not None and record.get(self.monitor or "") == 0.0:
+            Bar.write(
+                f"{self.monitor} is 0 so far: {self.tie_breaker.name} decides which epoch is best",
+                file=sys.stderr,
+            )
 
     def on_stop(self, loop: MainLoop) -> None:
         self._close()

@@ -351,8 +351,12 @@ def _loop(
         on_best=partial(session.save_best, folder / BEST),
         after=[step.report],
     )
-    bar = [ProgressBar(options.epochs, unit=step.unit)] if progress else []
-    loop = MainLoop(step, session.batches, [validation, *bar, log, checkpoint])
+    shown = ProgressBar(
+        options.epochs, unit=step.unit, monitor=options.monitor, tie_breaker=task.tie_breaker
+    )
+    loop = MainLoop(
+        step, session.batches, [validation, *([shown] if progress else []), log, checkpoint]
+    )
     return loop, checkpoint, log
 
 

@@ -336,3 +336,12 @@ def test_progress_shows_loss_speed_and_scores(
     assert "loss 9.500, " in shown  # the mean of the epoch so far
     assert "words/s" in shown
     assert "epoch 1/1: loss 8.5000, bleu_4 0.2500 *" in shown
+
+
+def test_a_score_that_stays_0_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = ProgressBar(3, monitor="bleu_4", tie_breaker=Metric("dev_loss", higher_is_better=False))
+    loop = MainLoop(lambda batch: None, lambda epoch, start: Epoch(0))  # type: ignore[arg-type,return-value]
+    bar.on_epoch(loop, {"epoch": 1, "bleu_4": 0.0, "dev_loss": 3.0})
+    assert "bleu_4 is 0 so far: dev_loss decides which epoch is best" in capsys.readouterr().err
+    bar.on_epoch(loop, {"epoch": 2, "bleu_4": 0.1, "dev_loss": 2.0})
+    assert "so far" not in capsys.readouterr().err
