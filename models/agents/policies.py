@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from dlmie.compilation import function
 from dlmie.graph.network import Parameter, find_parameters
 from dlmie.layers import Linear
 from dlmie.models.agents.agent import Agent, Config, Spaces, needs_arrays
@@ -57,15 +62,29 @@ class Policy(Agent):
 
     def scores(self, observations: Variable) -> Variable:
         """Logits (batch, actions): their softmax is the policy."""
-        x = pt.cast(observations, self.dtype).flatten(2)
-        zero = np.asarray(0, self.dtype)
-        logits = self._second(pt.maximum(self._first(x), zero))
+        outputs = self._outputs(observations)
         if self.spaces.actions == 2:  # softmax(0, z) = (σ(-z), σ(z))
-            return pt.concatenate([pt.zeros_like(logits), logits], axis=1)
-        return logits
+            return pt.concatenate([pt.zeros_like(outputs), outputs], axis=1)
+        return outputs
+
+    def _outputs(self, observations: Variable) -> Variable:
+        """What the second layer gives: (batch, 1) of two actions, else (batch, actions)."""
+        x = pt.cast(observations, self.dtype).flatten(2)
+        return self._second(pt.maximum(self._first(x), np.asarray(0, self.dtype)))
+
+    @cached_property
+    def _compiled_outputs(self) -> Callable[[np.ndarray], np.ndarray]:
+        one = pt.tensor("observation", dtype=self.spaces.dtype, shape=self.spaces.shape)
+        compiled = function([one], self._outputs(one[None])[0], name=f"{self.kind} log-odds")
+        compiled.trust_input = True  # it is called at every step of an episode
+        found: Callable[[np.ndarray], np.ndarray] = compiled
+        return found
 
     def draw(self, observation: np.ndarray, generator: np.random.Generator) -> int:
         """An action, drawn with the probability that the policy gives it."""
+        if self.spaces.actions == 2:
+            odds = float(self._compiled_outputs(observation)[0])
+            return int(generator.random() * (1 + math.exp(min(-odds, 700.0))) < 1)
         scores = self.scores_of(observation)
         weights = np.exp(scores - scores.max())
         sums = weights.cumsum()
