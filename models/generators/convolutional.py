@@ -84,13 +84,14 @@ class DCGAN(GAN):
         rows, columns, channels = self.shape
         sides = [((size - 4) // 2 - 4) // 2 for size in (rows, columns)]
         units = 64 * sides[0] * sides[1]
+        # Leaky ReLU keeps the order of values: after the pool, it is the same for less work.
         return Sequential(
             Conv2D("/critic/1", channels, 32, 5, padding="valid", **options),
-            leaky_relu,
             _halve,
+            leaky_relu,
             Conv2D("/critic/2", 32, 64, 5, padding="valid", **options),
-            leaky_relu,
             _halve,
+            leaky_relu,
             flatten,
             Linear("/critic/3", units, units, **options),
             leaky_relu,
