@@ -52,6 +52,9 @@ class Predictions:
             axes.plot(found, color="tab:orange", label="found")
             axes.plot(expected, color="tab:blue", label="expected", linewidth=1)
             axes.set_ylabel(name)
+        every[-1].set_ylim(-0.05, 1.05)  # a probability
+        low, high = every[-2].get_ylim()
+        every[-2].set_ylim(min(low, high - 1), max(high, low + 1))  # errors of 0.001 are small
         every[0].legend(loc="upper right")
         every[-1].set_xlabel("step")
         return file_of(figure, kind=kind, dpi=100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,9 +72,11 @@ class Environment:
             hint = nearest(self.id, package.registry)
             raise DataError(f"there is no environment {self.id!r}{hint}")
         try:
-            return package.make(
-                self.id, render_mode=render_mode, disable_env_checker=True, **self.options
-            )
+            with warnings.catch_warnings():  # an old version that is asked for is what is wanted
+                warnings.filterwarnings("ignore", ".*is out of date", DeprecationWarning)
+                return package.make(
+                    self.id, render_mode=render_mode, disable_env_checker=True, **self.options
+                )
         except package.error.DependencyNotInstalled as error:
             raise DlmieError(f"{self.id}: {' '.join(str(error).split())}") from None
         except (package.error.Error, ImportError) as error:
