@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
@@ -11,6 +9,7 @@ from pytensor.graph.basic import Variable
 from dlmie.errors import DlmieError
 from dlmie.graph.network import parameter
 from dlmie.layers.noise import Noise
+from dlmie.ops.normalization.batch_norm import batch_normalize
 
 
 class BatchNorm:
@@ -58,11 +57,7 @@ class BatchNorm:
 
         Returns the normalized x and the updates of the running statistics.
         """
-        over = [i for i in range(x.type.ndim) if i != 1]
-        axes = ["x", 0, *["x"] * (x.type.ndim - 2)]
-        normal, mean, variance = _standardized(x, over, self.epsilon)
-        y = normal * self.gamma.dimshuffle(axes) + self.beta.dimshuffle(axes)
-        mean, variance = mean.flatten(), variance.flatten()
+        y, mean, variance = batch_normalize(x, self.gamma, self.beta, float(self.epsilon))
         kept, new = self.momentum, np.asarray(1, self.momentum.dtype) - self.momentum
         return y, [
             (self.mean, kept * self.mean + new * mean),
@@ -108,7 +103,9 @@ class GroupNorm:
         """x (batch, channels, ...) → the same shape."""
         axes = ["x", 0, *["x"] * (x.type.ndim - 2)]
         grouped = x.reshape((x.shape[0], self.groups, -1))
-        normal, _, _ = _standardized(grouped, [2], self.epsilon)
+        centered = grouped - grouped.mean(axis=2, keepdims=True)
+        variance = (centered**2).mean(axis=2, keepdims=True)
+        normal = centered / pt.sqrt(variance + self.epsilon)
         normal = pt.specify_shape(normal.reshape(x.shape), x.type.shape)
         return normal * self.gamma.dimshuffle(axes) + self.beta.dimshuffle(axes)
 
@@ -128,16 +125,6 @@ class LayerNorm(GroupNorm):
         self, name: str, channels: int, *, epsilon: float = 1e-5, dtype: str = "float32"
     ) -> None:
         super().__init__(name, channels, 1, epsilon=epsilon, dtype=dtype)
-
-
-def _standardized(
-    x: Variable, over: Sequence[int], epsilon: np.ndarray
-) -> tuple[Variable, Variable, Variable]:
-    """``(x - mean) / sqrt(variance + epsilon)`` over some axes, the mean and the variance."""
-    mean = x.mean(axis=over, keepdims=True)
-    centered = x - mean
-    variance = (centered**2).mean(axis=over, keepdims=True)
-    return centered / pt.sqrt(variance + epsilon), mean, variance
 
 
 def fold_batch_norm(

@@ -170,9 +170,13 @@ def others() -> Iterator[Case]:
     from dlmie.ops.conv.activation import ChannelSum, relu, relu6
     from dlmie.ops.dense.embedding import embedding
     from dlmie.ops.dense.matmul import matmul
+    from dlmie.ops.normalization.batch_norm import batch_normalize
     from dlmie.ops.random.noise import dropout, uniform_like
 
     key = pt.constant(np.int64(12345))
+    for shape in ((1, 1), (5, 17), (2, 3, 5, 7)):
+        numbers = [normal(*shape), normal(shape[1]), normal(shape[1])]
+        yield Case("batch norm", lambda *v: batch_normalize(*v)[0], numbers)
     for shape in ((1, 1, 1, 1), (2, 3, 5, 7), (1, 17, 1, 3)):
         yield Case("relu", relu, [normal(*shape)])
         yield Case("relu6", relu6, [3 * normal(*shape)])
