@@ -107,6 +107,8 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
             raise DataError(f"the split {split.name} has no images")
         if split.shape != normalization.shape:
             raise DataError(f"images of {split.shape} do not fit a model of {normalization.shape}")
+        if (flip or shift) and normalization.inputs[1:] == (1, 1):
+            raise DataError(f"{normalization.kind} has no pixels to flip or shift")
         self._split, self._normalization = split, normalization
         self.flip, self.shift, self.dtype = flip, shift, dtype
         self._count = len(split) if limit is None else min(limit, len(split))
@@ -170,9 +172,8 @@ def load(
     split: LabelledSplit, normalization: Normalization, index: np.ndarray, dtype: str = "float32"
 ) -> LabelledBatch:
     """A batch of the images that stand at some places of a split."""
-    return LabelledBatch(
-        normalization(split.load_images(index), dtype), split.labels[index], np.asarray(index)
-    )
+    images = normalization.load(split, np.asarray(index), dtype)
+    return LabelledBatch(images, split.labels[index], np.asarray(index))
 
 
 def batches_in_order(

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from dlmie.data.labelled.image_features import FEATURES
 from dlmie.data.labelled.sources import Reading, open_source
 from dlmie.data.labelled.sources.drawn_scenes import DrawnScenes
 from dlmie.data.labelled.sources.source import checked_labels
@@ -31,6 +32,8 @@ __all__ = ["LabelledImages", "LabelledSplit", "check", "prepare", "prepare_label
 
 #: Images are kept in memory, from when they are first asked for, up to so many bytes per split.
 IN_MEMORY = 2 * 2**30
+# Images of which features are made at once.
+_AT_ONCE = 500
 
 
 _SPLIT = {
@@ -69,6 +72,7 @@ class LabelledSplit:
         self._data, self.name = data, name
         self.classes, self.data_hash = data.classes, data.hash
         self.hash: str = data.header["splits"][name]["hash"]
+        self._features: dict[str, np.ndarray] = {}
         with data.damage():
             labels = hdf5.numbers(self._group["labels"])
             count = len(self._group["images"])
@@ -105,6 +109,30 @@ class LabelledSplit:
             return [str(place) for place in range(len(self))]
         with self._data.damage():
             return hdf5.read_texts(self._group["names"])
+
+    def features(self, kind: str) -> np.ndarray:
+        """Features of every image, computed when they are first asked for and then kept.
+
+        Parameters
+        ----------
+        kind
+            A name in :data:`dlmie.data.labelled.image_features.FEATURES`.
+
+        Returns
+        -------
+        np.ndarray
+            (images, features)
+        """
+        if kind not in self._features:
+            parts = []
+            title = f"{kind} of {self.name}"
+            with Bar(total=len(self), unit="image", desc=title, disable=None) as bar:
+                for start in range(0, len(self), _AT_ONCE):
+                    places = np.arange(start, min(start + _AT_ONCE, len(self)))
+                    parts.append(FEATURES[kind](self.load_images(places)))
+                    bar.update(len(places))
+            self._features[kind] = np.concatenate(parts)
+        return self._features[kind]
 
     def load_images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Some images; a split of less than `IN_MEMORY` bytes is then kept in memory.

@@ -1,4 +1,7 @@
-"""From pixels to the input of a classifier: a mean is subtracted, and a scale divided by."""
+"""From pixels to the input of a classifier: a mean is subtracted, and a scale divided by.
+
+Of the pixels themselves, or of features that are made of them.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlmie.data.labelled.dataset import LabelledImages
+from dlmie.data.labelled.dataset import LabelledImages, LabelledSplit
+from dlmie.data.labelled.image_features import FEATURES
 from dlmie.errors import DataError
 from dlmie.text import suggest
 
-KINDS = ("mean-image", "per-channel", "none")
+KINDS = ("mean-image", "per-channel", "none", *FEATURES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +26,8 @@ class Normalization:
     ----------
     kind : str
         ``"mean-image"``: each pixel's mean over the training images, scale 1 (cs231n);
-        ``"per-channel"``: mean and standard deviation of each channel; ``"none"``.
+        ``"per-channel"``: mean and standard deviation of each channel; ``"none"``; or the name of
+        features, see :class:`FeatureNormalization`.
     shape : (rows, columns, channels)
         Of the images.
     mean : (rows, columns, channels) or (channels,) float64
@@ -49,6 +54,12 @@ class Normalization:
         if not np.isfinite(self.mean).all() or not (self.scale > 0).all():
             raise DataError("normalization: the mean must be finite and the scale positive")
 
+    @property
+    def inputs(self) -> tuple[int, int, int]:
+        """What a model sees of each image: channels, rows and columns."""
+        rows, columns, channels = self.shape
+        return channels, rows, columns
+
     @classmethod
     def of(cls, data: LabelledImages, kind: str = "mean-image") -> Normalization:
         """The normalization of a kind for a data set, from its training images.
@@ -56,8 +67,15 @@ class Normalization:
         Raises
         ------
         DataError
-            An unknown kind; or all training images have the same value in a channel.
+            An unknown kind; all training images have the same value in a channel; or images that
+            the features cannot be made of.
         """
+        if kind in FEATURES:
+            values = data["train"].features(kind)
+            spread = values.std(axis=0, dtype=np.float64)
+            scale = np.where(spread > 0, spread, 1)
+            mean = values.mean(axis=0, dtype=np.float64)
+            return FeatureNormalization(kind, data.shape, mean, scale)
         one, none = np.ones(data.shape[2]), np.zeros(data.shape[2])
         if kind == "mean-image":
             return cls(kind, data.shape, data.mean_image.copy(), one)
@@ -96,6 +114,10 @@ class Normalization:
             result /= self.scale.astype(dtype)[:, None, None]
         return result
 
+    def load(self, split: LabelledSplit, index: np.ndarray, dtype: str = "float32") -> np.ndarray:
+        """The images at some places of a split, normalized."""
+        return self(split.load_images(index), dtype)
+
     def to_json(self) -> dict[str, object]:
         """What a model's header says of it; the numbers are in `arrays`."""
         return {"kind": self.kind, "shape": list(self.shape)}
@@ -123,4 +145,47 @@ class Normalization:
         if not all(isinstance(side, int) and side > 0 for side in shape):
             raise DataError(f"normalization: {list(shape)} is no shape of images")
         mean, scale = np.asarray(arrays["mean"]), np.asarray(arrays["scale"])
-        return cls(str(value.get("kind")), (rows, columns, channels), mean, scale)
+        kind = str(value.get("kind"))
+        made = FeatureNormalization if kind in FEATURES else Normalization
+        return made(kind, (rows, columns, channels), mean, scale)
+
+
+class FeatureNormalization(Normalization):
+    """Features of images instead of their pixels, with mean 0 and deviation 1 in training.
+
+    Attributes
+    ----------
+    kind : str
+        ``"hog"`` or ``"hog-course"``: see :mod:`dlmie.data.labelled.image_features`.
+    shape : (rows, columns, channels)
+        Of the images.
+    mean, scale : (features,) float64
+    """
+
+    def __post_init__(self) -> None:
+        if self.kind not in FEATURES:
+            raise DataError(f"unknown features {self.kind!r}{suggest(self.kind, FEATURES)}")
+        if self.mean.ndim != 1 or self.mean.shape != self.scale.shape:
+            raise DataError("normalization: mean and scale must be of as many features")
+        if not np.isfinite(self.mean).all() or not (self.scale > 0).all():
+            raise DataError("normalization: the mean must be finite and the scale positive")
+
+    @property
+    def inputs(self) -> tuple[int, int, int]:
+        return len(self.mean), 1, 1
+
+    def __call__(self, images: np.ndarray, dtype: str = "float32") -> np.ndarray:
+        """uint8 images (n, rows, columns, channels) → (n, features, 1, 1)."""
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise DataError(
+                f"expected uint8 images of {self.shape}, not {images.dtype} of {images.shape[1:]}"
+            )
+        return self._normalized(FEATURES[self.kind](images), dtype)
+
+    def load(self, split: LabelledSplit, index: np.ndarray, dtype: str = "float32") -> np.ndarray:
+        return self._normalized(split.features(self.kind)[index], dtype)
+
+    def _normalized(self, features: np.ndarray, dtype: str) -> np.ndarray:
+        if features.shape[1:] != self.mean.shape:
+            raise DataError(f"{self.kind}: {features.shape[1]} features, not {len(self.mean)}")
+        return ((features - self.mean) / self.scale).astype(dtype)[:, :, None, None]

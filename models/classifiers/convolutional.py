@@ -87,7 +87,7 @@ class ThreeLayerConvNet(NetworkClassifier):
         if filter_size < 1 or filter_size % 2 == 0:
             raise DlmieError(f"filter_size is {filter_size}; it must be odd")
         self.filter_size, self.weight_scale = filter_size, weight_scale
-        rows, columns, channels = check_halved(self, self.shape, 1)
+        rows, columns, channels = check_halved(self, 1)
         options: WeightOptions = {
             "rng": np.random.default_rng(seed),
             "W": first_weights(weight_scale),
@@ -173,7 +173,7 @@ class ConvNet(NetworkClassifier):
         )
         self.stages = sizes_of("stages", stages)
         self.norm, self.keep, self.weight_scale = norm, keep, weight_scale
-        rows, columns, channels = check_halved(self, self.shape, len(self.stages))
+        rows, columns, channels = check_halved(self, len(self.stages))
         rng, W = np.random.default_rng(seed), first_weights(weight_scale)
         layers: list[Callable[[Variable], Variable]] = []
         for number, filters in enumerate(self.stages, 1):
@@ -206,21 +206,22 @@ class ConvNet(NetworkClassifier):
         }
 
 
-def check_halved(
-    model: NetworkClassifier, shape: tuple[int, int, int], times: int
-) -> tuple[int, int, int]:
-    """Rows and columns of images that were halved so often, and their channels.
+def check_halved(model: NetworkClassifier, times: int) -> tuple[int, int, int]:
+    """Rows and columns of what a model sees after so many halvings, and its channels.
 
     Raises
     ------
     DlmieError
-        Nothing would be left of them.
+        Nothing would be left.
     """
-    rows, columns, channels = shape
-    if min(rows, columns) < 2**times:
-        least = 2**times
+    channels, rows, columns = model.inputs
+    least = 2**times
+    if min(rows, columns) < least:
+        seen = f"{rows} × {columns}"
+        if min(model.shape[:2]) >= least:
+            seen = f"{model.normalization.kind}, which has no rows and columns"
         raise DlmieError(
-            f"{model.kind} halves images {times} times: they must have at least {least} × {least} "
-            f"pixels, not {rows} × {columns}"
+            f"{model.kind} halves images {times} times: it needs pixels, at least {least} × "
+            f"{least}, not {seen}"
         )
-    return rows // 2**times, columns // 2**times, channels
+    return rows // least, columns // least, channels

@@ -79,7 +79,7 @@ class FullyConnected(NetworkClassifier):
         self.norm, self.keep, self.weight_scale = norm, keep, weight_scale
         rng = np.random.default_rng(seed)
         layers: list[Callable[[Variable], Variable]] = [flatten]
-        before = math.prod(self.shape)
+        before = math.prod(self.inputs)
         for number, after in enumerate([*self.sizes, len(self.classes)], 1):
             name = f"/layer{number}"
             W = first_weights(weight_scale)

@@ -17,6 +17,7 @@ from dlmie.graph.network import Parameter, find_parameters, parameter_table
 from dlmie.layers.noise import Noise
 from dlmie.layers.sequential import Updates
 from dlmie.losses import CLASSIFICATION, sum_of_squares
+from dlmie.ops.losses.cross_entropy import softmax
 
 Config = dict[str, int | float | str | list[int] | None]
 
@@ -83,7 +84,9 @@ class ImageClassifier:
                 f"{self.shape}"
             )
         self.regularization, self.seed, self.dtype = regularization, seed, dtype
-        self.images = pt.tensor("images", dtype=dtype, shape=(None, channels, rows, columns))
+        #: Channels, rows and columns of what the model sees: of the images, or 1 × 1 of features.
+        self.inputs = self.normalization.inputs
+        self.images = pt.tensor("images", dtype=dtype, shape=(None, *self.inputs))
         self.labels = pt.tensor("labels", dtype="int64", shape=(None,))
 
     # What a subclass provides.
@@ -146,6 +149,15 @@ class ImageClassifier:
         logits = self.logits(self.images)
         compiled: Callable[[np.ndarray], np.ndarray] = function(
             [self.images], logits, name=f"{self.kind} logits"
+        )
+        return compiled
+
+    @cached_property
+    def probabilities(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Compiled: normalized images → probabilities of the classes (batch, classes)."""
+        made = softmax(self.logits(self.images))
+        compiled: Callable[[np.ndarray], np.ndarray] = function(
+            [self.images], made, name=f"{self.kind} probabilities"
         )
         return compiled
 

@@ -9,17 +9,27 @@ import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie.data.labelled.normalization import Normalization
+from dlmie.errors import DlmieError
 from dlmie.graph import init
 from dlmie.graph.network import Parameter
 from dlmie.layers import Linear
 from dlmie.models.classifiers.image_classifier import Config, ImageClassifier
 
 
-def as_images(weights: Parameter, shape: tuple[int, int, int]) -> np.ndarray:
-    """Weights of flattened images (pixels, units) → (units, rows, columns, channels)."""
-    rows, columns, channels = shape
-    values = weights.get_value()
-    return values.T.reshape(-1, channels, rows, columns).transpose(0, 2, 3, 1)
+def as_images(model: ImageClassifier, weights: Parameter) -> np.ndarray:
+    """Weights of flattened images (pixels, units) → (units, rows, columns, channels).
+
+    Raises
+    ------
+    DlmieError
+        The model sees features, not pixels.
+    """
+    if model.inputs[1:] == (1, 1) != model.shape[:2]:
+        raise DlmieError(
+            f"this {model.kind} sees {model.normalization.kind}, not pixels: its weights are not "
+            "images"
+        )
+    return weights.get_value().T.reshape(-1, *model.inputs).transpose(0, 2, 3, 1)
 
 
 class LinearClassifier(ImageClassifier):
@@ -69,7 +79,7 @@ class LinearClassifier(ImageClassifier):
         self.weight_scale = weight_scale
         self.linear = Linear(
             "/linear",
-            math.prod(self.shape),
+            math.prod(self.inputs),
             len(self.classes),
             rng=np.random.default_rng(seed),
             W=init.normal(weight_scale),
@@ -95,7 +105,7 @@ class LinearClassifier(ImageClassifier):
     @property
     def templates(self) -> np.ndarray:
         """The weights of each class as an image: (classes, rows, columns, channels)."""
-        return as_images(self.linear.W, self.shape)
+        return as_images(self, self.linear.W)
 
 
 class Softmax(LinearClassifier):

@@ -35,7 +35,7 @@ class NetworkClassifier(ImageClassifier):
         first = next(layer for layer in self.layers.layers if isinstance(layer, (Conv2D, Linear)))
         if isinstance(first, Conv2D):
             return first.W.get_value().transpose(0, 2, 3, 1)
-        return as_images(first.W, self.shape)
+        return as_images(self, first.W)
 
 
 def flatten(x: Variable) -> Variable:

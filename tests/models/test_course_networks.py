@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytensor
 import pytest
-from course import GivenMasks, assert_matches, cifar10, course_entry, line
+from course import GivenMasks, all_of_cifar10, assert_matches, cifar10, course_entry, line
 
 from dlmie import optim
 from dlmie.compilation import function
@@ -212,15 +212,19 @@ def centered(images: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return (images - mean).transpose(0, 3, 1, 2)
 
 
-def convnet(r: np.random.RandomState) -> Learner:
+def convnet(
+    r: np.random.RandomState, *, hidden: int = 100, scale: float = 1e-2, strength: float = 0.0
+) -> Learner:
     """The course's, with small weights in the order in which it draws them.
 
     Its weights begin as float32; its pixels are float64, and so is all that is computed of them.
     """
-    model = ThreeLayerConvNet((32, 32, 3), CLASSES, dtype="float64")
+    model = ThreeLayerConvNet(
+        (32, 32, 3), CLASSES, hidden=hidden, regularization=strength / 2, dtype="float64"
+    )
     learner = Learner(model, optimizer=optim.adam(1e-3))
-    shapes = {"conv_W": (32, 3, 7, 7), "hidden_W": (8192, 100), "scores_W": (100, 10)}
-    drawn = {name: 1e-2 * r.randn(*shape) for name, shape in shapes.items()}
+    shapes = {"conv_W": (32, 3, 7, 7), "hidden_W": (8192, hidden), "scores_W": (hidden, 10)}
+    drawn = {name: scale * r.randn(*shape) for name, shape in shapes.items()}
     learner.fill(**{name: array.astype(np.float32) for name, array in drawn.items()})
     return learner
 
@@ -298,3 +302,55 @@ def test_the_dropout_experiment_begins_the_same(shared: Path) -> None:
     expected = entry["expected"]
     np.testing.assert_allclose(plain[:3], expected["none"]["losses"][:3], rtol=1e-3)
     np.testing.assert_allclose(dropped, expected["keep_0.75"]["losses"][:3], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_run_of_assignment_one(shared: Path) -> None:
+    """Ten losses and the accuracy of a thousand steps on all of CIFAR-10."""
+    images, labels = all_of_cifar10(shared)
+    entry = course_entry(shared, "data_two_layer_cifar_run")
+    mean = images[:49_000].reshape(49_000, -1).mean(axis=0)
+    r = np.random.RandomState(0)
+    for shape in ((4, 10), (10, 3)):
+        r.randn(*shape)
+    for _ in range(100):
+        r.choice(5, 200)
+    # Here the course flattens images with their channels last, so the weights are so, too.
+    model = TwoLayerNet((3072, 1, 1), CLASSES, hidden=50, regularization=0.25, dtype="float64")
+    learner = draw_weights(Learner(model, optimizer=optim.sgd(1e-4)), r, 1e-4)
+    step, rate, losses = learner.stepper(), 1e-4, []
+
+    def pixels(some: np.ndarray) -> np.ndarray:
+        return some.reshape(len(some), -1) - mean
+
+    for number in range(1000):
+        chosen = r.choice(49_000, 200)
+        loss = step(pixels(images[chosen]), labels[chosen])
+        if number % 100 == 0:
+            losses.append(loss)
+        if number % 245 == 0:
+            rate *= 0.95
+            learner.moves.set_learning_rate(rate)
+    np.testing.assert_allclose(losses, entry["expected"]["losses"], rtol=entry["rtol"])
+    accuracy = learner.accuracy(pixels(images[49_000:]), labels[49_000:])
+    assert accuracy == pytest.approx(entry["expected"]["val_accuracy"])
+
+
+@pytest.mark.slow
+def test_an_epoch_of_the_convolutional_net_begins_the_same(shared: Path) -> None:
+    images, labels = all_of_cifar10(shared)
+    entry = course_entry(shared, "data_convnet_one_epoch_start")
+    mean = images[:49_000].mean(axis=0)
+    r = np.random.RandomState(231)
+    for shape in ((32, 3, 7, 7), (8192, 100), (100, 10)):
+        r.randn(*shape)
+    for _ in range(30):  # of the net that overfits
+        r.choice(100, 50)
+    learner = convnet(r, hidden=500, scale=1e-3, strength=1e-3)
+    step, losses = learner.stepper(), []
+    for number in range(41):
+        chosen = r.choice(49_000, 50)
+        losses.append(step(centered(images[chosen], mean), labels[chosen]))
+        if number == 0:
+            r.choice(49_000, 1000)  # of the course's measurement
+    np.testing.assert_allclose(losses, entry["expected"]["losses"], rtol=entry["rtol"])

@@ -78,7 +78,7 @@ def test_a_template_is_what_a_unit_weighs() -> None:
         (FullyConnected, {"keep": 1.5}, r"keep is 1\.5"),
         (ThreeLayerConvNet, {"filter_size": 4}, "filter_size is 4; it must be odd"),
         (ThreeLayerConvNet, {"filters": 0}, "filters must be whole numbers above 0"),
-        (ConvNet, {"stages": [4, 4, 4, 4]}, "at least 16 × 16 pixels, not 8 × 9"),
+        (ConvNet, {"stages": [4, 4, 4, 4]}, "it needs pixels, at least 16 × 16, not 8 × 9"),
     ],
 )
 def test_options_that_cannot_be(

@@ -60,6 +60,26 @@ def cifar10(shared: Path, part: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return tiles(folder / f"{part}.webp"), labels, np.load(folder / "mean_image_49000.npy")
 
 
+def all_of_cifar10(shared: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The 50,000 training images in their order, and their labels, where they are all there."""
+    import sys
+
+    import pytest
+
+    sys.path.insert(0, str(shared / "data"))
+    try:
+        import read_cifar10
+    finally:
+        sys.path.pop(0)
+    folders = [shared / "data" / name for name in ("cifar10", "cifar10_more")]
+    there = sum(len(list(folder.glob("train_*.webp"))) for folder in folders)
+    if there < 50:
+        pytest.skip(f"needs the 50,000 training images of CIFAR-10; {there},000 are here")
+    images, index, labels = read_cifar10.read()
+    order = np.argsort(index)
+    return images[order], labels[order].astype(np.int64)
+
+
 class GivenMasks(Noise):
     """Dropout by masks that a test draws as the course does, from one generator or a seed."""
 

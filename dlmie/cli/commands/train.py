@@ -145,8 +145,9 @@ def _shown(default: object) -> str:
     "Classifiers",
     click.option(
         "--normalization",
-        type=click.Choice(["mean-image", "per-channel", "none"]),
-        help="What is subtracted from pixels, and divided by.  [default: mean-image]",
+        type=click.Choice(["mean-image", "per-channel", "none", "hog", "hog-course"]),
+        help="What is subtracted from pixels, and divided by; or features instead of pixels: hog "
+        "(gradients and hues), hog-course (as in cs231n).  [default: mean-image]",
     ),
     group_options(CrossEntropyOptions, skip=TeacherForcingOptions.names()),
     group_options(HingeOptions),
