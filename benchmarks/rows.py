@@ -21,7 +21,8 @@ class Goal:
     Parameters
     ----------
     ratio, ratio_eager : float, optional
-        At least: PyTorch's time over dlmie's; ``ratio_eager`` without ``torch.compile``.
+        At least: PyTorch's time (of ``knn`` the faster of scikit-learn and NumPy) over dlmie's;
+        ``ratio_eager`` without ``torch.compile``.
     seconds : float, optional
         At most.
     """
@@ -50,12 +51,13 @@ GOALS = {
     "dc_gan_step": Goal("generators", ratio=1.3),
     "cartpole_policy": Goal("agents", ratio=2.0),
     "cartpole_dqn": Goal("agents", ratio=2.0),
+    "knn": Goal("neighbors", ratio=1.0),
     "compile_cold": Goal("compiling", seconds=45),
     "compile_warm": Goal("compiling", seconds=8),
 }
 #: Each has a table ``ROWS``.
 MODULES = (
-    *("encoders", "recurrent", "decoding", "generators", "agents", "compiling"),
+    *("encoders", "recurrent", "decoding", "generators", "agents", "neighbors", "compiling"),
     *("ascent", "convolution", "folders", "memory", "recurrent_parts"),
 )
 
@@ -83,6 +85,10 @@ def load() -> tuple[dict[str, Row], dict[str, str]]:
 def _reason(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == "torch":
         return "PyTorch, which dlmie is compared with, is not installed: pip install torch"
+    if isinstance(error, ModuleNotFoundError) and error.name == "sklearn":
+        return (
+            "scikit-learn, which dlmie is compared with, is not installed: pip install scikit-learn"
+        )
     return one_line(error)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ def race(
     results = {column: run() for column, run in runs.items()}  # which warms everything up
     agreement = {} if tolerance is None else _agreement(results, tolerance)
     del results
-    times = _alternate(runs, budget, clock)
+    times = alternate(runs, budget, clock)
     medians = {column: statistics.median(taken) for column, taken in times.items()}
     fastest = min(median for column, median in medians.items() if column != COLUMNS[0])
     return {
@@ -133,8 +133,10 @@ def _agreement(results: dict[str, Result], tolerance: Tolerance) -> Entry:
     return agree(results["dlmie_s"], expected, tolerance).entry()
 
 
-def _alternate(
-    runs: dict[str, Run], budget: Budget, clock: Callable[[], float]
+def alternate(
+    runs: Mapping[str, Callable[[], object]],
+    budget: Budget,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of every call, one call of each run per round."""
     times: dict[str, list[float]] = {column: [] for column in runs}

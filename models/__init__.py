@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dlmie.models.classifiers.fully_connected import TwoLayerNet as TwoLayerNet
     from dlmie.models.classifiers.linear import LinearSVM as LinearSVM
     from dlmie.models.classifiers.linear import Softmax as Softmax
+    from dlmie.models.classifiers.nearest import KNearest as KNearest
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite1 as EfficientNetLite1
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite2 as EfficientNetLite2
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     **{entry.class_name: entry.target.partition(":")[0] for entry in registry.MODELS.values()},
     "Classifier": "dlmie.models.encoders.image_network",
+    "KNearest": "dlmie.models.classifiers.nearest",
 }
 #: Networks by the name that commands and files use.
 ENCODERS = {name: registry.MODELS[name].class_name for name in registry.names("encoder")}
