@@ -16,7 +16,8 @@ class ClassificationOptions(TrainingOptions):
     """How a classifier is trained.
 
     ``flip`` mirrors a random half of the images; of the scores, ``monitor`` names one of
-    ``accuracy``, ``dev_loss`` and ``loss``.
+    ``accuracy``, ``dev_loss`` and ``loss``. With ``folds`` a part of the training images is dev
+    instead of the data's own; normalizations are still made of all training images.
     """
 
     # What captioning has, too, has its help there.
@@ -24,8 +25,13 @@ class ClassificationOptions(TrainingOptions):
     monitor: str = option("accuracy")
     flip: bool = option(False)
     shift: int = option(0, "Of classifiers: move images by up to so many pixels.", low=0)
+    folds: int | None = option(
+        None, "Cross-validation: train on all but one of so many parts of train.", low=2
+    )
+    fold: int = option(0, "Which part is left out, from 0 on: it is dev.", low=0)
 
-    ORDER: ClassVar[frozenset[str]] = TrainingOptions.ORDER | {"flip", "shift"}
+    ORDER: ClassVar[frozenset[str]] = TrainingOptions.ORDER | {"flip", "shift", "folds", "fold"}
+    SCORES: ClassVar[frozenset[str]] = TrainingOptions.SCORES | {"folds", "fold"}
 
 
 @dataclass(frozen=True, kw_only=True)

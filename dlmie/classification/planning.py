@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlmie.classification.options import ClassificationOptions
 from dlmie.classification.step import ClassificationStep
-from dlmie.classification.task import TASK
+from dlmie.classification.task import TASK, splits
 from dlmie.data.labelled.batches import LabelledBatches
 from dlmie.data.labelled.dataset import LabelledImages
 from dlmie.data.labelled.normalization import Normalization
@@ -79,7 +79,7 @@ def _chain(
     settings: Settings, options: ClassificationOptions, data: LabelledImages
 ) -> list[JsonObject]:
     """The optimizer's chain, with lengths in steps."""
-    split = data["train"]
+    split, _ = splits(data, options)
     plain = Normalization.of(data, "none")
     # Only to count them: schedules are as long as the run.
     batches = LabelledBatches(split, plain, batch=options.batch, limit=options.limit)

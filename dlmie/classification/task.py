@@ -12,7 +12,8 @@ from dlmie.classification.model_files import save_model
 from dlmie.classification.options import ClassificationOptions
 from dlmie.classification.step import ClassificationStep, compile, make_step
 from dlmie.data.labelled.batches import LabelledBatches
-from dlmie.data.labelled.dataset import LabelledImages
+from dlmie.data.labelled.dataset import LabelledImages, LabelledSplit
+from dlmie.data.labelled.folding import fold
 from dlmie.data.labelled.normalization import Normalization
 from dlmie.errors import DataError
 from dlmie.models import registry as models
@@ -77,6 +78,11 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         )
         return config, self.session(config, step, data, progress=progress)
 
+    def has_dev(self, options: TrainingOptions, data: LabelledImages) -> bool:
+        """As :meth:`Task.has_dev`; with folds dev is a part of train."""
+        assert isinstance(options, ClassificationOptions)
+        return splits(data, options)[1] is not None
+
     def build(self, config: RunConfig, data: LabelledImages) -> ClassificationStep:
         """As :meth:`Task.build`; a checkpoint puts back what the model saw through."""
         make = models.model_class(config.model["kind"], "classifier")
@@ -95,7 +101,7 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         assert isinstance(options, ClassificationOptions)
         return Session(
             batches=partial(training_batches, step.model, data, options),
-            measure=partial(_measure, step, data),
+            measure=partial(_measure, step, data, options),
             save_best=partial(_save_best, step, config),
             state=step.unsaved,
         )
@@ -121,6 +127,16 @@ def check_fits(model: ImageClassifier, data: LabelledImages) -> None:
         raise DataError(f"{data.path} has images of {data.shape}, the model takes {model.shape}")
 
 
+def splits(
+    data: LabelledImages, options: ClassificationOptions
+) -> tuple[LabelledSplit, LabelledSplit | None]:
+    """What is trained on, and what is measured on, if anything is."""
+    if options.folds is not None:
+        return fold(data["train"], options.folds, options.fold)
+    dev = data["dev"] if "dev" in data else None  # noqa: SIM401 - it is no dict
+    return data["train"], dev
+
+
 def training_batches(
     model: ImageClassifier,
     data: LabelledImages,
@@ -130,7 +146,7 @@ def training_batches(
 ) -> EpochBatches:
     """The batches of an epoch from a position on."""
     return LabelledBatches(
-        data["train"],
+        splits(data, options)[0],
         model.normalization,
         batch=options.batch,
         seed=options.seed,
@@ -143,12 +159,15 @@ def training_batches(
     )
 
 
-def _measure(step: ClassificationStep, data: LabelledImages) -> dict[str, float]:
+def _measure(
+    step: ClassificationStep, data: LabelledImages, options: ClassificationOptions
+) -> dict[str, float]:
     """Accuracy and loss on the dev split, with averaged weights."""
-    if "dev" not in data:
+    _, dev = splits(data, options)
+    if dev is None:
         return {}
     with step.averaged():
-        scores = evaluate(step.model, data["dev"])
+        scores = evaluate(step.model, dev)
     return {"accuracy": scores.accuracy, "dev_loss": scores.loss}
 
 

@@ -106,10 +106,14 @@ class Task(Generic[DataType, Step]):
         names = [metric.name for metric in self.metrics]
         if options.monitor not in names:
             raise DlmieError(f"cannot monitor {options.monitor!r}{suggest(options.monitor, names)}")
-        if "dev" not in data and options.monitor != LOSS.name:
+        if not self.has_dev(options, data) and options.monitor != LOSS.name:
             raise DataError(
                 f"{data.path} has no split dev to measure {options.monitor}: monitor loss instead"
             )
+
+    def has_dev(self, options: TrainingOptions, data: DataType) -> bool:
+        """Whether there is something to measure on after each epoch."""
+        return "dev" in data
 
     def chain(
         self, optimizer: JsonObject, options: TrainingOptions, steps_per_epoch: int
