@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
 
 import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
-from dlmie.cli.options import options_of, whole
+from dlmie.cli.options import given, options_of, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.files.rows import Row
 from dlmie.models import ENCODERS
@@ -41,32 +44,35 @@ def command(
 ) -> None:
     """Name what IMAGES show: files, and folders with all images in them; - is standard input.
 
-    The default network knows the 1,000 classes of ImageNet.
+    The default network knows the 1,000 classes of ImageNet. A classifier of your own, a run folder
+    or a model file, stands before the images.
+
+    \b
+    dlmie classify photo.jpg
+    dlmie classify runs/cifar photo.jpg
     """
-    from dlmie.captioning.photographs import classify_images
     from dlmie.cli.output import ImageRun, form_of, open_writer
 
-    if listing:
-        _list_classes(console, encoder, encoder_weights)
-        return
-    if not images:
+    own = images[0] if images and _is_model(images[0]) else None
+    images = images if own is None else images[1:]
+    if not images and not listing:
         raise click.UsageError("name at least one image (or --list)")
-    run = ImageRun(console, images, strict)
-    network, _ = make_network(
-        encoder, "probabilities", None, encoder_weights, preprocessing=encoder_preprocessing
-    )
+    run = None if listing else ImageRun(console, images, strict)
+    labeller: _Labeller
+    if own is None:
+        labeller = _Network(encoder, encoder_weights, encoder_preprocessing)
+    else:
+        labeller = _Classifier(own)
+    if run is None:
+        lines = [f"{number:>4}  {name}" for number, name in enumerate(labeller.classes)]
+        console.result(labeller.classes, "\n".join(lines))
+        return
     kind = form_of(console, output)
     if kind == "csv":
         raise click.UsageError(f"--output {output}: classify writes text or JSON, no tables")
-    settings = {
-        "encoder": encoder,
-        "weights": network.weights,
-        **network.options,
-        "top": top,
-        "batch": batch,
-    }
+    settings = {**labeller.settings, "top": top, "batch": batch}
     with open_writer(console, kind, (), output, settings) as writer:
-        found = classify_images(network, run.images, top=top, batch=batch, done=run.done(writer))
+        found = labeller.classify(run.images, top=top, batch=batch, done=run.done(writer))
         for path, guesses in found:
             if isinstance(guesses, Exception):
                 run.fault(path, guesses, writer)
@@ -77,8 +83,60 @@ def command(
     run.finish()
 
 
-def _list_classes(console: Console, encoder: str, weights: str | None) -> None:
-    network, _ = make_network(encoder, "probabilities", None, weights)
-    known = network.classes or [f"class {i}" for i in range(network["logits"].type.shape[1])]
-    lines = [f"{number:>4}  {name}" for number, name in enumerate(known)]
-    console.result(known, "\n".join(lines))
+class _Labeller(Protocol):
+    """What names images: its classes, what decides its answers, and the answers."""
+
+    classes: list[str]
+    settings: dict[str, Any]
+
+    def classify(
+        self, images: Iterable[Any], *, top: int, batch: int, done: Collection[Any]
+    ) -> Iterator[tuple[Any, Any]]: ...
+
+
+class _Network:
+    """A network for ImageNet."""
+
+    def __init__(self, name: str, weights: str | None, preprocessing: str | None) -> None:
+        self.network, _ = make_network(
+            name, "probabilities", None, weights, preprocessing=preprocessing
+        )
+        outputs = self.network["logits"].type.shape[1]
+        self.classes = self.network.classes or [f"class {i}" for i in range(outputs)]
+        self.settings = {"encoder": name, "weights": self.network.weights, **self.network.options}
+
+    def classify(self, images: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
+        from dlmie.captioning.photographs import classify_images
+
+        return classify_images(self.network, images, **options)
+
+
+class _Classifier:
+    """A classifier that someone trained."""
+
+    def __init__(self, name: str) -> None:
+        from dlmie import classification
+
+        self.model = classification.load(name)
+        self.classes, self.settings = self.model.classes, {"model": name}
+
+    def classify(self, images: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
+        from dlmie import classification
+
+        return classification.classify(self.model, images, **options)
+
+
+def _is_model(name: str) -> bool:
+    """Whether an argument is a trained classifier, not an image or a folder of images."""
+    path = Path(name)
+    if not (path / "config.json").is_file() and path.suffix != ".h5":
+        return False
+    from dlmie.trained import is_classifier
+
+    if not is_classifier(name):
+        raise click.UsageError(f"{name} is not a classifier, nor an image")
+    for option in given(click.get_current_context()):
+        if option.startswith("encoder"):
+            flag = option.replace("_", "-")
+            raise click.UsageError(f"--{flag} does not apply to {name}, a trained classifier")
+    return True
