@@ -16,7 +16,8 @@ from dlmie.text import bytes_text, format_table
 from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:
-    from dlmie.data.labelled.dataset import LabelledImages
+    from dlmie.classification.evaluation import ClassScores
+    from dlmie.data.labelled.dataset import LabelledImages, LabelledSplit
 
 _OPTIONS = ("size", "splits", "strict", "overwrite", "workers")  # of `prepare`
 _SCENE_OPTIONS = ("labels", "size", "train", "dev", "test")
@@ -110,20 +111,26 @@ def are_classifiers(models: Sequence[str]) -> bool:
 
 
 def evaluate_classifiers(
-    console: Console, models: Sequence[str], split: str, data: str | None
+    console: Console, models: Sequence[str], split: str, data: str | None, errors: str | None
 ) -> None:
-    """Print how good classifiers are on a split; side by side where they are several."""
+    """Print how good classifiers are on a split; side by side where they are several.
+
+    ``errors`` is where a figure of what the classifier mistakes goes, if anywhere.
+    """
     for name in given(click.get_current_context()):
-        if name not in ("models", "split", "data"):
+        if name not in ("models", "split", "data", "errors"):
             raise click.UsageError(f"--{name.replace('_', '-')} does not apply to classifiers")
     from dlmie.classification import evaluate
     from dlmie.data.labelled.dataset import LabelledImages
 
     with LabelledImages(data or data_of(models[0])) as opened:
         scores = [evaluate(model, opened[split]) for model in models]
+        drawn = None if errors is None else _draw_errors(scores, opened[split], errors, console)
     documents = [
         {"model": model, **each.to_json()} for model, each in zip(models, scores, strict=True)
     ]
+    if drawn is not None:
+        documents[0]["errors"] = drawn
     if len(models) == 1:
         console.result(documents[0], str(scores[0]))
         return
@@ -132,6 +139,19 @@ def evaluate_classifiers(
         for model, each in zip(models, scores, strict=True)
     ]
     console.result(documents, format_table(("model", "accuracy", "loss"), rows))
+
+
+def _draw_errors(
+    scores: Sequence[ClassScores], split: LabelledSplit, path: str, console: Console
+) -> str:
+    """Draw what one classifier mistakes."""
+    from dlmie.visualize.figures.classifiers import misclassified
+
+    if len(scores) > 1:
+        raise click.UsageError("--errors shows what one classifier mistakes: evaluate one")
+    seed, (one,) = console.seed, scores
+    figure = misclassified(split.images, split.labels, one.predicted, one.classes, seed=seed)
+    return str(figure.save(path))
 
 
 def describe_labelled(path: Path) -> tuple[dict[str, object], str]:
@@ -164,3 +184,23 @@ def describe_labelled(path: Path) -> tuple[dict[str, object], str]:
         ),
     )
     return document, f"{fields(pairs)}\n\n{table}"
+
+
+def draw_samples(path: Path, to: str, seed: int) -> None:
+    """Draw seven training images of each of up to ten classes, the name of each above them."""
+    import numpy as np
+
+    from dlmie.data.labelled.dataset import LabelledImages
+    from dlmie.visualize.figures.contact_sheet import class_samples
+
+    with LabelledImages(path) as data:
+        split = data["train"] if "train" in data else data[data.splits[0]]
+        present, counts = np.unique(split.labels, return_counts=True)
+        class_samples(
+            split.images,
+            split.labels,
+            data.classes,
+            classes=min(10, len(present)),
+            each=min(7, int(np.sort(counts)[-min(10, len(present))])),
+            seed=seed,
+        ).save(to)

@@ -72,7 +72,7 @@ def class_samples(
 
     Parameters
     ----------
-    images : (images, H, W, 3) uint8, or (images, 3, H, W) in gray levels of 0..255
+    images : (images, H, W, 3) or (images, H, W, 1) uint8, or (images, 3, H, W) in 0..255
     labels : (images,) int
     names : sequence of str
         Of the classes, by label.
@@ -92,13 +92,14 @@ def class_samples(
             f"{len(fitting)} classes have {each} images, not {classes}: ask for fewer of either"
         )
     columns = []
-    for label in rng.choice(fitting, classes, replace=False):
+    for label in np.sort(rng.choice(fitting, classes, replace=False)):
         chosen = rng.choice(np.flatnonzero(labels == label), each, replace=False)
         columns.append([(images[i], names[label]) for i in chosen])
     panels = []
     for row, places in enumerate(zip(*columns, strict=True)):
         for image, name in places:
-            pixels = image if image.shape[-1] == 3 else np.moveaxis(image, 0, -1)
+            pixels = image if image.shape[-1] in (1, 3) else np.moveaxis(image, 0, -1)
+            pixels = pixels.repeat(3 // pixels.shape[-1], axis=-1)
             pixels = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
             panels.append(Panel(pixels, name if row == 0 else ""))
     return Figure(None, panels, columns=classes, side=1.1)

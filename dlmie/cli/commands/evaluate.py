@@ -17,7 +17,7 @@ from dlmie.cli.encoders import weights_option
 from dlmie.cli.generators import are_generators, evaluate_generators
 from dlmie.cli.labelled import are_classifiers, evaluate_classifiers
 from dlmie.cli.options import options_of, whole
-from dlmie.cli.verbs import output_option, verb
+from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.errors import DlmieError
 from dlmie.files.outputs import COCO
@@ -62,6 +62,10 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
     episodes=("Of agents: greedy episodes for each seed.", whole(1)),
     seeds=("Of agents: how many seeds, from --seed on.", whole(1)),
 )
+@click.option(
+    "--errors", cls=OutputOption, type=click.Path(),
+    help="Of a classifier: show images that it mistakes, by what it takes them for (.png).",
+)  # fmt: skip
 @click.option("--export", type=click.Choice(["coco"]), help="Write the captions, too.")
 @output_option("Where --export goes.  [default: captions_SPLIT_MODEL_results.json]", name="output")
 @weights_option
@@ -79,6 +83,7 @@ def command(
     images: int,
     episodes: int,
     seeds: int,
+    errors: str | None,
     export: str | None,
     output: str | None,
     encoder_weights: str | None,
@@ -97,6 +102,8 @@ def command(
     """
     groups = [split_names(model) for model in models]
     members = [name for group in groups for name in group]
+    if errors is not None and not are_classifiers(members):
+        raise click.UsageError("--errors shows what classifiers mistake, which these are not")
     if are_agents(members):
         if len(members) > len(models):
             raise click.UsageError("agents act alone: name them with spaces between them")
@@ -110,7 +117,7 @@ def command(
     if are_classifiers(members):
         if len(members) > len(models):
             raise click.UsageError("classifiers decide alone: name them with spaces between them")
-        evaluate_classifiers(console, members, split, data)
+        evaluate_classifiers(console, members, split, data, errors)
         return
     groups = [members] if ensemble else groups
     if output is not None and export is None:
