@@ -145,7 +145,7 @@ def test_evaluate_refuses_what_does_not_apply(
     run: Path, fails: Callable[..., str], tmp_path: Path
 ) -> None:
     assert "--beam does not apply to classifiers" in fails("evaluate", run, "--beam", 3, code=2)
-    assert "no split 'val'; it has train, dev, test" in fails("evaluate", run, "--split", "val")
+    assert "no split 'held'; it has train, dev, test" in fails("evaluate", run, "--split", "held")
     assert "say what to evaluate on with --data" in fails("evaluate", run / "best.h5", code=2)
     line = fails("evaluate", run, "flickr8k", code=2)
     assert "captioners and classifiers one after the other" in line

@@ -78,13 +78,15 @@ def check_dlmie(line: list[str]) -> None:
     context = click.Context(main)
     command = main.get_command(context, line[0])
     assert command is not None
-    inner = click.Context(command, info_name=line[0])
+    inner = click.Context(command, info_name=line[0], **command.context_settings)
     line = line[: line.index(">")] if ">" in line else line
     values, _, _ = command.make_parser(inner).parse_args(args=line[1:])
     for param in command.get_params(inner):
         value: Any = values.get(param.name or "")
         if value is not None and not repr(value).startswith("Sentinel"):
             param.type_cast_value(inner, value)
+    if line[0] == "search":  # the others are those of train
+        check_dlmie(["train", values["data"], *values["options"]])
     recipe = values.get("recipe")
     if recipe is not None and "RECIPE" not in recipe:
         from dlmie.models.recipes import RECIPES
