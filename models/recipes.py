@@ -268,6 +268,45 @@ RECIPES: dict[str, JsonObject] = {
         "objective": {},
         "training": {"epochs": 30, "episodes": 99, "batch": 3, "test_episodes": 50},
     },
+    "two-layer-cifar10": {
+        "about": "One hidden layer on CIFAR-10's pixels: two minutes.",
+        "model": "two-layer",
+        "config": {"hidden": 500, "regularization": 1e-3},
+        "normalization": "per-channel",
+        "optimizer": {"optimizer": "adam", "lr": 5e-4, "schedule": "cosine", "clip_norm": 5.0},
+        "objective": {},
+        "training": {"epochs": 15, "batch": 128, "monitor": "accuracy", "flip": True},
+    },
+    "two-layer-features-cifar10": {
+        "about": "One hidden layer on gradients and hues of CIFAR-10's images: two minutes.",
+        "model": "two-layer",
+        "config": {"hidden": 500, "regularization": 2e-3},
+        "normalization": "hog",
+        "optimizer": {"optimizer": "adam", "lr": 5e-4, "schedule": "cosine", "clip_norm": 5.0},
+        "objective": {},
+        "training": {"epochs": 15, "batch": 128, "monitor": "accuracy"},
+    },
+    "fully-connected-cifar10": {
+        "about": "Three hidden layers with batch norm and dropout on CIFAR-10: five minutes.",
+        "model": "fully-connected",
+        "config": {"sizes": [512, 256, 128], "norm": "batch", "keep": 0.8},
+        "normalization": "per-channel",
+        "optimizer": {"optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "clip_norm": 5.0},
+        "objective": {},
+        "training": {"epochs": 20, "batch": 128, "monitor": "accuracy", "flip": True, "shift": 2},
+    },
+    "convnet-cifar10": {
+        "about": "Six convolutions with batch norm on CIFAR-10.",
+        "model": "convnet",
+        "config": {"stages": [32, 64, 128], "norm": "batch", "keep": 0.8, "regularization": 1e-4},
+        "normalization": "per-channel",
+        "optimizer": {
+            "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "1 epochs",
+            "clip_norm": 5.0, "ema": 0.998,
+        },
+        "objective": {},
+        "training": {"epochs": 40, "batch": 128, "monitor": "accuracy", "flip": True, "shift": 4},
+    },
 }  # fmt: skip
 
 
