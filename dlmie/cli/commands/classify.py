@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import click
 
@@ -15,6 +15,14 @@ from dlmie.cli.options import given, options_of, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.files.rows import Row
 from dlmie.models import ENCODERS
+
+if TYPE_CHECKING:
+    from dlmie.captioning.photographs import Guess
+    from dlmie.classification.labelling import Label
+    from dlmie.data.images import ImageBytes, ImageError
+
+_Image: TypeAlias = "Path | ImageBytes"
+_Answers: TypeAlias = "Iterator[tuple[_Image, Sequence[Guess | Label] | ImageError]]"
 
 
 @verb("classify")
@@ -87,11 +95,11 @@ class _Labeller(Protocol):
     """What names images: its classes, what decides its answers, and the answers."""
 
     classes: list[str]
-    settings: dict[str, Any]
+    settings: Mapping[str, object]
 
     def classify(
-        self, images: Iterable[Any], *, top: int, batch: int, done: Collection[Any]
-    ) -> Iterator[tuple[Any, Any]]: ...
+        self, images: Iterable[_Image], *, top: int, batch: int, done: Collection[_Image]
+    ) -> _Answers: ...
 
 
 class _Network:
@@ -103,12 +111,18 @@ class _Network:
         )
         outputs = self.network["logits"].type.shape[1]
         self.classes = self.network.classes or [f"class {i}" for i in range(outputs)]
-        self.settings = {"encoder": name, "weights": self.network.weights, **self.network.options}
+        self.settings: Mapping[str, object] = {
+            "encoder": name,
+            "weights": self.network.weights,
+            **self.network.options,
+        }
 
-    def classify(self, images: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
+    def classify(
+        self, images: Iterable[_Image], *, top: int, batch: int, done: Collection[_Image]
+    ) -> _Answers:
         from dlmie.captioning.photographs import classify_images
 
-        return classify_images(self.network, images, **options)
+        return classify_images(self.network, images, top=top, batch=batch, done=done)
 
 
 class _Classifier:
@@ -118,12 +132,15 @@ class _Classifier:
         from dlmie import classification
 
         self.model = classification.load(name)
-        self.classes, self.settings = self.model.classes, {"model": name}
+        self.classes = self.model.classes
+        self.settings: Mapping[str, object] = {"model": name}
 
-    def classify(self, images: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Any]]:
+    def classify(
+        self, images: Iterable[_Image], *, top: int, batch: int, done: Collection[_Image]
+    ) -> _Answers:
         from dlmie import classification
 
-        return classification.classify(self.model, images, **options)
+        return classification.classify(self.model, images, top=top, batch=batch, done=done)
 
 
 def _is_model(name: str) -> bool:

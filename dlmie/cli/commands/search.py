@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,11 +15,14 @@ from dlmie.cli.options import Number, given, whole
 from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.errors import DlmieError
 from dlmie.text import format_table
+from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:
     from dlmie.training.objective import Metric
     from dlmie.training.search import Choice, Search, Trial
+    from dlmie.training.settings import Settings
     from dlmie.training.task import Data
+    from dlmie.visualize.figures.charts import Chart
 
 
 @verb("search")
@@ -93,7 +96,7 @@ def command(
 command.context_settings["ignore_unknown_options"] = True
 
 
-def _train_options(ctx: click.Context, data: str, options: Sequence[str]) -> dict[str, Any]:
+def _train_options(ctx: click.Context, data: str, options: Sequence[str]) -> JsonObject:
     """The options of ``dlmie train`` that were given, by name."""
     try:
         with _train().make_context("train", [data, *options], parent=ctx) as inner:
@@ -122,7 +125,7 @@ def _choice(text: str) -> Choice:
     return replace(choice, whole=isinstance(kind, Number) and kind.kind is int)
 
 
-def _settings(ctx: click.Context, common: dict[str, Any], values: dict[str, str]) -> Any:
+def _settings(ctx: click.Context, common: JsonObject, values: dict[str, str]) -> Settings:
     """The settings of a trial: those of all, and its own values."""
     from dlmie.cli.settings import make_settings
 
@@ -137,7 +140,7 @@ def _settings(ctx: click.Context, common: dict[str, Any], values: dict[str, str]
     return make_settings({**common, **own})
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
+def _plain(options: JsonObject) -> JsonObject:
     """Options as JSON has them; the data may move."""
     return {
         name: list(value) if isinstance(value, tuple) else value
@@ -147,7 +150,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trial(
-    console: Console, data: Data, folder: Path, values: dict[str, str], settings: Any
+    console: Console, data: Data, folder: Path, values: dict[str, str], settings: Settings
 ) -> Trial:
     """Train with some values, for each fold where there are folds."""
     from dlmie.training.search import Trial
@@ -162,7 +165,7 @@ def _trial(
     return Trial(values, scores)
 
 
-def _score(console: Console, data: Data, folder: Path, settings: Any) -> float:
+def _score(console: Console, data: Data, folder: Path, settings: Settings) -> float:
     """The best score of a run, which is begun, continued or done."""
     from dlmie.cli.runs import start_run
     from dlmie.training.runs import resume
@@ -178,7 +181,7 @@ def _score(console: Console, data: Data, folder: Path, settings: Any) -> float:
     return float(run.position.best)
 
 
-def _report(search: Search, metric: Metric) -> tuple[dict[str, Any], str]:
+def _report(search: Search, metric: Metric) -> tuple[JsonObject, str]:
     best = search.best(metric)
     names = list(best.values)
     folds = len(best.scores)
@@ -201,7 +204,7 @@ def _report(search: Search, metric: Metric) -> tuple[dict[str, Any], str]:
     return document, format_table((*names, heading), rows)
 
 
-def _figure(search: Search, monitor: str, choices: Sequence[Any]) -> Any:
+def _figure(search: Search, monitor: str, choices: Sequence[Choice]) -> Chart:
     """A map over two options, or a line over one; both must be numbers."""
     from dlmie.visualize.figures.charts import Chart, Plot, option_map
 
