@@ -31,7 +31,7 @@ def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Examples
     --------
     >>> captioner_and_images(["photo.jpg"])
-    (['flickr8k'], ['photo.jpg'])
+    (['flickr8k-coco'], ['photo.jpg'])
     >>> captioner_and_images(["runs/sat", "photo.jpg"])
     (['runs/sat'], ['photo.jpg'])
     """
