@@ -269,7 +269,7 @@ RECIPES: dict[str, JsonObject] = {
         "training": {"epochs": 30, "episodes": 99, "batch": 3, "test_episodes": 50},
     },
     "two-layer-cifar10": {
-        "about": "One hidden layer on CIFAR-10's pixels: two minutes.",
+        "about": "One hidden layer on CIFAR-10's pixels.",
         "model": "two-layer",
         "config": {"hidden": 500, "regularization": 1e-3},
         "normalization": "per-channel",
@@ -278,7 +278,7 @@ RECIPES: dict[str, JsonObject] = {
         "training": {"epochs": 15, "batch": 128, "monitor": "accuracy", "flip": True},
     },
     "two-layer-features-cifar10": {
-        "about": "One hidden layer on gradients and hues of CIFAR-10's images: two minutes.",
+        "about": "One hidden layer on gradients and hues of CIFAR-10's images.",
         "model": "two-layer",
         "config": {"hidden": 500, "regularization": 2e-3},
         "normalization": "hog",
@@ -287,7 +287,7 @@ RECIPES: dict[str, JsonObject] = {
         "training": {"epochs": 15, "batch": 128, "monitor": "accuracy"},
     },
     "fully-connected-cifar10": {
-        "about": "Three hidden layers with batch norm and dropout on CIFAR-10: five minutes.",
+        "about": "Three hidden layers with batch norm and dropout on CIFAR-10's pixels.",
         "model": "fully-connected",
         "config": {"sizes": [512, 256, 128], "norm": "batch", "keep": 0.8},
         "normalization": "per-channel",
