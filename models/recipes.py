@@ -161,13 +161,16 @@ RECIPES: dict[str, JsonObject] = {
         # need not visit the background, which tells nothing.
         "about": "Show, Attend and Tell (soft) on the embedded scenes.",
         "model": "show-attend-tell",
-        "config": {"embedding": 128, "hidden": 256, "attention": 128, "dropout": 0.2},
+        "config": {
+            "embedding": 128, "hidden": 256, "attention": 128, "dropout": 0.2, "score": "dot",
+            "global_context": 64,
+        },
         "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 128},
         "optimizer": {
             "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
-            "clip_norm": 5.0,
+            "clip_norm": 5.0, "ema": 0.995,
         },
-        "objective": {},
+        "objective": {"attention_supervision": 1.0},
         "training": {"epochs": 6, "batch": 64, "monitor": "bleu_4", "decoding": {"beam": 3}},
     },
     "softmax-cifar10": {

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dlmie.training.runs import Run
 
 _RECIPE = "show-attend-tell-scenes"
-_SHIPPED = "flickr8k"
+_SHIPPED = "flickr8k-coco"
 _PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")  # scikit-image's
 _BEAM = 5
 _SHOWN = 12  # test scenes on the contact sheet
@@ -34,9 +34,11 @@ _DRAWN = 3  # test scenes with a figure of attention
 @output_option("The folder for everything the demo makes.  [default: demo]", overwrite=False)
 @options_of(
     "dlmie.data.scenes:prepare_scenes",
-    train=("Scenes to learn from.", whole(1)),
     dev=("Scenes to choose the best epoch by.", whole(1)),
     test=("Scenes to score and show.", whole(1)),
+)
+@click.option(
+    "--train", type=whole(1), default=4000, show_default=True, help="Scenes to learn from."
 )
 @click.option("--epochs", type=whole(1), help="Passes over them.  [default: the recipe's]")
 def command(console: Console, to: str | None, epochs: int | None, **counts: int) -> None:
