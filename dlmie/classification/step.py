@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from dlmie import optim
 from dlmie.classification.model_files import NORMALIZATION
 from dlmie.classification.objective import Classify
@@ -13,7 +11,7 @@ from dlmie.classification.options import OBJECTIVES
 from dlmie.errors import DlmieError
 from dlmie.models.classifiers.image_classifier import ImageClassifier
 from dlmie.text import suggest
-from dlmie.training.checkpoint import Stateful
+from dlmie.training.checkpoint import KeptArray, Stateful
 from dlmie.training.config import OptionGroup
 from dlmie.training.step import TrainingStep, Update
 from dlmie.typing import JsonObject
@@ -53,24 +51,11 @@ class ClassificationStep(TrainingStep):
     def unsaved(self) -> dict[str, Stateful]:
         """What the model sees through, which need not be what its data would give."""
         arrays = self.model.normalization.arrays
-        return {NORMALIZATION + name: _Kept(array) for name, array in arrays.items()}
+        return {NORMALIZATION + name: KeptArray(array) for name, array in arrays.items()}
 
     def describe(self) -> JsonObject:
         """The section ``objective`` of a run's configuration."""
         return {"kind": self.kind, "seed": self.seed, **self.options.to_json()}
-
-
-class _Kept:
-    """An array that a checkpoint holds, and gives back in place."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array
-
-    def get_value(self, borrow: bool = False) -> np.ndarray:
-        return self._array if borrow else self._array.copy()
-
-    def set_value(self, value: np.ndarray) -> None:
-        self._array[...] = value
 
 
 def compile(
