@@ -67,8 +67,6 @@ class Generation(Task[LabelledImages, GenerationStep]):
             raise DlmieError(
                 f"{options.monitor} is measured by a classifier: name a trained one by --classifier"
             )
-        if options.classifier is not None and "dev" in data:
-            Scorer(data["dev"], opened_classifier(options.classifier))  # does it fit?
 
     def configure(
         self,
@@ -108,13 +106,12 @@ class Generation(Task[LabelledImages, GenerationStep]):
     ) -> Session:
         options = config.training
         assert isinstance(options, GenerationOptions)
-        album = Album(step.model, every=options.picture_every, seed=options.seed)
-        step.album = album
+        step.album = Album(step.model, every=options.picture_every, seed=options.seed)
         return Session(
             batches=partial(training_batches, step.model, data, options),
-            measure=partial(_measure, step, data, options),
+            measure=partial(_measure, step, _scorer(data, options), options.seed),
             save_best=partial(_save_best, step, config),
-            state=album.state,
+            state=step.album.state,
         )
 
 
@@ -138,16 +135,20 @@ def training_batches(
     )
 
 
-def _measure(
-    step: GenerationStep, data: LabelledImages, options: GenerationOptions
-) -> dict[str, float]:
-    """Scores of new images beside those of the dev split, with averaged weights."""
+def _scorer(data: LabelledImages, options: GenerationOptions) -> Scorer | None:
+    """What scores images after each epoch of a run; None where there is no dev split."""
     if "dev" not in data:
-        return {}
+        return None
     classifier = opened_classifier(options.classifier)
-    scorer = Scorer(data["dev"], classifier, images=options.scored_images)
+    return Scorer(data["dev"], classifier, images=options.scored_images)
+
+
+def _measure(step: GenerationStep, scorer: Scorer | None, seed: int) -> dict[str, float]:
+    """Scores of new images beside those of the dev split, with averaged weights."""
+    if scorer is None:
+        return {}
     with step.averaged():
-        scores = scorer(step.model, seed=options.seed)
+        scores = scorer(step.model, seed=seed)
     for line in scores.warnings:
         warnings.warn(line, CollapseWarning, stacklevel=2)
     names = ("pixel_frechet", "diversity", *_OF_CLASSIFIER)

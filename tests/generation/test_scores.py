@@ -21,7 +21,7 @@ from dlmie.generation.evaluation import (
     mean_distance,
     reduced,
 )
-from dlmie.models import DCGAN, Softmax, VanillaGAN
+from dlmie.models import DCGAN, Softmax, TwoLayerNet, VanillaGAN
 
 
 class Copier:
@@ -95,8 +95,6 @@ def test_one_class_alone_is_warned_of() -> None:
 
 
 def test_a_classifier_scores_images(data: LabelledImages, tmp_path: Path) -> None:
-    from dlmie.models import TwoLayerNet
-
     step = make_step(data, kind=TwoLayerNet)
     run = dlmie.train(step, data, to=tmp_path / "run", epochs=4, batch=16, progress=False)
     split = data["train"]
@@ -130,6 +128,24 @@ def test_monitors_that_need_a_classifier(data: LabelledImages, tmp_path: Path) -
     step = dlmie.compile(VanillaGAN(data.shape, latent=4))
     with pytest.raises(DlmieError, match="name a trained one by --classifier"):
         dlmie.train(step, data, to=tmp_path / "run", monitor="frechet", progress=False)
+
+
+def test_a_run_opens_its_classifier_once(
+    data: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def load(source: str) -> TwoLayerNet:
+        opened.append(source)
+        return TwoLayerNet(data.shape, data.classes, hidden=4)
+
+    monkeypatch.setattr("dlmie.generation.evaluation.load_classifier", load)
+    step = dlmie.compile(VanillaGAN(data.shape, latent=4))
+    options = {"epochs": 2, "batch": 60, "scored_images": 20, "classifier": "digits"}
+    with pytest.warns(CollapseWarning):
+        run = dlmie.train(step, data, to=tmp_path / "run", progress=False, **options)
+    assert opened == [str(Path("digits").resolve())]
+    assert [record["frechet"] > 0 for record in run.log if "epoch" in record] == [True, True]
 
 
 def test_dc_gan_says_which_images_it_makes() -> None:
