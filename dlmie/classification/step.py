@@ -20,7 +20,7 @@ DEFAULT_OPTIMIZER = optim.adam(1e-3)
 
 
 class ClassificationStep(TrainingStep):
-    """An update of a classifier; made by :func:`compile` or :func:`make_step`.
+    """An update of a classifier; made by :func:`compile`.
 
     Attributes
     ----------
@@ -91,14 +91,3 @@ def compile(
         raise DlmieError(f"there is no objective {kind!r}{suggest(kind, OBJECTIVES)}")
     chosen = OBJECTIVES[kind].of(options)
     return ClassificationStep(model, optimizer, kind=kind, options=chosen, seed=seed)
-
-
-def make_step(
-    objective: JsonObject,
-    model: ImageClassifier,
-    optimizer: optim.Chain | optim.Transform,
-) -> ClassificationStep:
-    """The step that the section ``objective`` of a configuration describes."""
-    options = {name: value for name, value in objective.items() if name not in ("kind", "seed")}
-    seed = objective.get("seed", 0)
-    return compile(model, optimizer, objective=objective["kind"], seed=seed, **options)

@@ -10,7 +10,7 @@ from dlmie import optim
 from dlmie.classification.evaluation import evaluate
 from dlmie.classification.model_files import save_model
 from dlmie.classification.options import ClassificationOptions
-from dlmie.classification.step import ClassificationStep, compile, make_step
+from dlmie.classification.step import ClassificationStep, compile
 from dlmie.data.labelled.batches import LabelledBatches
 from dlmie.data.labelled.dataset import LabelledImages, LabelledSplit
 from dlmie.data.labelled.folding import fold
@@ -92,7 +92,8 @@ class Classification(Task[LabelledImages, ClassificationStep]):
             normalization=Normalization.of(data, config.inputs.get("normalization", "none")),
             **config.model["config"],
         )
-        return make_step(config.objective, model, optim.from_json(config.optimizer))
+        optimizer = optim.from_json(config.optimizer)
+        return self.compile(model, optimizer, **config.objective_arguments)
 
     def session(
         self, config: RunConfig, step: ClassificationStep, data: LabelledImages, *, progress: bool

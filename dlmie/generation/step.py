@@ -95,12 +95,3 @@ def compile(
     chosen = OBJECTIVES[model.loss].of(options)
     assert isinstance(chosen, AdversarialOptions)
     return GenerationStep(model, optimizer, options=chosen, seed=seed)
-
-
-def make_step(
-    objective: JsonObject, model: GAN, optimizer: optim.Chain | optim.Transform
-) -> GenerationStep:
-    """The step that the section ``objective`` of a configuration describes."""
-    options = {name: value for name, value in objective.items() if name not in ("kind", "seed")}
-    seed = objective.get("seed", 0)
-    return compile(model, optimizer, objective=objective["kind"], seed=seed, **options)

@@ -18,7 +18,7 @@ from dlmie.generation.album import Album
 from dlmie.generation.evaluation import Scorer, check_fits, opened_classifier
 from dlmie.generation.model_files import save_model
 from dlmie.generation.options import GenerationOptions
-from dlmie.generation.step import GenerationStep, compile, make_step
+from dlmie.generation.step import GenerationStep, compile
 from dlmie.models import registry as models
 from dlmie.models.generators.gan import GAN
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
@@ -99,7 +99,8 @@ class Generation(Task[LabelledImages, GenerationStep]):
     def build(self, config: RunConfig, data: LabelledImages) -> GenerationStep:
         make = models.model_class(config.model["kind"], "generator")
         model = make(data.shape, **config.model["config"])
-        return make_step(config.objective, model, optim.from_json(config.optimizer))
+        optimizer = optim.from_json(config.optimizer)
+        return self.compile(model, optimizer, **config.objective_arguments)
 
     def session(
         self, config: RunConfig, step: GenerationStep, data: LabelledImages, *, progress: bool

@@ -75,7 +75,7 @@ def soft_update(target: Variable, main: Variable, tau: float) -> Variable:
 
 
 class AgentStep(TrainingStep):
-    """A rollout is played and learned from; made by :func:`compile` or :func:`make_step`.
+    """A rollout is played and learned from; made by :func:`compile`.
 
     Attributes
     ----------
@@ -188,12 +188,3 @@ def compile(
         optimizer = optim.from_json(links)
     chain = optim.chain(optimizer)
     return AgentStep(agent, chain, kind=entry.objective, options=chosen, seed=seed)
-
-
-def make_step(
-    objective: JsonObject, agent: Agent, optimizer: optim.Chain | optim.Transform
-) -> AgentStep:
-    """The step that the section ``objective`` of a configuration describes."""
-    options = {name: value for name, value in objective.items() if name not in ("kind", "seed")}
-    seed = objective.get("seed", 0)
-    return compile(agent, optimizer, objective=objective["kind"], seed=seed, **options)

@@ -17,7 +17,7 @@ from dlmie.reinforcement.evaluation import check_fits
 from dlmie.reinforcement.model_files import save_model
 from dlmie.reinforcement.options import ReinforcementOptions
 from dlmie.reinforcement.rollouts import Rollout, Teacher
-from dlmie.reinforcement.step import AgentStep, compile, make_step
+from dlmie.reinforcement.step import AgentStep, compile
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import Record
 from dlmie.training.objective import LOSS, Metric
@@ -98,7 +98,8 @@ class Reinforcement(Task[Environment, AgentStep]):
     def build(self, config: RunConfig, data: Environment) -> AgentStep:
         make = models.model_class(config.model["kind"], "agent")
         agent = make(data.spaces, **config.model["config"])
-        return make_step(config.objective, agent, optim.from_json(config.optimizer))
+        optimizer = optim.from_json(config.optimizer)
+        return self.compile(agent, optimizer, **config.objective_arguments)
 
     def session(
         self, config: RunConfig, step: AgentStep, data: Environment, *, progress: bool

@@ -212,6 +212,11 @@ class RunConfig:
     inputs: JsonObject
     meta: JsonObject
 
+    @property
+    def objective_arguments(self) -> JsonObject:
+        """The objective as keyword arguments of ``compile``: its name, its seed, its options."""
+        return {("objective" if k == "kind" else k): v for k, v in self.objective.items()}
+
     def to_json(self) -> JsonObject:
         """The document."""
         return {
