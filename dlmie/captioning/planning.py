@@ -14,7 +14,6 @@ from dlmie.captioning.model_files import load
 from dlmie.captioning.options import CaptioningOptions
 from dlmie.captioning.step import CaptioningStep
 from dlmie.captioning.task import TASK
-from dlmie.data.batches import Batches, FirstImages
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.feature_cache import Features
 from dlmie.data.images import Preprocessing
@@ -83,11 +82,12 @@ def plan(
             mine = [p for p in network.parameters if str(p.name) in learned]
             containers.assign(mine, learned, str(settings.start))
     options = CaptioningOptions.of({**settings.training, "seed": seed})
+    TASK.check(options, data)
     config = RunConfig(
         task=TASK.name,
         model=_model(settings, start, seed, network, layer, cache),
         objective=objective,
-        optimizer=_chain(settings, options, data),
+        optimizer=TASK.chain(settings.optimizer, options, data),
         data=DataSource(str(data.path), data.hash),
         training=options,
         inputs={"encoder": header},
@@ -205,17 +205,3 @@ def _model(
         "config": {**trained, **settings.config, "seed": seed},
         "annotation_shape": shape,
     }
-
-
-def _chain(settings: Settings, options: CaptioningOptions, data: Captions) -> list[JsonObject]:
-    """The optimizer's chain, with lengths in steps."""
-    split = data["train"]
-    # Only to count them: schedules are as long as the run.
-    batches = Batches(
-        split if options.limit is None else FirstImages(split, options.limit),
-        lambda index, views: index,
-        batch=options.batch,
-        captions_per_image=options.captions_per_image,
-    )
-    TASK.check(options, data)
-    return TASK.chain(settings.optimizer, options, len(batches))

@@ -120,6 +120,17 @@ class Captioning(Task[Captions, CaptioningStep]):
         )
         return config, self._session(config, step, data, cache)
 
+    def steps_per_epoch(self, options: TrainingOptions, data: Captions) -> int:
+        assert isinstance(options, CaptioningOptions)
+        split = data["train"]
+        batches = Batches(
+            split if options.limit is None else FirstImages(split, options.limit),
+            lambda index, views: index,
+            batch=options.batch,
+            captions_per_image=options.captions_per_image,
+        )
+        return len(batches)
+
     def build(
         self, config: RunConfig, data: Captions, *, network: Network | None = None
     ) -> CaptioningStep:

@@ -83,6 +83,11 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         assert isinstance(options, ClassificationOptions)
         return splits(data, options)[1] is not None
 
+    def steps_per_epoch(self, options: TrainingOptions, data: LabelledImages) -> int:
+        assert isinstance(options, ClassificationOptions)
+        split, plain = splits(data, options)[0], Normalization.of(data, "none")
+        return len(LabelledBatches(split, plain, batch=options.batch, limit=options.limit))
+
     def build(self, config: RunConfig, data: LabelledImages) -> ClassificationStep:
         """As :meth:`Task.build`; a checkpoint puts back what the model saw through."""
         make = models.model_class(config.model["kind"], "classifier")

@@ -96,6 +96,10 @@ class Generation(Task[LabelledImages, GenerationStep]):
         )
         return config, self.session(config, step, data, progress=progress)
 
+    def steps_per_epoch(self, options: TrainingOptions, data: LabelledImages) -> int:
+        scaled = _to_tanh(data)
+        return len(LabelledBatches(data["train"], scaled, batch=options.batch, limit=options.limit))
+
     def build(self, config: RunConfig, data: LabelledImages) -> GenerationStep:
         make = models.model_class(config.model["kind"], "generator")
         model = make(data.shape, **config.model["config"])
@@ -123,10 +127,9 @@ def training_batches(
     model: GAN, data: LabelledImages, options: GenerationOptions, epoch: int, position: int
 ) -> EpochBatches:
     """The batches of an epoch from a position on, in [-1, 1]."""
-    middle = np.full(data.shape[2], 127.5)
     return LabelledBatches(
         data["train"],
-        Normalization("none", data.shape, middle, middle),
+        _to_tanh(data),
         batch=options.batch,
         seed=options.seed,
         epoch=epoch,
@@ -134,6 +137,12 @@ def training_batches(
         limit=options.limit,
         dtype=model.dtype,
     )
+
+
+def _to_tanh(data: LabelledImages) -> Normalization:
+    """From pixels to [-1, 1], which tanh gives."""
+    middle = np.full(data.shape[2], 127.5)
+    return Normalization("none", data.shape, middle, middle)
 
 
 def _scorer(data: LabelledImages, options: GenerationOptions) -> Scorer | None:

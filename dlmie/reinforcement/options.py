@@ -31,6 +31,11 @@ class ReinforcementOptions(TrainingOptions):
     ORDER: ClassVar[frozenset[str]] = TrainingOptions.ORDER | {"episodes"}
     SCORES: ClassVar[frozenset[str]] = TrainingOptions.SCORES | {"test_episodes"}
 
+    @property
+    def rollouts(self) -> int:
+        """Batches of episodes in an epoch; the last may have fewer."""
+        return -(-self.episodes // self.batch)
+
 
 @dataclass(frozen=True, kw_only=True)
 class QLearningOptions(OptionGroup):

@@ -33,7 +33,7 @@ class Rollouts:
         self._teacher, self._options, self._start = teacher, options, start
 
     def __len__(self) -> int:
-        return -(-self._options.episodes // self._options.batch)
+        return self._options.rollouts
 
     def __iter__(self) -> Iterator[Rollout]:
         episodes, batch = self._options.episodes, self._options.batch
@@ -94,6 +94,11 @@ class Reinforcement(Task[Environment, AgentStep]):
             meta={**meta, "versions": versions()},
         )
         return config, self.session(config, step, data, progress=progress)
+
+    def steps_per_epoch(self, options: TrainingOptions, data: Environment) -> int:
+        """As :meth:`Task.steps_per_epoch`; how many updates a rollout has is not known before."""
+        assert isinstance(options, ReinforcementOptions)
+        return options.rollouts
 
     def build(self, config: RunConfig, data: Environment) -> AgentStep:
         make = models.model_class(config.model["kind"], "agent")

@@ -10,7 +10,8 @@ from dlmie.text import suggest
 from dlmie.training.config import TaskOptions
 
 if TYPE_CHECKING:
-    from dlmie.training.task import AnyTask, Planner
+    from dlmie.training.planning import Planner
+    from dlmie.training.task import AnyTask
 
 # A package for each, with modules `task`, `options` and `planning`.  Nothing is imported by a name
 # that a file holds: only by these.

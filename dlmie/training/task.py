@@ -15,7 +15,6 @@ from dlmie.training.config import RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.objective import LOSS, Metric
 from dlmie.training.optimizer_options import OptimizerOptions
-from dlmie.training.settings import Settings
 from dlmie.training.step import TrainingStep
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject
@@ -115,8 +114,12 @@ class Task(Generic[DataType, Step]):
         """Whether there is something to measure on after each epoch."""
         return "dev" in data
 
+    def steps_per_epoch(self, options: TrainingOptions, data: DataType) -> int:
+        """How many steps an epoch has: what lengths in epochs become."""
+        raise NotImplementedError
+
     def chain(
-        self, optimizer: JsonObject, options: TrainingOptions, steps_per_epoch: int
+        self, optimizer: JsonObject, options: TrainingOptions, data: DataType
     ) -> list[JsonObject]:
         """The optimizer of a new run, complete.
 
@@ -125,8 +128,8 @@ class Task(Generic[DataType, Step]):
         optimizer : mapping
             Fields of :class:`~dlmie.training.optimizer_options.OptimizerOptions`.
         options : TrainingOptions
-        steps_per_epoch : int
-            What lengths in epochs become.
+        data
+            Of the task.
 
         Raises
         ------
@@ -134,7 +137,7 @@ class Task(Generic[DataType, Step]):
             An option that its rule or schedule does not know.
         """
         links = OptimizerOptions.of(optimizer).chain(
-            steps_per_epoch=steps_per_epoch,
+            steps_per_epoch=self.steps_per_epoch(options, data),
             epochs=options.epochs,
             higher_is_better=self.metric(options.monitor).higher_is_better,
         )
@@ -154,30 +157,6 @@ class Task(Generic[DataType, Step]):
 
 AnyTask = Task[Any, Any]
 """A task whose data and steps are only known to itself."""
-
-
-class Plan(Protocol):
-    """The step of a new run, and the features it is trained on, where they are there."""
-
-    @property
-    def step(self) -> TrainingStep: ...
-
-    @property
-    def features(self) -> object | None: ...
-
-
-class Planner(Protocol):
-    """Builds the step of a new run from settings and data: ``plan`` of a task."""
-
-    def __call__(
-        self,
-        settings: Settings,
-        data: Data,
-        *,
-        seed: int = 0,
-        features: str | Path | None = None,
-        note: Callable[[str], None] = ...,
-    ) -> Plan: ...
 
 
 def model_meta(config: RunConfig, record: Record) -> JsonObject:
