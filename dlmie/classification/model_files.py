@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dlmie.data.labelled.normalization import Normalization
-from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
-from dlmie.files.schema import Key, check_document
-from dlmie.graph import init
+from dlmie.files.schema import Key
 from dlmie.models import registry
 from dlmie.models.classifiers.image_classifier import ImageClassifier
-from dlmie.training.runs import best_model
+from dlmie.training.model_files import read_model
 from dlmie.typing import JsonObject
 
 #: Where the arrays of a normalization stand in model files and checkpoints.
 NORMALIZATION = "/normalization/"
-
 
 _HEADER = {
     "shape": Key(list, length=3, each=Key(int, low=1, high=100_000)),
@@ -65,44 +61,19 @@ def load(source: str | Path) -> ImageClassifier:
     WeightsError
         Nothing there, damaged, of a later version, or not a classifier: one line that says which.
     """
-    path = Path(source)
-    path = best_model(path) if path.is_dir() else path
-    header, arrays = containers.load(path)
-    model = _described(path, header, arrays)
-    mine = {name: a for name, a in arrays.items() if not name.startswith(NORMALIZATION)}
-    containers.assign(model.parameters, mine, path)
-    return model
-
-
-def _described(path: Path, header: JsonObject, arrays: Mapping[str, np.ndarray]) -> ImageClassifier:
-    """The model that a header describes, before it has its weights."""
-    kind = header.get("kind")
-    if kind not in registry.names("classifier"):
-        raise WeightsError(f"{path} is not a classifier but a {kind}")
-    check_document(header, _HEADER, path, WeightsError)
-    seen = {
-        name.removeprefix(NORMALIZATION): array
-        for name, array in arrays.items()
-        if name.startswith(NORMALIZATION)
-    }
-    try:
+    file = read_model(source, "classifier", _HEADER)
+    seen, mine = dict[str, np.ndarray](), dict[str, np.ndarray]()
+    for name, array in file.arrays.items():
+        if name.startswith(NORMALIZATION):
+            seen[name.removeprefix(NORMALIZATION)] = array
+        else:
+            mine[name] = array
+    header = file.header
+    with file.described():
+        make = registry.model_class(header["kind"], "classifier")
         normalization = Normalization.from_json(header["normalization"], seen)
-        make = registry.model_class(kind, "classifier")
-        with init.nothing_drawn():
-            model = make(
-                header["shape"],
-                header["classes"],
-                normalization=normalization,
-                **header["config"],
-            )
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        MemoryError,
-        DlmieError,
-    ) as error:
-        raise WeightsError(f"{path} has a damaged description ({error})") from error
+        model = make(
+            header["shape"], header["classes"], normalization=normalization, **header["config"]
+        )
+    containers.assign(model.parameters, mine, file.path)
     return model

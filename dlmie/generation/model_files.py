@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
-from dlmie.graph import init
+from dlmie.files.schema import Key
 from dlmie.models import registry
 from dlmie.models.generators.gan import GAN
-from dlmie.training.runs import best_model
+from dlmie.training.model_files import read_model
 from dlmie.typing import JsonObject
+
+_HEADER = {
+    "shape": Key(list, length=3, each=Key(int, low=1, high=100_000)),
+    "config": Key(dict),
+}
 
 
 def save_model(model: GAN, path: str | Path, *, meta: JsonObject | None = None) -> Path:
@@ -46,23 +50,9 @@ def load(source: str | Path) -> GAN:
     WeightsError
         Nothing there, damaged, of a later version, or not a generator: one line that says which.
     """
-    path = Path(source)
-    path = best_model(path) if path.is_dir() else path
-    header, arrays = containers.load(path)
-    model = _described(path, header)
-    containers.assign(model.parameters, arrays, path)
-    return model
-
-
-def _described(path: Path, header: JsonObject) -> GAN:
-    """The model that a header describes, before it has its weights."""
-    kind = header.get("kind")
-    if kind not in registry.names("generator"):
-        raise WeightsError(f"{path} is not a generator but a {kind}")
-    try:
-        make = registry.model_class(kind, "generator")
-        with init.nothing_drawn():
-            model = make(header["shape"], **header["config"])
-    except (KeyError, TypeError, ValueError, AttributeError, MemoryError, DlmieError) as error:
-        raise WeightsError(f"{path} has a damaged description ({error})") from error
+    file = read_model(source, "generator", _HEADER)
+    with file.described():
+        make = registry.model_class(file.header["kind"], "generator")
+        model = make(file.header["shape"], **file.header["config"])
+    containers.assign(model.parameters, file.arrays, file.path)
     return model

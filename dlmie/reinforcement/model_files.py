@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers
+from dlmie.files.schema import Key
 from dlmie.models import registry
 from dlmie.models.agents.agent import Agent, Spaces
-from dlmie.training.runs import best_model
+from dlmie.models.agents.deep_q import DQN
+from dlmie.training.model_files import read_model
 from dlmie.typing import JsonObject
+
+_SPACES = {
+    "shape": Key(list, each=Key(int, low=1, high=100_000)),
+    "states": Key(int, low=0, high=1_000_000_000),
+    "actions": Key(int, low=1, high=1_000_000),
+    "dtype": Key(str),
+    "enlarge": Key(int, low=1, high=100_000),
+}
+_HEADER = {
+    "spaces": Key(dict, keys=_SPACES),
+    "config": Key(dict),
+    "environment": Key(str),
+}
 
 
 def save_model(
@@ -55,22 +69,12 @@ def load(source: str | Path) -> Agent:
 
 def load_with_environment(source: str | Path) -> tuple[Agent, str]:
     """An agent, and the name of the environment in which it learned; raises as `load` does."""
-    path = Path(source)
-    path = best_model(path) if path.is_dir() else path
-    header, arrays = containers.load(path)
-    agent, environment = _described(path, header)
-    containers.assign(agent.parameters, arrays, path)
-    return agent, environment
-
-
-def _described(path: Path, header: JsonObject) -> tuple[Agent, str]:
-    """The agent that a header describes, before it has its weights."""
-    kind = header.get("kind")
-    if kind not in registry.names("agent"):
-        raise WeightsError(f"{path} is not an agent but a {kind}")
-    try:
-        make = registry.model_class(kind, "agent")
+    file = read_model(source, "agent", _HEADER)
+    header = file.header
+    with file.described():
+        make = registry.model_class(header["kind"], "agent")
         agent = make(Spaces.from_json(header["spaces"]), **header["config"])
-        return agent, str(header["environment"])
-    except (KeyError, TypeError, ValueError, AttributeError, MemoryError, DlmieError) as error:
-        raise WeightsError(f"{path} has a damaged description ({error})") from error
+    containers.assign(agent.parameters, file.arrays, file.path)
+    if isinstance(agent, DQN):
+        agent.synchronize()  # a file has the main network alone
+    return agent, header["environment"]

@@ -83,6 +83,11 @@ class DQN(Agent):
         """The parameters of the target network, in the order of `parameters`."""
         return find_parameters(self.target_scores(self.observations))
 
+    def synchronize(self) -> None:
+        """Make the target network equal to the main one, as it is at first."""
+        for target, main in zip(self.target_parameters, self.parameters, strict=True):
+            target.set_value(main.get_value())
+
     def _trunk(self, name: str) -> _Convolutional | _Dense:
         kind = _Convolutional if _is_image(self.spaces) else _Dense
         return kind(name, self.spaces, self.hidden, self.dueling, self.seed, self.dtype)

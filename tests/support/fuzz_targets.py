@@ -187,7 +187,9 @@ def _make_models(folder: Path) -> None:
     from dlmie.classification.model_files import save_model as save_classifier
     from dlmie.data import Normalization, Vocabulary
     from dlmie.data.captions.vocabulary import SPECIAL
-    from dlmie.models import ShowAttendTell, Softmax
+    from dlmie.models import QTable, ShowAttendTell, Softmax
+    from dlmie.models.agents.agent import Spaces
+    from dlmie.reinforcement.model_files import save_model as save_agent
 
     words = Vocabulary([*SPECIAL, "a", "dog"])
     model = ShowAttendTell((5, 2, 2), words, embedding=2, hidden=2, attention=2)
@@ -195,6 +197,8 @@ def _make_models(folder: Path) -> None:
     data = make_data(folder)
     classifier = Softmax(data.shape, data.classes, normalization=Normalization.of(data))
     save_classifier(classifier, folder / "softmax.h5")
+    agent = QTable(Spaces((), 4, 2, "int64"))
+    save_agent(agent, folder / "agent.h5", environment="FrozenLake-v1")
     shutil.rmtree(folder / "images")
     shutil.copy(OLD / "model.h5", folder / "old.h5")
 
