@@ -119,13 +119,7 @@ def evaluate(
     DataError
         The environment is not of the kind that the agent was made for.
     """
-    if isinstance(agent, (str, Path)):
-        agent, name = load_with_environment(agent)
-        environment = environment or name
-    if environment is None:
-        raise DataError("name the environment to evaluate in")
-    chosen = environment if isinstance(environment, Environment) else Environment(environment)
-    check_fits(agent, chosen)
+    agent, chosen = opened(agent, environment)
     made = chosen.make()
     try:
         rewards = [
@@ -140,6 +134,33 @@ def evaluate(
         predicted = predictions(agent, chosen, episodes=5, seed=seed)
         errors = dict(zip(predicted.names, predicted.errors, strict=True))
     return AgentScores(chosen.name, np.stack(rewards), best, errors)
+
+
+def opened(
+    agent: Agent | str | Path, environment: Environment | str | None
+) -> tuple[Agent, Environment]:
+    """An agent, loaded where it is named, and an environment that it fits.
+
+    Parameters
+    ----------
+    agent
+        An agent, or what :func:`~dlmie.reinforcement.model_files.load` takes.
+    environment
+        By default the one in which a loaded agent learned.
+
+    Raises
+    ------
+    DataError
+        No environment is named, or it is not of the kind that the agent was made for.
+    """
+    if isinstance(agent, (str, Path)):
+        agent, name = load_with_environment(agent)
+        environment = environment or name
+    if environment is None:
+        raise DataError("name the environment: an agent that was not loaded does not know it")
+    chosen = environment if isinstance(environment, Environment) else Environment(environment)
+    check_fits(agent, chosen)
+    return agent, chosen
 
 
 def check_fits(agent: Agent, environment: Environment) -> None:

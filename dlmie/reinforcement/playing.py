@@ -14,8 +14,7 @@ from dlmie.models.agents.agent import Agent
 from dlmie.models.agents.world_model import WorldModel
 from dlmie.reinforcement.environments.environment import Environment
 from dlmie.reinforcement.episodes import Player, Use
-from dlmie.reinforcement.evaluation import check_fits
-from dlmie.reinforcement.model_files import load_with_environment
+from dlmie.reinforcement.evaluation import opened
 from dlmie.reinforcement.predictions import predictions
 from dlmie.visualize.figures.figure import Figure
 
@@ -79,13 +78,7 @@ def play(
     DataError
         The environment shows no pictures, or is not of the agent's kind.
     """
-    if isinstance(agent, (str, Path)):
-        agent, name = load_with_environment(agent)
-        environment = environment or name
-    if environment is None:
-        raise DataError("name the environment to play in")
-    chosen = environment if isinstance(environment, Environment) else Environment(environment)
-    check_fits(agent, chosen)
+    agent, chosen = opened(agent, environment)
     made = chosen.make(render_mode="rgb_array")
     try:
         player = Player(made, chosen.spaces, seed=seed, use=Use.SHOWING)
@@ -117,11 +110,9 @@ def draw_predictions(
     DataError
         The agent has no model of its world.
     """
-    agent, name = load_with_environment(source)
+    agent, chosen = opened(source, environment)
     if not isinstance(agent, WorldModel):
         raise DataError(f"{source} is a {agent.kind}: only a world-model makes predictions")
-    chosen = Environment(environment or name)
-    check_fits(agent, chosen)
     chart = predictions(agent, chosen, seed=seed).picture(to.suffix.lower().lstrip("."))
     atomic.write(to, chart)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytensor
@@ -59,7 +60,7 @@ class QUpdate(Update):
             (target, soft_update(target, new[main], self.options.tau))
             for target, main in zip(self.agent.target_parameters, self.parameters, strict=True)
         ]
-        self.loss = type(self.loss)(self.loss.total, self.loss.weight, updates=following)
+        self.loss = replace(self.loss, updates=following)
 
     def compile(self, *, progress: bool) -> None:
         super().compile(progress=progress)
