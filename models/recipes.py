@@ -313,6 +313,11 @@ RECIPES: dict[str, JsonObject] = {
 }  # fmt: skip
 
 
+def recipe_of(model: str | None) -> str | None:
+    """The recipe that a model follows unless another is named: that of its own name, if any."""
+    return model if model in RECIPES else None
+
+
 def recipe(name: str) -> JsonObject:
     """A recipe by name, free to be changed.
 

@@ -39,15 +39,12 @@ class Entry:
         image or a "grid" to attend to.
     objective : str
         What a command trains the model for unless it says otherwise; "": the usual one of its task.
-    recipe : str
-        The recipe that a command follows unless another is named; "": none.
     """
 
     role: Role
     target: str
     layers: Mapping[str, str] = field(default_factory=dict)
     objective: str = ""
-    recipe: str = ""
 
     @property
     def class_name(self) -> str:
@@ -97,31 +94,17 @@ MODELS: dict[str, Entry] = {
     "fully-connected": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:FullyConnected"),
     "three-layer-convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ThreeLayerConvNet"),
     "convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ConvNet"),
-    "gan": Entry("generator", f"{_GENERATORS}.dense:VanillaGAN", recipe="gan"),
-    "ls-gan": Entry(
-        "generator",
-        f"{_GENERATORS}.dense:LeastSquaresGAN",
-        objective="least-squares",
-        recipe="ls-gan",
-    ),
-    "dc-gan": Entry("generator", f"{_GENERATORS}.convolutional:DCGAN", recipe="dc-gan"),
+    "gan": Entry("generator", f"{_GENERATORS}.dense:VanillaGAN"),
+    "ls-gan": Entry("generator", f"{_GENERATORS}.dense:LeastSquaresGAN", objective="least-squares"),
+    "dc-gan": Entry("generator", f"{_GENERATORS}.convolutional:DCGAN"),
     "wgan-gp": Entry(
-        "generator",
-        f"{_GENERATORS}.convolutional:WassersteinGAN",
-        objective="wasserstein",
-        recipe="wgan-gp",
+        "generator", f"{_GENERATORS}.convolutional:WassersteinGAN", objective="wasserstein"
     ),
-    "q-table": Entry("agent", f"{_AGENTS}.tables:QTable", objective="q-learning", recipe="q-table"),
-    "q-network": Entry(
-        "agent", f"{_AGENTS}.tables:QNetwork", objective="q-learning", recipe="q-network"
-    ),
-    "dqn": Entry("agent", f"{_AGENTS}.deep_q:DQN", objective="deep-q", recipe="dqn"),
-    "policy": Entry(
-        "agent", f"{_AGENTS}.policies:Policy", objective="policy-gradient", recipe="policy"
-    ),
-    "world-model": Entry(
-        "agent", f"{_AGENTS}.world_model:WorldModel", objective="world-model", recipe="world-model"
-    ),
+    "q-table": Entry("agent", f"{_AGENTS}.tables:QTable", objective="q-learning"),
+    "q-network": Entry("agent", f"{_AGENTS}.tables:QNetwork", objective="q-learning"),
+    "dqn": Entry("agent", f"{_AGENTS}.deep_q:DQN", objective="deep-q"),
+    "policy": Entry("agent", f"{_AGENTS}.policies:Policy", objective="policy-gradient"),
+    "world-model": Entry("agent", f"{_AGENTS}.world_model:WorldModel", objective="world-model"),
 }
 #: The task by which a role is trained.
 TASKS: dict[Role, str] = {
@@ -205,9 +188,10 @@ def check_registered(model: object, role: Role) -> None:
     """
     made, kind = type(model), str(getattr(model, "kind", None))
     if kind not in names(role) or model_class(kind, role) is not made:
+        words = made.__name__ if role == "captioner" else f'{made.__name__}, role="{role}"'
         raise DlmieError(
             f"nothing could load what {made.__name__} learns: give the class a kind of its own and "
-            f"register it, dlmie.register({made.__name__}), before training"
+            f"register it, dlmie.register({words}), before training"
         )
 
 
@@ -216,6 +200,12 @@ def register(model: type, *, role: Role = "captioner") -> type:
 
     Can be used as a decorator; the module that defines the class must be imported before such a
     file is loaded.
+
+    Parameters
+    ----------
+    model : class
+    role : str
+        "captioner", "classifier", "generator" or "agent".
 
     Raises
     ------

@@ -81,13 +81,12 @@ def make_settings(chosen: JsonObject) -> Settings:
 
 def _begin(chosen: JsonObject) -> Settings:
     """The settings of the recipe, named or the model's own; or none but the model's name."""
-    model = chosen.get("model")
-    usual = registry.MODELS[model].recipe if model is not None else ""
-    name = chosen.get("recipe", usual)
-    if not name:
-        return Settings(model or "show-tell")
-    from dlmie.models.recipes import recipe
+    from dlmie.models.recipes import recipe, recipe_of
 
+    model = chosen.get("model")
+    name = chosen.get("recipe", recipe_of(model))
+    if name is None:
+        return Settings(model or "show-tell")
     settings = Settings.from_recipe(name, recipe(name))
     if model is not None and model != settings.model:
         raise click.UsageError(f"recipe {settings.recipe} is for {settings.model}, not {model}")

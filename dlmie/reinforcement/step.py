@@ -11,12 +11,11 @@ from pytensor.graph.basic import Variable
 from dlmie import optim
 from dlmie.errors import DlmieError
 from dlmie.layers.noise import Noise
-from dlmie.models import registry
 from dlmie.models.agents.agent import Agent
 from dlmie.models.agents.deep_q import DQN
 from dlmie.models.agents.policies import Policy
 from dlmie.models.agents.world_model import WorldModel
-from dlmie.models.recipes import recipe
+from dlmie.models.recipes import recipe, recipe_of
 from dlmie.reinforcement.episodes import Player
 from dlmie.reinforcement.objectives import PolicyGradient, Prediction, QLearning
 from dlmie.reinforcement.options import (
@@ -166,7 +165,8 @@ def compile(
     ----------
     agent : Agent
     optimizer : Chain, optional
-        A chain of :mod:`dlmie.optim`; by default that of the agent's recipe.
+        A chain of :mod:`dlmie.optim`; by default that of the agent's recipe, or Adam with a
+        learning rate of 1e-3 for a class of one's own.
     objective : str, optional
         "q-learning", "deep-q", "policy-gradient" or "world-model"; by default the agent's own, the
         only one that fits.
@@ -179,13 +179,18 @@ def compile(
     DlmieError
         An unknown option, or an objective of another kind of agent.
     """
-    entry = registry.entry(agent.kind, "agent")
-    if objective is not None and objective != entry.objective:
-        raise DlmieError(f"{agent.kind} learns by {entry.objective}, not by {objective}")
-    chosen = OBJECTIVES[entry.objective].of(options)
-    if optimizer is None:
-        usual = OptimizerOptions.of(recipe(entry.recipe)["optimizer"])
-        links = usual.chain(steps_per_epoch=1, epochs=1, higher_is_better=True)
-        optimizer = optim.from_json(links)
-    chain = optim.chain(optimizer)
-    return AgentStep(agent, chain, kind=entry.objective, options=chosen, seed=seed)
+    kind = agent.objective
+    if objective is not None and objective != kind:
+        raise DlmieError(f"{agent.kind} learns by {kind}, not by {objective}")
+    chosen = OBJECTIVES[kind].of(options)
+    chain = _usual_optimizer(agent) if optimizer is None else optim.chain(optimizer)
+    return AgentStep(agent, chain, kind=kind, options=chosen, seed=seed)
+
+
+def _usual_optimizer(agent: Agent) -> optim.Chain:
+    """That of the agent's recipe; of an agent that has none, Adam."""
+    name = recipe_of(agent.kind)
+    if name is None:
+        return optim.chain(optim.adam(1e-3))
+    options = OptimizerOptions.of(recipe(name)["optimizer"])
+    return optim.from_json(options.chain(steps_per_epoch=1, epochs=1, higher_is_better=True))

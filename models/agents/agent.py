@@ -56,8 +56,8 @@ class Spaces:
 class Agent:
     """Base of the agents.
 
-    A subclass names itself (``kind``), creates its layers, and implements ``scores`` and
-    ``config``.
+    A subclass names itself (``kind``) and what it learns by (``objective``), creates its layers,
+    and implements ``scores`` and ``config``.
 
     Parameters
     ----------
@@ -77,6 +77,8 @@ class Agent:
     #: The name of the task that trains it.
     task: ClassVar[str] = "reinforcement"
     kind: ClassVar[str]
+    #: What it learns by: "q-learning", "deep-q", "policy-gradient" or "world-model".
+    objective: ClassVar[str]
 
     def __init__(self, spaces: Spaces, *, seed: int = 0, dtype: str = "float32") -> None:
         if spaces.actions < 2:

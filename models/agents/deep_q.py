@@ -45,6 +45,7 @@ class DQN(Agent):
     """
 
     kind = "dqn"
+    objective = "deep-q"
 
     def __init__(
         self,

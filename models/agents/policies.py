@@ -39,6 +39,7 @@ class Policy(Agent):
     """
 
     kind = "policy"
+    objective = "policy-gradient"
 
     def __init__(
         self, spaces: Spaces, *, hidden: int = 10, seed: int = 0, dtype: str = "float32"

@@ -30,6 +30,7 @@ class QTable(Agent):
     """
 
     kind = "q-table"
+    objective = "q-learning"
     #: First values are uniform below this.
     highest: ClassVar[float] = 0.0
 

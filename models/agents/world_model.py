@@ -58,6 +58,7 @@ class WorldModel(Policy):
     """
 
     kind = "world-model"
+    objective = "world-model"
 
     def __init__(
         self,

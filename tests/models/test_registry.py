@@ -13,6 +13,7 @@ from dlmie.captioning import save_model
 from dlmie.data.captions.dataset import Captions
 from dlmie.errors import DlmieError
 from dlmie.models import ShowTell, registry
+from dlmie.training.registry import task_options
 
 
 @pytest.fixture
@@ -28,6 +29,16 @@ def test_every_entry_is_a_class_of_that_kind() -> None:
         if entry.role in registry.TASKS:
             assert found.kind == name
             assert found.task == registry.task_of(name)
+
+
+def test_a_command_trains_a_model_for_what_its_class_says() -> None:
+    for name, entry in registry.MODELS.items():
+        options = task_options(registry.task_of(name)) if entry.role in registry.TASKS else None
+        if options is None or entry.role == "captioner":  # which learns by any objective
+            continue
+        found: Any = registry.model_class(name, entry.role)
+        learned = found.objective if entry.role == "agent" else found.loss
+        assert (entry.objective or next(iter(options.objectives))) == learned
 
 
 def test_unknown_names_are_told_the_closest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ pytest.importorskip("gymnasium")
 
 from agent_cases import ID, SPACES, make_step
 
+import dlmie
 from dlmie.errors import DlmieError
 from dlmie.models import Policy, QTable
 from dlmie.models.agents.agent import Spaces, best
@@ -189,6 +191,16 @@ def test_a_policy_learns(corridor: Environment) -> None:
     rewards = [result.sums["train_reward"] / result.weight for result in results]
     assert np.mean(rewards[-5:]) > 0.7
     assert np.mean(rewards[:3]) < 0.6
+
+
+def test_an_agent_of_ones_own(corridor: Environment, tmp_path: Path) -> None:
+    class Mine(Policy):
+        kind = "mine"
+
+    step = compile(Mine(SPACES, hidden=3))
+    assert (step.kind, step.optimizer.to_json()[0]["transform"]) == ("policy-gradient", "adam")
+    with pytest.raises(DlmieError, match=r'register it, dlmie\.register\(Mine, role="agent"\)'):
+        dlmie.train(step, corridor, to=tmp_path / "run", progress=False)
 
 
 def test_unknown_choices() -> None:
