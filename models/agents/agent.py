@@ -57,7 +57,7 @@ class Agent:
     """Base of the agents.
 
     A subclass names itself (``kind``) and what it learns by (``objective``), creates its layers,
-    and implements ``scores`` and ``config``.
+    implements ``scores`` and adds its options to ``config``.
 
     Parameters
     ----------
@@ -90,8 +90,11 @@ class Agent:
 
     @property
     def config(self) -> Config:
-        """The keyword arguments that make an equal agent for the same spaces."""
-        raise NotImplementedError
+        """The keyword arguments that make an equal agent for the same spaces.
+
+        A subclass adds its own.
+        """
+        return {"seed": self.seed, "dtype": self.dtype}
 
     def scores(self, observations: Variable) -> Variable:
         """What the agent thinks of each action; it does what has the highest score.
@@ -123,9 +126,18 @@ class Agent:
 
     @cached_property
     def _compiled_scores(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self.compiled_for_one(self.scores, "scores")
+
+    def compiled_for_one(
+        self, layer: Callable[[Variable], Variable], what: str
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """Compiled: what a layer gives for one observation, which must have the dtype of `spaces`.
+
+        It is called at every step of an episode, so inputs are not checked.
+        """
         one = pt.tensor("observation", dtype=self.spaces.dtype, shape=self.spaces.shape)
-        compiled = function([one], self.scores(one[None])[0], name=f"{self.kind} scores")
-        compiled.trust_input = True  # it is called at every step of an episode
+        compiled = function([one], layer(one[None])[0], name=f"{self.kind} {what}")
+        compiled.trust_input = True
         found: Callable[[np.ndarray], np.ndarray] = compiled
         return found
 

@@ -65,12 +65,7 @@ class DQN(Agent):
 
     @property
     def config(self) -> Config:
-        return {
-            "hidden": self.hidden,
-            "dueling": self.dueling,
-            "seed": self.seed,
-            "dtype": self.dtype,
-        }
+        return {"hidden": self.hidden, "dueling": self.dueling, **super().config}
 
     def scores(self, observations: Variable) -> Variable:
         return self._main(observations)

@@ -10,7 +10,6 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
-from dlmie.compilation import function
 from dlmie.graph.network import Parameter, find_parameters
 from dlmie.layers import Linear
 from dlmie.models.agents.agent import Agent, Config, Spaces, needs_arrays
@@ -54,7 +53,7 @@ class Policy(Agent):
 
     @property
     def config(self) -> Config:
-        return {"hidden": self.hidden, "seed": self.seed, "dtype": self.dtype}
+        return {"hidden": self.hidden, **super().config}
 
     @property
     def policy_parameters(self) -> list[Parameter]:
@@ -75,11 +74,7 @@ class Policy(Agent):
 
     @cached_property
     def _compiled_outputs(self) -> Callable[[np.ndarray], np.ndarray]:
-        one = pt.tensor("observation", dtype=self.spaces.dtype, shape=self.spaces.shape)
-        compiled = function([one], self._outputs(one[None])[0], name=f"{self.kind} log-odds")
-        compiled.trust_input = True  # it is called at every step of an episode
-        found: Callable[[np.ndarray], np.ndarray] = compiled
-        return found
+        return self.compiled_for_one(self._outputs, "log-odds")
 
     def draw(self, observation: np.ndarray, generator: np.random.Generator) -> int:
         """An action, drawn with the probability that the policy gives it."""

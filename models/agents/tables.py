@@ -8,7 +8,7 @@ import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie.graph.network import parameter
-from dlmie.models.agents.agent import Agent, Config, Spaces, needs_states
+from dlmie.models.agents.agent import Agent, Spaces, needs_states
 from dlmie.ops.dense.embedding import embedding
 
 
@@ -40,10 +40,6 @@ class QTable(Agent):
         values = np.random.default_rng(seed).uniform(0, self.highest, shape)
         self.q = parameter("/q", values.astype(dtype))
 
-    @property
-    def config(self) -> Config:
-        return {"seed": self.seed, "dtype": self.dtype}
-
     def scores(self, observations: Variable) -> Variable:
         return embedding(self.q, observations)
 
@@ -61,6 +57,3 @@ class QNetwork(QTable):
 
     kind = "q-network"
     highest = 0.01
-
-    def __init__(self, spaces: Spaces, *, seed: int = 0, dtype: str = "float64") -> None:
-        super().__init__(spaces, seed=seed, dtype=dtype)

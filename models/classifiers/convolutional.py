@@ -110,9 +110,7 @@ class ThreeLayerConvNet(NetworkClassifier):
             "filter_size": self.filter_size,
             "hidden": self.hidden,
             "weight_scale": self.weight_scale,
-            "regularization": self.regularization,
-            "seed": self.seed,
-            "dtype": self.dtype,
+            **super().config,
         }
 
 
@@ -200,9 +198,7 @@ class ConvNet(NetworkClassifier):
             "norm": self.norm,
             "keep": self.keep,
             "weight_scale": self.weight_scale,
-            "regularization": self.regularization,
-            "seed": self.seed,
-            "dtype": self.dtype,
+            **super().config,
         }
 
 

@@ -96,9 +96,7 @@ class FullyConnected(NetworkClassifier):
             "norm": self.norm,
             "keep": self.keep,
             "weight_scale": self.weight_scale,
-            "regularization": self.regularization,
-            "seed": self.seed,
-            "dtype": self.dtype,
+            **super().config,
         }
 
 

@@ -25,8 +25,8 @@ Config = dict[str, int | float | str | list[int] | None]
 class ImageClassifier:
     """Base of the classifiers that learn from labelled images.
 
-    A subclass names itself (``kind``) and its loss, creates its layers, and implements ``logits``
-    and ``config``; ``train`` as well where training is another expression.
+    A subclass names itself (``kind``) and its loss, creates its layers, implements ``logits`` and
+    adds its options to ``config``; ``train`` as well where training is another expression.
 
     Parameters
     ----------
@@ -93,8 +93,11 @@ class ImageClassifier:
 
     @property
     def config(self) -> Config:
-        """The keyword arguments that make an equal model, but for the normalization."""
-        raise NotImplementedError
+        """The keyword arguments that make an equal model, but for the normalization.
+
+        A subclass adds its own.
+        """
+        return {"regularization": self.regularization, "seed": self.seed, "dtype": self.dtype}
 
     def logits(self, images: Variable) -> Variable:
         """Scores of the classes: images (batch, channels, rows, columns) → (batch, classes)."""

@@ -88,12 +88,7 @@ class LinearClassifier(ImageClassifier):
 
     @property
     def config(self) -> Config:
-        return {
-            "weight_scale": self.weight_scale,
-            "regularization": self.regularization,
-            "seed": self.seed,
-            "dtype": self.dtype,
-        }
+        return {"weight_scale": self.weight_scale, **super().config}
 
     def logits(self, images: Variable) -> Variable:
         return self.linear(images.flatten(2))
