@@ -11,21 +11,15 @@ from dlmie.data.labelled.normalization import Normalization
 from dlmie.errors import DlmieError
 from dlmie.layers import Conv2D, Dropout, Linear, Sequential
 from dlmie.layers.options import WeightOptions
+from dlmie.layers.parameterless import flatten, halve
 from dlmie.models.classifiers.image_classifier import Config
 from dlmie.models.classifiers.network import (
     NetworkClassifier,
     first_weights,
-    flatten,
     norm_layers,
     sizes_of,
 )
 from dlmie.ops.conv.activation import relu
-from dlmie.ops.pool.pool import max_pool
-
-
-def halve(x: Variable) -> Variable:
-    """The largest of each 2 × 2 places; a last odd row or column is left out."""
-    return max_pool(x, 2)
 
 
 class ThreeLayerConvNet(NetworkClassifier):

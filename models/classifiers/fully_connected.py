@@ -10,11 +10,11 @@ from pytensor.graph.basic import Variable
 
 from dlmie.data.labelled.normalization import Normalization
 from dlmie.layers import Dropout, Linear, Sequential
+from dlmie.layers.parameterless import flatten
 from dlmie.models.classifiers.image_classifier import Config
 from dlmie.models.classifiers.network import (
     NetworkClassifier,
     first_weights,
-    flatten,
     norm_layers,
     sizes_of,
 )

@@ -38,11 +38,6 @@ class NetworkClassifier(ImageClassifier):
         return as_images(self, first.W)
 
 
-def flatten(x: Variable) -> Variable:
-    """x (batch, ...) → (batch, features)."""
-    return x.flatten(2)
-
-
 def first_weights(scale: float | None) -> init.Initializer:
     """Gaussian weights of a standard deviation; None: of what suits ReLU (He et al. 2015)."""
     return init.he_normal() if scale is None else init.normal(scale)

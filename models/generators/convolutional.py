@@ -7,14 +7,13 @@ from functools import partial
 
 import numpy as np
 import pytensor.tensor as pt
-from pytensor.graph.basic import Variable
 
 from dlmie.errors import DlmieError
 from dlmie.layers import BatchNorm, Conv2D, Linear, Sequential, TransposedConv2D
 from dlmie.layers.options import LayerOptions
-from dlmie.models.generators.gan import GAN, Config, as_images, flatten, leaky_relu
+from dlmie.layers.parameterless import flatten, halve, leaky_relu
+from dlmie.models.generators.gan import GAN, Config, as_images
 from dlmie.ops.conv.activation import relu
-from dlmie.ops.pool.pool import max_pool
 
 
 class DCGAN(GAN):
@@ -87,20 +86,16 @@ class DCGAN(GAN):
         # Leaky ReLU keeps the order of values: after the pool, it is the same for less work.
         return Sequential(
             Conv2D("/critic/1", channels, 32, 5, padding="valid", **options),
-            _halve,
+            halve,
             leaky_relu,
             Conv2D("/critic/2", 32, 64, 5, padding="valid", **options),
-            _halve,
+            halve,
             leaky_relu,
             flatten,
             Linear("/critic/3", units, units, **options),
             leaky_relu,
             Linear("/critic/4", units, 1, **options),
         )
-
-
-def _halve(x: Variable) -> Variable:
-    return max_pool(x, 2)
 
 
 class WassersteinGAN(DCGAN):

@@ -10,7 +10,8 @@ import pytensor.tensor as pt
 
 from dlmie.layers import Linear, Sequential
 from dlmie.layers.options import LayerOptions
-from dlmie.models.generators.gan import GAN, as_images, flatten, leaky_relu
+from dlmie.layers.parameterless import flatten, leaky_relu
+from dlmie.models.generators.gan import GAN, as_images
 from dlmie.ops.conv.activation import relu
 
 

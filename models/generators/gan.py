@@ -130,17 +130,6 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
     return pixels.astype(np.uint8).transpose(0, 2, 3, 1)
 
 
-def leaky_relu(x: Variable, slope: float = 0.01) -> Variable:
-    """``x`` where it is positive, else ``slope · x`` (Maas et al. 2013); any derivative of it."""
-    zero, factor = (np.asarray(value, x.type.dtype) for value in (0, slope))
-    return pt.switch(x > zero, x, factor * x)
-
-
-def flatten(x: Variable) -> Variable:
-    """x (batch, ...) → (batch, features)."""
-    return x.flatten(2)
-
-
 def as_images(channels: int, rows: int, columns: int) -> Callable[[Variable], Variable]:
     """The layer from (batch, features) to (batch, channels, rows, columns)."""
 

@@ -15,9 +15,9 @@ from pytensor.graph.basic import Variable
 
 from dlmie.compilation import function
 from dlmie.graph.network import parameter
+from dlmie.layers.parameterless import leaky_relu
 from dlmie.losses import adversarial, deceiving, gradient_penalty
 from dlmie.models import DCGAN, LeastSquaresGAN, VanillaGAN, WassersteinGAN
-from dlmie.models.generators.gan import leaky_relu
 from dlmie.ops.conv.conv import conv2d, conv2d_transpose
 from dlmie.ops.pool.pool import max_pool
 

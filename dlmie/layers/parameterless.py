@@ -1,0 +1,25 @@
+"""Layers without parameters: plain functions of a variable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from dlmie.ops.pool.pool import max_pool
+
+
+def flatten(x: Variable) -> Variable:
+    """x (batch, ...) → (batch, features)."""
+    return x.flatten(2)
+
+
+def halve(x: Variable) -> Variable:
+    """The largest of each 2 × 2 places; a last odd row or column is left out."""
+    return max_pool(x, 2)
+
+
+def leaky_relu(x: Variable, slope: float = 0.01) -> Variable:
+    """``x`` where it is positive, else ``slope · x`` (Maas et al. 2013); any derivative of it."""
+    zero, factor = (np.asarray(value, x.type.dtype) for value in (0, slope))
+    return pt.switch(x > zero, x, factor * x)
