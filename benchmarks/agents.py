@@ -17,7 +17,7 @@ from benchmarks.timing import Entry, race, using_threads
 from dlmie.models import DQN, Policy
 from dlmie.reinforcement import Environment
 from dlmie.reinforcement.episodes import Player, Use
-from dlmie.reinforcement.replay import Replay
+from dlmie.reinforcement.replay import Replay, Transition
 from dlmie.reinforcement.returns import discounted_returns, normalized
 from dlmie.reinforcement.step import compile
 
@@ -35,13 +35,13 @@ def _policy() -> Run:
     step = compile(Policy(Environment("CartPole-v1").spaces, hidden=10))
     step.progress = False
     step.set_learning_rate(0.0)  # a policy that learned would play longer episodes
-    teacher = step.teacher(_player())
+    collector = step.collector(_player())
 
     def run() -> np.ndarray:
-        end = int(teacher.steps) + STEPS
-        while int(teacher.steps) < end:
-            step(teacher.rollout(5))
-        return np.array(int(teacher.steps) - end)
+        end = int(collector.steps) + STEPS
+        while int(collector.steps) < end:
+            step(collector.rollout(5))
+        return np.array(int(collector.steps) - end)
 
     return run
 
@@ -94,13 +94,13 @@ def _dqn() -> Run:
         minibatch=_MINIBATCH, update_every=1, random_steps=100, tau=_TAU,
     )  # fmt: skip
     step.progress = False
-    teacher = step.teacher(_player())
+    collector = step.collector(_player())
 
     def run() -> np.ndarray:
-        end = int(teacher.steps) + STEPS
-        while int(teacher.steps) < end:
-            step(teacher.rollout(1))
-        return np.array(int(teacher.steps) - end)
+        end = int(collector.steps) + STEPS
+        while int(collector.steps) < end:
+            step(collector.rollout(1))
+        return np.array(int(collector.steps) - end)
 
     return run
 
@@ -141,7 +141,7 @@ def _torch_dqn() -> Run:
                 generator.random()
                 action = int(generator.integers(2))
                 new, reward, terminated, truncated = player.step(action)
-                memory.add(observation, action, reward, new, terminated)
+                memory.add(Transition(observation, action, reward, new, terminated))
                 observation, over, steps = new, terminated or truncated, steps + 1
                 if len(memory) > 100:
                     update(generator)

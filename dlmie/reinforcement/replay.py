@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dlmie.models.agents.agent import Spaces
 from dlmie.training.checkpoint import KeptArray, Stateful
 
 
-class Replay:
-    """The last steps, in a ring; the oldest is forgotten first.
+class Transition(NamedTuple):
+    """One step of an episode.
 
     ``terminated`` says that the environment itself ended the episode there. A step at which a time
     limit cut it off is not marked: the next state has a value.
+    """
+
+    observation: np.ndarray
+    action: int
+    reward: float
+    next_observation: np.ndarray
+    terminated: bool
+
+
+class Replay:
+    """The last steps, in a ring; the oldest is forgotten first.
 
     Parameters
     ----------
@@ -25,7 +38,7 @@ class Replay:
 
     def __init__(self, spaces: Spaces, capacity: int, dtype: str = "float32") -> None:
         kind = (capacity, *spaces.shape)
-        self.arrays = {
+        self.arrays = {  # in the order of a transition
             "observations": np.zeros(kind, spaces.dtype),
             "actions": np.zeros(capacity, np.int64),
             "rewards": np.zeros(capacity, dtype),
@@ -38,21 +51,11 @@ class Replay:
     def __len__(self) -> int:
         return min(int(self.added), self.capacity)
 
-    def add(
-        self,
-        observation: np.ndarray,
-        action: int,
-        reward: float,
-        following: np.ndarray,
-        terminated: bool,
-    ) -> None:
+    def add(self, transition: Transition) -> None:
         """Remember a step."""
-        arrays, place = self.arrays, int(self.added) % self.capacity
-        arrays["observations"][place] = observation
-        arrays["actions"][place] = action
-        arrays["rewards"][place] = reward
-        arrays["next_observations"][place] = following
-        arrays["terminated"][place] = terminated
+        place = int(self.added) % self.capacity
+        for array, value in zip(self.arrays.values(), transition, strict=True):
+            array[place] = value
         self.added += 1
 
     def sample(self, count: int, generator: np.random.Generator) -> dict[str, np.ndarray]:

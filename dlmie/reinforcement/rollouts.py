@@ -16,14 +16,14 @@ from dlmie.reinforcement.options import (
     QLearningOptions,
     WorldModelOptions,
 )
-from dlmie.reinforcement.replay import Replay
+from dlmie.reinforcement.replay import Replay, Transition
 from dlmie.reinforcement.returns import advantages
 from dlmie.training.checkpoint import KeptArray, Stateful
 
 _STARTS = 100  # real episodes whose beginnings imagined ones may have
 
 #: The name of the update that learns from a batch, and the batch.
-Lesson = tuple[str, Mapping[str, np.ndarray]]
+NamedBatch = tuple[str, Mapping[str, np.ndarray]]
 
 
 class Rollout:
@@ -32,13 +32,13 @@ class Rollout:
     The next step is played when the next batch is asked for, so it follows what was learned.
     """
 
-    def __init__(self, lessons: Callable[[Rollout], Iterator[Lesson]]) -> None:
-        self._lessons = lessons
+    def __init__(self, batches: Callable[[Rollout], Iterator[NamedBatch]]) -> None:
+        self._batches = batches
         self.rewards: list[float] = []
         self.lengths: list[int] = []
 
-    def __iter__(self) -> Iterator[Lesson]:
-        return self._lessons(self)
+    def __iter__(self) -> Iterator[NamedBatch]:
+        return self._batches(self)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """``"rewards"`` and ``"lengths"`` of the episodes that were played (episodes,)."""
@@ -50,7 +50,7 @@ class Rollout:
         self.lengths.append(length)
 
 
-class Teacher:
+class Collector:
     """Base of those that play episodes with an agent, and make batches of them.
 
     Parameters
@@ -65,9 +65,9 @@ class Teacher:
 
     def rollout(self, episodes: int) -> Rollout:
         """So many episodes, not yet played."""
-        return Rollout(lambda rollout: self._lessons(rollout, episodes))
+        return Rollout(lambda rollout: self._batches(rollout, episodes))
 
-    def _lessons(self, rollout: Rollout, episodes: int) -> Iterator[Lesson]:
+    def _batches(self, rollout: Rollout, episodes: int) -> Iterator[NamedBatch]:
         raise NotImplementedError
 
     @property
@@ -79,7 +79,7 @@ class Teacher:
         }
 
 
-class QTeacher(Teacher):
+class QCollector(Collector):
     """Hands over each step at once.
 
     Parameters
@@ -92,13 +92,12 @@ class QTeacher(Teacher):
     def __init__(self, agent: Agent, player: Player, options: QLearningOptions) -> None:
         super().__init__(player)
         self.agent, self.options = agent, options
-        self._random_steps = options.random_steps if isinstance(options, DeepQOptions) else 0
 
-    def _lessons(self, rollout: Rollout, episodes: int) -> Iterator[Lesson]:
+    def _batches(self, rollout: Rollout, episodes: int) -> Iterator[NamedBatch]:
         for _ in range(episodes):
             yield from self._episode(rollout)
 
-    def _episode(self, rollout: Rollout) -> Iterator[Lesson]:
+    def _episode(self, rollout: Rollout) -> Iterator[NamedBatch]:
         player, begun = self.player, int(self.steps)
         observation, generator = player.begin(int(self.episodes))
         noise = self.options.value_noise / (int(self.episodes) + 1)
@@ -108,11 +107,10 @@ class QTeacher(Teacher):
             following, reward, terminated, truncated = player.step(action)
             steps += 1
             total, over = total + reward, terminated or truncated
-            lesson = self._lesson(
-                observation, action, reward, following, terminated, begun + steps, generator
-            )
-            if lesson is not None:
-                yield "", lesson
+            seen = Transition(observation, action, reward, following, terminated)
+            batch = self._step_batch(seen, begun + steps, generator)
+            if batch is not None:
+                yield "", batch
             observation = following
         self.episodes += 1
         self.steps += steps
@@ -131,33 +129,25 @@ class QTeacher(Teacher):
 
     def epsilon(self, step: int) -> float:
         """The share of random actions after so many steps."""
-        options, since = self.options, step - self._random_steps
-        if since < 0:
-            return 1.0
-        way = min(since / options.epsilon_steps, 1.0)
+        options = self.options
+        way = min(step / options.epsilon_steps, 1.0)
         return options.epsilon + way * (options.epsilon_last - options.epsilon)
 
-    def _lesson(
-        self,
-        observation: np.ndarray,
-        action: int,
-        reward: float,
-        following: np.ndarray,
-        terminated: bool,
-        step: int,
-        generator: np.random.Generator,
+    def _step_batch(
+        self, seen: Transition, step: int, generator: np.random.Generator
     ) -> Mapping[str, np.ndarray] | None:
+        """What is learned from after so many steps, the last of which is given; None: nothing."""
         real = self.agent.dtype
         return {
-            "observations": observation[None],
-            "actions": np.array([action]),
-            "rewards": np.array([reward], real),
-            "next_observations": following[None],
-            "terminated": np.array([terminated], real),
+            "observations": seen.observation[None],
+            "actions": np.array([seen.action]),
+            "rewards": np.array([seen.reward], real),
+            "next_observations": seen.next_observation[None],
+            "terminated": np.array([seen.terminated], real),
         }
 
 
-class ReplayTeacher(QTeacher):
+class ReplayCollector(QCollector):
     """Remembers each step, and hands over some that are drawn from all remembered.
 
     Parameters
@@ -173,18 +163,16 @@ class ReplayTeacher(QTeacher):
         super().__init__(agent, player, options)
         self.replay = Replay(agent.spaces, options.memory, dtype=agent.dtype)
 
-    def _lesson(
-        self,
-        observation: np.ndarray,
-        action: int,
-        reward: float,
-        following: np.ndarray,
-        terminated: bool,
-        step: int,
-        generator: np.random.Generator,
+    def epsilon(self, step: int) -> float:
+        """The share of random actions after so many steps; of the first ones all."""
+        since = step - self.options.random_steps
+        return 1.0 if since < 0 else super().epsilon(since)
+
+    def _step_batch(
+        self, seen: Transition, step: int, generator: np.random.Generator
     ) -> Mapping[str, np.ndarray] | None:
         options = self.options
-        self.replay.add(observation, action, reward, following, terminated)
+        self.replay.add(seen)
         due = step > options.random_steps and step % options.update_every == 0
         if not due or len(self.replay) < options.minibatch:
             return None
@@ -209,7 +197,7 @@ class Episode:
         self.observations.append(observation)
 
 
-class PolicyTeacher(Teacher):
+class PolicyCollector(Collector):
     """Plays with the policy as it is, and hands over all episodes together.
 
     Parameters
@@ -223,7 +211,7 @@ class PolicyTeacher(Teacher):
         super().__init__(player)
         self.agent, self.options = agent, options
 
-    def _lessons(self, rollout: Rollout, episodes: int) -> Iterator[Lesson]:
+    def _batches(self, rollout: Rollout, episodes: int) -> Iterator[NamedBatch]:
         played = [self._episode(rollout) for _ in range(episodes)]
         yield "", self._batch(played)
 
@@ -252,7 +240,7 @@ class PolicyTeacher(Teacher):
         }
 
 
-class WorldTeacher(PolicyTeacher):
+class WorldModelCollector(PolicyCollector):
     """Real episodes for the model, then imagined ones for the policy, in turn.
 
     Until ``model_episodes`` were played, only the model learns. Imagined episodes begin where real
@@ -276,7 +264,7 @@ class WorldTeacher(PolicyTeacher):
         self._range = np.zeros((2, *shape), dtype)  # lowest and highest that was observed
         self._rewards = np.zeros(2)
 
-    def _lessons(self, rollout: Rollout, episodes: int) -> Iterator[Lesson]:
+    def _batches(self, rollout: Rollout, episodes: int) -> Iterator[NamedBatch]:
         played = [self._episode(rollout) for _ in range(episodes)]
         for number, episode in enumerate(played, int(self.episodes) - episodes):
             self._see(number, episode)

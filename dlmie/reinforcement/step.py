@@ -26,12 +26,12 @@ from dlmie.reinforcement.options import (
     WorldModelOptions,
 )
 from dlmie.reinforcement.rollouts import (
-    PolicyTeacher,
-    QTeacher,
-    ReplayTeacher,
+    Collector,
+    PolicyCollector,
+    QCollector,
+    ReplayCollector,
     Rollout,
-    Teacher,
-    WorldTeacher,
+    WorldModelCollector,
 )
 from dlmie.training.config import OptionGroup
 from dlmie.training.objective import Batch
@@ -118,19 +118,19 @@ class AgentStep(TrainingStep):
         sums["train_reward"], sums["length"] = sum(batch.rewards), float(sum(batch.lengths))
         return StepResult(sums, float(episodes), episodes)
 
-    def teacher(self, player: Player) -> Teacher:
+    def collector(self, player: Player) -> Collector:
         """What plays for this step."""
         agent, options = self.agent, self.options
         if isinstance(options, DeepQOptions):
-            return ReplayTeacher(agent, player, options)
+            return ReplayCollector(agent, player, options)
         if isinstance(options, QLearningOptions):
-            return QTeacher(agent, player, options)
+            return QCollector(agent, player, options)
         if isinstance(options, WorldModelOptions):
             assert isinstance(agent, WorldModel)
-            return WorldTeacher(agent, player, options)
+            return WorldModelCollector(agent, player, options)
         assert isinstance(options, PolicyGradientOptions)
         assert isinstance(agent, Policy)
-        return PolicyTeacher(agent, player, options)
+        return PolicyCollector(agent, player, options)
 
     def describe(self) -> JsonObject:
         """The section ``objective`` of a run's configuration."""

@@ -16,7 +16,7 @@ from dlmie.reinforcement.episodes import Player, Use, greedy_rewards
 from dlmie.reinforcement.evaluation import check_fits
 from dlmie.reinforcement.model_files import save_model
 from dlmie.reinforcement.options import ReinforcementOptions
-from dlmie.reinforcement.rollouts import Rollout, Teacher
+from dlmie.reinforcement.rollouts import Collector, Rollout
 from dlmie.reinforcement.step import AgentStep, compile
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import Record
@@ -29,8 +29,8 @@ from dlmie.typing import JsonObject
 class Rollouts:
     """The rollouts of an epoch from some number on; each is played while it is learned from."""
 
-    def __init__(self, teacher: Teacher, options: ReinforcementOptions, start: int) -> None:
-        self._teacher, self._options, self._start = teacher, options, start
+    def __init__(self, collector: Collector, options: ReinforcementOptions, start: int) -> None:
+        self._collector, self._options, self._start = collector, options, start
 
     def __len__(self) -> int:
         return self._options.rollouts
@@ -38,7 +38,7 @@ class Rollouts:
     def __iter__(self) -> Iterator[Rollout]:
         episodes, batch = self._options.episodes, self._options.batch
         for number in range(self._start, len(self)):
-            yield self._teacher.rollout(min(batch, episodes - number * batch))
+            yield self._collector.rollout(min(batch, episodes - number * batch))
 
 
 class Reinforcement(Task[Environment, AgentStep]):
@@ -112,12 +112,12 @@ class Reinforcement(Task[Environment, AgentStep]):
         options = config.training
         assert isinstance(options, ReinforcementOptions)
         player = Player(data.make(), data.spaces, seed=options.seed, use=Use.TRAINING)
-        teacher = step.teacher(player)
+        collector = step.collector(player)
         return Session(
-            batches=lambda epoch, start: Rollouts(teacher, options, start),
+            batches=lambda epoch, start: Rollouts(collector, options, start),
             measure=partial(_measure, step, data, options),
             save_best=partial(_save_best, step, config, data),
-            state=teacher.state,
+            state=collector.state,
         )
 
 

@@ -19,9 +19,9 @@ from dlmie.models.agents.agent import Spaces, best
 from dlmie.reinforcement import Environment
 from dlmie.reinforcement.episodes import Player, Use
 from dlmie.reinforcement.options import DeepQOptions, QLearningOptions
-from dlmie.reinforcement.replay import Replay
+from dlmie.reinforcement.replay import Replay, Transition
 from dlmie.reinforcement.returns import advantages
-from dlmie.reinforcement.rollouts import QTeacher, ReplayTeacher
+from dlmie.reinforcement.rollouts import QCollector, ReplayCollector
 from dlmie.reinforcement.step import compile
 
 LINE = Spaces((1,), 0, 2, "float32")
@@ -52,11 +52,11 @@ def player(**options: Any) -> Player:
 def test_the_memory_knows_ends_of_the_environment_alone(terminated: bool, truncated: bool) -> None:
     """A step at which a time limit cut the episode off still has a next value."""
     options = DeepQOptions(memory=10, random_steps=100)
-    teacher = ReplayTeacher(
+    collector = ReplayCollector(
         Policy(LINE), player(terminated=terminated, truncated=truncated), options
     )
-    assert list(teacher.rollout(1)) == []
-    stored = teacher.replay.arrays
+    assert list(collector.rollout(1)) == []
+    stored = collector.replay.arrays
     assert stored["terminated"][:3].tolist() == [0, 0, float(terminated)]
     assert stored["observations"][:3, 0].tolist() == [0, 1, 2]
     assert stored["next_observations"][:3, 0].tolist() == [1, 2, 3]
@@ -67,16 +67,16 @@ def test_worldnavigate_always_bootstraps() -> None:
     agent = Policy(environment.spaces)
     options = DeepQOptions(memory=200, random_steps=1000)
     playing = Player(environment.make(), environment.spaces, seed=0, use=Use.TRAINING)
-    teacher = ReplayTeacher(agent, playing, options)
-    list(teacher.rollout(2))
-    assert len(teacher.replay) == 100
-    assert not teacher.replay.arrays["terminated"].any()
+    collector = ReplayCollector(agent, playing, options)
+    list(collector.rollout(2))
+    assert len(collector.replay) == 100
+    assert not collector.replay.arrays["terminated"].any()
 
 
 def test_the_memory_forgets_the_oldest() -> None:
     memory = Replay(LINE, 3)
     for number in range(5):
-        memory.add(np.full(1, number), 0, 0.0, np.full(1, number + 1), False)
+        memory.add(Transition(np.full(1, number), 0, 0.0, np.full(1, number + 1), False))
     assert len(memory) == 3
     assert sorted(memory.arrays["observations"][:, 0].tolist()) == [2, 3, 4]
     drawn = memory.sample(50, np.random.default_rng(0))
@@ -87,18 +87,18 @@ def test_the_memory_forgets_the_oldest() -> None:
 def test_updates_begin_after_the_random_steps_and_come_every_so_often() -> None:
     options = DeepQOptions(memory=50, random_steps=8, update_every=4, minibatch=2)
     playing = player(terminated=True, truncated=False, steps=20)
-    teacher = ReplayTeacher(Policy(LINE), playing, options)
+    collector = ReplayCollector(Policy(LINE), playing, options)
     steps = []
-    for _ in teacher.rollout(1):
+    for _ in collector.rollout(1):
         steps.append(playing.made.count)
     assert steps == [12, 16, 20]
 
 
 def test_epsilon_falls_after_the_random_steps() -> None:
     options = DeepQOptions(random_steps=100, epsilon=0.8, epsilon_last=0.2, epsilon_steps=10)
-    teacher = ReplayTeacher(Policy(LINE), player(terminated=True, truncated=False), options)
-    assert [teacher.epsilon(step) for step in (0, 99)] == [1.0, 1.0]
-    found = [teacher.epsilon(step) for step in (100, 105, 110, 999)]
+    collector = ReplayCollector(Policy(LINE), player(terminated=True, truncated=False), options)
+    assert [collector.epsilon(step) for step in (0, 99)] == [1.0, 1.0]
+    found = [collector.epsilon(step) for step in (100, 105, 110, 999)]
     assert found == pytest.approx([0.8, 0.5, 0.2, 0.2])
 
 
@@ -121,7 +121,7 @@ def test_each_step_follows_what_was_learned_before_it() -> None:
     made = Line(terminated=True, truncated=False, steps=4)
     playing = Player(made, agent.spaces, seed=0, use=Use.TRAINING)
     options = QLearningOptions(epsilon=0.0, epsilon_last=0.0)
-    for number, _ in enumerate(QTeacher(agent, playing, options).rollout(1)):
+    for number, _ in enumerate(QCollector(agent, playing, options).rollout(1)):
         agent.q.set_value(np.eye(2)[[number % 2] * 4])
     assert made.actions[1:] == [0, 1, 0]
 
@@ -163,8 +163,8 @@ def corridor() -> Environment:
 def learn(kind: str, corridor: Environment, rollouts: int, episodes: int) -> Any:
     step = make_step(kind)
     playing = Player(corridor.make(), SPACES, seed=0, use=Use.TRAINING)
-    teacher = step.teacher(playing)
-    results = [step(teacher.rollout(episodes)) for _ in range(rollouts)]
+    collector = step.collector(playing)
+    results = [step(collector.rollout(episodes)) for _ in range(rollouts)]
     return step, results
 
 
@@ -174,7 +174,7 @@ def test_the_target_network_follows_and_nothing_else_moves_it(corridor: Environm
     before = [p.get_value().copy() for p in agent.target_parameters]
     memory = Replay(SPACES, 8)
     for number in range(8):
-        memory.add(np.full(2, number / 8), 1, 1.0, np.full(2, number / 9), False)
+        memory.add(Transition(np.full(2, number / 8), 1, 1.0, np.full(2, number / 9), False))
     step.parts[0](memory.sample(8, np.random.default_rng(0)))
     for old, target, main in zip(
         before, agent.target_parameters, step.parts[0].parameters, strict=True
