@@ -235,8 +235,8 @@ def q_targets(
     return pt.cast(rewards, dtype) + _like(next_scores, gamma) * going_on * following
 
 
-def adversarial(kind: str, real: Variable, fake: Variable) -> Variable:
-    """What the critic of an adversarial game pays, example by example.
+def critic_loss(kind: str, real: Variable, fake: Variable) -> Variable:
+    """The loss of the critic in an adversarial game, example by example.
 
     "vanilla": ``-log σ(real) - log(1 - σ(fake))`` (Goodfellow et al. 2014); "least-squares":
     ``½ (real - 1)² + ½ fake²`` (Mao et al. 2017); "wasserstein": ``fake - real`` (Arjovsky et al.
@@ -246,7 +246,7 @@ def adversarial(kind: str, real: Variable, fake: Variable) -> Variable:
     ----------
     kind : str
     real, fake : (batch,)
-        What the critic says of real and of generated images.
+        The critic's scores of real and of generated images.
 
     Returns
     -------
@@ -266,8 +266,8 @@ def adversarial(kind: str, real: Variable, fake: Variable) -> Variable:
     return fake - real
 
 
-def deceiving(kind: str, fake: Variable) -> Variable:
-    """What the generator of an adversarial game pays, example by example.
+def generator_loss(kind: str, fake: Variable) -> Variable:
+    """The loss of the generator in an adversarial game, example by example.
 
     "vanilla": ``-log σ(fake)``, the form whose gradient does not vanish; "least-squares":
     ``½ (fake - 1)²``; "wasserstein": ``-fake``.
@@ -276,7 +276,7 @@ def deceiving(kind: str, fake: Variable) -> Variable:
     ----------
     kind : str
     fake : (batch,)
-        What the critic says of generated images.
+        The critic's scores of generated images.
 
     Raises
     ------
@@ -297,27 +297,27 @@ def _check_game(kind: str) -> None:
 
 
 def gradient_penalty(
-    critic: Callable[[Variable], Variable], real: Variable, fake: Variable, share: Variable
+    critic: Callable[[Variable], Variable], real: Variable, fake: Variable, epsilon: Variable
 ) -> Variable:
     """``(‖∇f(x̂)‖ - 1)²``, example by example (Gulrajani et al. 2017, equation 3).
 
     ``x̂ = ε real + (1 - ε) fake``; the norm is over all elements of an example. The critic must
-    answer each example by itself: it has no batch norm.
+    score each example by itself: it has no batch norm.
 
     Parameters
     ----------
     critic : callable
-        From examples to answers (batch,).
+        From examples to scores (batch,).
     real, fake : (batch, ...)
-    share : (batch,)
-        ε, uniform in [0, 1).
+    epsilon : (batch,)
+        Uniform in [0, 1).
 
     Returns
     -------
     (batch,)
     """
-    share = share.dimshuffle(0, *["x"] * (real.type.ndim - 1))
-    between = share * real + (_like(real, 1.0) - share) * fake
+    epsilon = epsilon.dimshuffle(0, *["x"] * (real.type.ndim - 1))
+    between = epsilon * real + (_like(real, 1.0) - epsilon) * fake
     gradient = grad(critic(between).sum(), between)
     squares = pt.sqr(gradient).flatten(2).sum(axis=1)
     # A critic that is flat somewhere has a norm of 0, whose own derivative is not finite.

@@ -1,4 +1,4 @@
-"""The two sides of an adversarial game."""
+"""The two sides of an adversarial game: what the critic learns, and what the generator."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pytensor.graph.basic import Variable
 from dlmie.generation.options import AdversarialOptions, PenaltyOptions
 from dlmie.graph.network import Parameter
 from dlmie.layers.noise import Noise
-from dlmie.losses import adversarial, deceiving, gradient_penalty
+from dlmie.losses import critic_loss, generator_loss, gradient_penalty
 from dlmie.models.generators.gan import GAN
 from dlmie.training.objective import Loss, Objective
 
 
-class Judge(Objective):
-    """The critic's side: say high of real images and low of new ones.
+class CriticObjective(Objective):
+    """The critic's side: high scores for real images, low ones for generated images.
 
-    Reported are "loss" without the gradient penalty, "real" and "fake": the mean of what it says of
-    either, as a probability of being real where the game is vanilla.
+    Reported are "loss" without the gradient penalty, "real" and "fake": its mean score of either,
+    as a probability of being real where the game is vanilla.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ class Judge(Objective):
         fake, _ = model.generate(noise, real.shape[0])
         fake = disconnected_grad(fake)
         of_real, updates = model.critic.train(real, noise)
-        of_real, of_fake = of_real[:, 0], model.judge(fake, noise)
-        total = loss = adversarial(model.loss, of_real, of_fake).sum()
+        of_real, of_fake = of_real[:, 0], model.critic_scores(fake, noise)
+        total = loss = critic_loss(model.loss, of_real, of_fake).sum()
         if isinstance(self.options, PenaltyOptions):
-            share = noise.uniform_like(of_real)
-            steep = gradient_penalty(lambda x: model.judge(x, noise), real, fake, share)
-            total = loss + np.asarray(self.options.penalty, model.dtype) * steep.sum()
+            epsilon = noise.uniform_like(of_real)
+            each = gradient_penalty(lambda x: model.critic_scores(x, noise), real, fake, epsilon)
+            total = loss + np.asarray(self.options.penalty, model.dtype) * each.sum()
         shown = pt.sigmoid if model.loss == "vanilla" else _as_it_is
         metrics = {"loss": loss, "real": shown(of_real).sum(), "fake": shown(of_fake).sum()}
         count = pt.cast(real.shape[0], model.dtype)
@@ -63,8 +63,8 @@ def _as_it_is(x: Variable) -> Variable:
     return x
 
 
-class Deceive(Objective):
-    """The generator's side: new images of which the critic says high.
+class GeneratorObjective(Objective):
+    """The generator's side: images that get high scores from the critic.
 
     Parameters
     ----------
@@ -87,5 +87,5 @@ class Deceive(Objective):
     def __call__(self, batch: Mapping[str, Variable], noise: Noise) -> Loss:
         model, count = self.model, batch["images"].shape[0]
         fake, updates = model.generate(noise, count)
-        total = deceiving(model.loss, model.judge(fake, noise)).sum()
+        total = generator_loss(model.loss, model.critic_scores(fake, noise)).sum()
         return Loss(total=total, weight=pt.cast(count, model.dtype), updates=updates)

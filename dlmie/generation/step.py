@@ -7,7 +7,7 @@ from typing import ClassVar
 from dlmie import optim
 from dlmie.errors import DlmieError
 from dlmie.generation.album import Album
-from dlmie.generation.objectives import Deceive, Judge
+from dlmie.generation.objectives import CriticObjective, GeneratorObjective
 from dlmie.generation.options import OBJECTIVES, AdversarialOptions
 from dlmie.models.generators.gan import GAN
 from dlmie.training.objective import Batch
@@ -48,8 +48,8 @@ class GenerationStep(TrainingStep):
         self.model, self.kind, self.options = model, model.loss, options
         self.optimizer = optim.chain(DEFAULT_OPTIMIZER if optimizer is None else optimizer)
         sides = [
-            Update(Judge(model, options), self.optimizer, name="critic"),
-            Update(Deceive(model), self.optimizer, name="generator"),
+            Update(CriticObjective(model, options), self.optimizer, name="critic"),
+            Update(GeneratorObjective(model), self.optimizer, name="generator"),
         ]
         super().__init__(sides, seed=seed)
 

@@ -16,7 +16,7 @@ from dlmie.ops.conv.activation import relu
 
 
 class VanillaGAN(GAN):
-    """Two hidden layers on each side; the critic says how likely an image is to be real.
+    """Two hidden layers on each side; the critic gives the log-odds that an image is real.
 
     Generator: noise – 1024 – ReLU – 1024 – ReLU – pixels – tanh. Critic: pixels – 256 – leaky ReLU
     – 256 – leaky ReLU – 1.
@@ -63,7 +63,7 @@ class VanillaGAN(GAN):
 
 
 class LeastSquaresGAN(VanillaGAN):
-    """The same networks, whose critic moves its answers to 1 and 0 (Mao et al. 2017)."""
+    """The same networks, whose critic moves its scores to 1 and 0 (Mao et al. 2017)."""
 
     kind = "ls-gan"
     loss = "least-squares"

@@ -79,10 +79,10 @@ class GAN:
         drawn = noise.uniform_like(plain) * np.asarray(2, self.dtype) - np.asarray(1, self.dtype)
         return self.generator.train(pt.specify_shape(drawn, (None, self.latent)), noise)
 
-    def judge(self, images: Variable, noise: Noise) -> Variable:
-        """What the critic says of images in training: (batch,), high for those taken for real."""
-        said, _ = self.critic.train(images, noise)
-        return said[:, 0]
+    def critic_scores(self, images: Variable, noise: Noise) -> Variable:
+        """The critic's scores of images in training: (batch,), high for those taken for real."""
+        scores, _ = self.critic.train(images, noise)
+        return scores[:, 0]
 
     @cached_property
     def generator_parameters(self) -> list[Parameter]:

@@ -16,7 +16,7 @@ from pytensor.graph.basic import Variable
 from dlmie.compilation import function
 from dlmie.graph.network import parameter
 from dlmie.layers.parameterless import leaky_relu
-from dlmie.losses import adversarial, deceiving, gradient_penalty
+from dlmie.losses import critic_loss, generator_loss, gradient_penalty
 from dlmie.models import DCGAN, LeastSquaresGAN, VanillaGAN, WassersteinGAN
 from dlmie.ops.conv.conv import conv2d, conv2d_transpose
 from dlmie.ops.pool.pool import max_pool
@@ -28,8 +28,8 @@ GAMES = {"vanilla": "vanilla", "least_squares": "least-squares", "wasserstein": 
 def test_gan_losses_with_gradients(shared: Path, name: str) -> None:
     entry = course_entry(shared, "gan_losses_with_gradients")
     real, fake = pt.dvector("real"), pt.dvector("fake")
-    critic = adversarial(GAMES[name], real, fake).mean()
-    generator = deceiving(GAMES[name], fake).mean()
+    critic = critic_loss(GAMES[name], real, fake).mean()
+    generator = generator_loss(GAMES[name], fake).mean()
     gradients = [*grad(critic, [real, fake]), grad(generator, fake)]
     run = function([real, fake], [critic, generator, *gradients])
     given, expected = entry["inputs"], entry["expected"][name]
@@ -45,8 +45,8 @@ def test_gan_loss_stability(shared: Path) -> None:
     entry = course_entry(shared, "gan_loss_stability")
     logits, zeros = pt.dvector("logits"), pt.dvector("zeros")
     # A critic's loss is softplus(-real) + softplus(fake); softplus(0) is log 2.
-    of_real, of_fake = adversarial("vanilla", logits, zeros), adversarial("vanilla", zeros, logits)
-    run = function([logits, zeros], [deceiving("vanilla", logits), of_real, of_fake])
+    of_real, of_fake = critic_loss("vanilla", logits, zeros), critic_loss("vanilla", zeros, logits)
+    run = function([logits, zeros], [generator_loss("vanilla", logits), of_real, of_fake])
     given = np.array(entry["inputs"]["logits"])
     minus, real, fake = run(given, np.zeros(3))
     expected = entry["expected"]
