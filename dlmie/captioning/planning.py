@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dlmie.captioning.captioner import ImageCaptioner
-from dlmie.captioning.features import encoder_header
+from dlmie.captioning.features import encoder_from_header, encoder_header
 from dlmie.captioning.model_files import load
 from dlmie.captioning.options import CaptioningOptions
 from dlmie.captioning.step import CaptioningStep
@@ -20,8 +20,10 @@ from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError
 from dlmie.files import containers
 from dlmie.graph import init
+from dlmie.graph.network import Network
 from dlmie.models.encoders.image_network import Classifier
 from dlmie.models.encoders.selection import DEFAULT, select
+from dlmie.models.registry import model_class
 from dlmie.training.config import DataSource, RunConfig
 from dlmie.training.settings import Settings
 from dlmie.typing import JsonObject
@@ -72,8 +74,9 @@ def plan(
         cache = _open_features(features, encoder, objective)
     elif features and tunes and "from_layer" not in objective:
         raise DlmieError(f"{features} does not exist; to make it, say of which layer: --from-layer")
-    network, layer, header = None, "", None
-    if cache is None or tunes or (start is None and settings.config.get("global_head")):
+    network: Network | None = None
+    layer, header = "", None
+    if cache is None or tunes:
         network, layer = _network(encoder, settings)
         if start is not None:
             _keep_preprocessing(network, start.header.get("encoder"))
@@ -81,6 +84,9 @@ def plan(
         if learned:
             mine = [p for p in network.parameters if str(p.name) in learned]
             containers.assign(mine, learned, str(settings.start))
+    elif start is None and model_class(settings.model, "captioner").copies_encoder(settings.config):
+        header = _known_encoder(cache)
+        network, layer = encoder_from_header(header), header["layer"]
     options = CaptioningOptions.of({**settings.training, "seed": seed})
     TASK.check(options, data)
     config = RunConfig(
@@ -126,6 +132,17 @@ def _open_features(path: str | Path, encoder: JsonObject, objective: JsonObject)
     said = {key: wanted[key] for key in ("name", "layer", "size") if wanted.get(key) is not None}
     cache.check_matches({"encoder": said})
     return cache
+
+
+def _known_encoder(cache: Features) -> JsonObject:
+    """The header of the encoder that kept features are of."""
+    header = cache.header["encoder"]
+    if not isinstance(header, dict):
+        raise DlmieError(
+            f"{cache.path}: global_head takes weights from the encoder, and these features are of "
+            "another program's; leave it out"
+        )
+    return header
 
 
 def _learned_encoder(
@@ -188,7 +205,7 @@ def _model(
     settings: Settings,
     start: ImageCaptioner | None,
     seed: int,
-    network: Classifier | None,
+    network: Network | None,
     layer: str,
     cache: Features | None,
 ) -> JsonObject:

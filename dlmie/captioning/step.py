@@ -85,7 +85,7 @@ class CaptioningStep(TrainingStep):
     @property
     def unsaved(self) -> dict[str, SharedVariable]:
         """Weights that the objective depends on, do not learn, and are in no file."""
-        kept: dict[str, SharedVariable] = {str(p.name): p for p in self.model.given}
+        kept: dict[str, SharedVariable] = {str(p.name): p for p in self.model.copied}
         encoder = self.model.encoder
         if encoder is None or encoder.weights:
             return kept

@@ -99,6 +99,11 @@ class Captioning(Task[Captions, CaptioningStep]):
         header = learned_from(encoder_of(step, features), data.size)
         if chosen.embed_encoder and step.model.encoder is None:
             raise DlmieError("to embed the encoder, make the model from its layer: net[...]")
+        copied = step.model.copied
+        if copied and not any(p.get_value(borrow=True).any() for p in copied):
+            raise DlmieError(
+                "global_head takes weights of the encoder: make the model from its layer: net[...]"
+            )
         cache = training_features(step, data, features, header, chosen, progress=progress)
         if cache is not None and not cache.in_memory:
             # It stays on disk and is read in runs of images, shuffled window by window.  Noted in

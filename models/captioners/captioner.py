@@ -139,9 +139,14 @@ class Captioner:
         self.features = pt.tensor("features", dtype=dtype, shape=(None, *self.annotation_shape))
         self.tokens = pt.tensor("tokens", dtype="int32", shape=(None, None))  # (batch, time + 1)
 
+    @classmethod
+    def copies_encoder(cls, config: Mapping[str, Json]) -> bool:
+        """Whether a new model of this configuration takes weights from its encoder."""
+        return False
+
     @property
-    def given(self) -> list[Parameter]:
-        """Parameters that have their values from the encoder and do not learn."""
+    def copied(self) -> list[Parameter]:
+        """Parameters that were copied from the encoder and do not learn."""
         return []
 
     # What a subclass provides.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytensor
@@ -182,8 +182,12 @@ class ShowAttendTell(Captioner):
             )
         return head
 
+    @classmethod
+    def copies_encoder(cls, config: Mapping[str, Json]) -> bool:
+        return config.get("global_head") is not None
+
     @property
-    def given(self) -> list[Parameter]:
+    def copied(self) -> list[Parameter]:
         if self.global_head is None:
             return []
         return [p for p in (self.head.W, self.head.b) if p is not None]

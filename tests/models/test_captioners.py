@@ -380,10 +380,12 @@ def test_the_head_of_the_encoder_is_the_global_context() -> None:
     np.testing.assert_allclose(found, np.tanh(pooled @ W + b), atol=1e-5)
 
     # It is not learned, and it is a part of the model: of its file, and of a run's state.
-    assert {p.name for p in model.given} == {"/global/head/W", "/global/head/b"}
-    assert set(model.given) <= set(model.parameters)
-    assert not any("trainable" in p.roles for p in model.given)
-    assert {p.name for p in model.given} <= set(compile_step(model).unsaved)
+    assert {p.name for p in model.copied} == {"/global/head/W", "/global/head/b"}
+    assert set(model.copied) <= set(model.parameters)
+    assert not any("trainable" in p.roles for p in model.copied)
+    assert {p.name for p in model.copied} <= set(compile_step(model).unsaved)
+    assert ShowAttendTell.copies_encoder(model.config)
+    assert not ShowAttendTell.copies_encoder(attend().config)
     with pytest.raises(DlmieError, match=r"global_head: 64 units after block15 .* has 1280 there"):
         ShowAttendTell(network["block15"], VOCABULARY, global_head=64, **sizes)
     with pytest.raises(DlmieError, match=r"after block10 of efficientnet-lite0, which has none"):

@@ -39,9 +39,9 @@ class TeacherForcing(Objective):
         2017, "Attention correctness in neural image captioning"); needs a model with attention
         and ``targets``.
     attention_entropy : float
-        Weight of the entropy ``-Σ_i α_ti log α_ti`` of each word's attention, in nats: what is
-        looked at becomes less; needs a model with attention. A hundredth of a nat's weight already
-        shows.
+        Weight of the entropy ``-Σ_i α_ti log α_ti`` of each word's attention, in nats: it narrows
+        to fewer cells; needs a model with attention. Large weights from the first step on make it
+        settle on one cell before it has learned where to look.
     targets : AttentionTargets, optional
         Where things are.
     """
