@@ -42,7 +42,7 @@ _DRAWN = 3  # test scenes with a figure of attention
 )
 @click.option("--epochs", type=whole(1), help="Passes over them.  [default: the recipe's]")
 def command(console: Console, to: str | None, epochs: int | None, **counts: int) -> None:
-    """Train a captioner on made-up scenes, score it, see where it looks: about two minutes.
+    """Train a captioner on made-up scenes, score it, see where it looks: about three minutes.
 
     Uses the data set that dlmie draws itself and ImageNet features of EfficientNet-Lite0. Then the
     captioner that comes with dlmie describes photographs. Nothing is downloaded. An interrupted
