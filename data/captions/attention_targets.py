@@ -1,4 +1,4 @@
-"""Where attention should rest at each word of a caption: on the thing that the word names."""
+"""Where attention should rest at each word of a caption: on the thing that the word is about."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ Objects = Sequence[Mapping[str, Any]]
 
 
 class AttentionTargets:
-    """Maps of the named things, for batches of captions.
+    """Maps of the things that words are about, for batches of captions.
+
+    A word that names things is about them.  Their attributes ("red") are so where they stand
+    beside the name: up to it and from it on, with nothing but attributes between.
 
     Parameters
     ----------
     objects
-        For each image what it shows: mappings with ``words`` and ``box``, [top, left, bottom,
-        right] as fractions of the image; None where this is not known.
+        For each image what it shows: mappings with ``words``, ``box``, [top, left, bottom, right]
+        as fractions of the image, and maybe ``attributes``; None where this is not known.
     vocabulary
         Of the captions.
     grid
@@ -32,11 +35,12 @@ class AttentionTargets:
     Examples
     --------
     >>> from dlmie.data.captions.vocabulary import SPECIAL, START, END
-    >>> things = [{"words": ["star"], "box": [0.0, 0.0, 1.0, 0.5]}]
-    >>> targets = AttentionTargets([things], Vocabulary([*SPECIAL, "a", "star"]), (1, 2), 64)
-    >>> tokens = np.array([[START, 4, 5, END]])
+    >>> star = {"words": ["star"], "attributes": ["red"], "box": [0.0, 0.0, 1.0, 0.5]}
+    >>> vocabulary = Vocabulary([*SPECIAL, "a", "red", "star"])
+    >>> targets = AttentionTargets([[star]], vocabulary, (1, 2), 64)
+    >>> tokens = np.array([[START, 4, 5, 6, END]])
     >>> targets(tokens, np.array([0]), np.array([0]))[:, 0].tolist()
-    [[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
+    [[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class AttentionTargets:
     ) -> None:
         self._objects, self._words = objects, vocabulary.words
         self.grid, self._size = grid, size
-        self._made: dict[tuple[int, str, int], np.ndarray | None] = {}
+        self._made: dict[tuple[int, tuple[int, ...], int], np.ndarray | None] = {}
 
     def __call__(self, tokens: np.ndarray, images: np.ndarray, views: np.ndarray) -> np.ndarray:
         """For each word that a model answers the share of each cell that its thing covers.
@@ -63,30 +67,52 @@ class AttentionTargets:
         Returns
         -------
         (time, batch, cells) float32
-            From 0 to 1; a row of zeros where the word names nothing that is known to be there.
+            From 0 to 1; a row of zeros where the word is about nothing that is known to be there.
         """
         answers = tokens[:, 1:]
         targets = np.zeros((answers.shape[1], len(answers), *self.grid), np.float32)
-        for row, (words, image, view) in enumerate(zip(answers, images, views, strict=True)):
-            if not self._objects[image]:
+        for row, (numbers, image, view) in enumerate(zip(answers, images, views, strict=True)):
+            things = self._objects[image]
+            if not things:
                 continue
-            for time, number in enumerate(words):
-                target = self._target(int(image), self._words[number], int(view))
+            about = _meant([self._words[number] for number in numbers], things)
+            for time, meant in enumerate(about):
+                target = self._target(int(image), meant, int(view)) if meant else None
                 if target is not None:
                     targets[time, row] = target
         return targets.reshape(*targets.shape[:2], -1)
 
-    def _target(self, image: int, word: str, view: int) -> np.ndarray | None:
+    def _target(self, image: int, meant: tuple[int, ...], view: int) -> np.ndarray | None:
         # Crops are seldom met again; the others come back each epoch.
         if view >= FIRST_CROP:
-            return self._draw(image, word, view)
-        key = (image, word, view)
+            return self._draw(image, meant, view)
+        key = (image, meant, view)
         if key not in self._made:
-            self._made[key] = self._draw(image, word, view)
+            self._made[key] = self._draw(image, meant, view)
         return self._made[key]
 
-    def _draw(self, image: int, word: str, view: int) -> np.ndarray | None:
+    def _draw(self, image: int, meant: tuple[int, ...], view: int) -> np.ndarray | None:
         things = self._objects[image] or ()
-        boxes = [thing["box"] for thing in things if word in thing["words"]]
+        boxes = [things[number]["box"] for number in meant]
         seen = view_boxes(boxes, (self._size, self._size), view, image)
         return covered(seen, self.grid) if seen else None
+
+
+def _meant(words: Sequence[str], things: Objects) -> list[tuple[int, ...]]:
+    """The things, by number, that each word of a caption is about."""
+    named = [_having(word, things, "words") for word in words]
+    beside = [_having(word, things, "attributes") for word in words]
+    after, before = list(named), list(named)
+    for place in reversed(range(len(words) - 1)):
+        after[place] = named[place] or _both(beside[place], after[place + 1])
+    for place in range(1, len(words)):
+        before[place] = named[place] or _both(beside[place], before[place - 1])
+    return [a or b for a, b in zip(after, before, strict=True)]
+
+
+def _both(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(number for number in one if number in other)
+
+
+def _having(word: str, things: Objects, key: str) -> tuple[int, ...]:
+    return tuple(number for number, thing in enumerate(things) if word in thing.get(key, ()))

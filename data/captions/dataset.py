@@ -69,6 +69,7 @@ _HEADER = {
 _OBJECT = {
     "name": Key(str),
     "words": Key(list, each=Key(str)),
+    "attributes": Key(list, required=False, each=Key(str)),
     "box": Key(list, each=Key(float)),
 }
 _OBJECTS = Key(list, each=Key(list, null=True, each=Key(dict, keys=_OBJECT)))

@@ -31,7 +31,9 @@ class Record:
         ``"train"``, ``"dev"``, ``"test"`` or another name.
     objects
         What is where in the image, if known: a list of ``{"name": "circle", "words": ["circle"],
-        "box": [top, left, bottom, right]}`` with the box in fractions of the image.
+        "attributes": ["small", "red"], "box": [top, left, bottom, right]}`` with the box in
+        fractions of the image. ``words`` name the thing, ``attributes`` (which may be missing) are
+        said of it beside its name.
     image_id
         What the data set's own files call the image (a number, in COCO), if anything.
     missing

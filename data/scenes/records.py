@@ -12,7 +12,7 @@ from dlmie.data.captions.records import Record
 from dlmie.data.captions.writing import write_captions
 from dlmie.data.scenes.pictures import render_scene, thing_box
 from dlmie.data.scenes.plans import Scene, plan_scene
-from dlmie.data.scenes.sentences import write_sentences
+from dlmie.data.scenes.sentences import group_attributes, write_sentences
 from dlmie.errors import DataError
 
 #: Counts up when the same seed gives other scenes, so that no file mixes two kinds.
@@ -20,14 +20,17 @@ VERSION = 1
 
 
 def scene_objects(scene: Scene, nouns: list[list[str]], size: int = 64) -> list[dict[str, Any]]:
-    """List what a scene shows: ``{"name", "words", "box"}`` for each thing.
+    """List what a scene shows: ``{"name", "words", "attributes", "box"}`` for each thing.
 
-    ``words`` are the nouns that name it in the captions; things of one group share them.
+    ``words`` are the nouns that name it in the captions, ``attributes`` the other words that may
+    stand beside them; things of one group share both.
     """
+    attributes = [group_attributes(group) for group in scene.groups]
     return [
         {
             "name": scene.groups[thing.group].shape,
             "words": nouns[thing.group],
+            "attributes": attributes[thing.group],
             "box": thing_box(scene, thing, size),
         }
         for thing in scene.things

@@ -101,6 +101,19 @@ class Writer:
         return self.pick(f"at the {place}", f"near the {place}")
 
 
+def group_attributes(group: Group) -> list[str]:
+    """List the words that may stand beside a group's noun: article or number, attributes, marks.
+
+    Examples
+    --------
+    >>> group_attributes(Group("star", "red", "small", "dotted", count=2))
+    ['two', 'little', 'small', 'red', 'dotted', 'with', 'dots']
+    """
+    count = [NUMBERS[group.count]] if group.count > 1 else ["a", "an"]
+    texture = [group.texture, "with", MARKS[group.texture]] if group.texture in MARKS else []
+    return [*count, *sorted(set(SIZES[group.size])), group.color, *texture]
+
+
 def with_article(words: str) -> str:
     """Put ``a`` or ``an`` before words.
 

@@ -38,6 +38,33 @@ def test_each_word_has_the_cells_of_its_thing() -> None:
     assert found[:, 1:].sum() == 0  # what the images show is not known, or nothing
 
 
+def test_attributes_beside_a_name_are_of_what_it_names() -> None:
+    words = ["a", "big", "red", "box", "cup", "cups", "with", "dots", "two", "is"]
+    vocabulary = Vocabulary([*SPECIAL, *words])
+    box = {"attributes": ["a", "big", "red", "with", "dots"], "box": [0.0, 0.0, 1.0, 0.25]}
+    cups = [
+        {"words": ["cup", "cups"], "attributes": ["two", "big"], "box": [0.0, left, 1.0, right]}
+        for left, right in ((0.5, 0.75), (0.75, 1.0))
+    ]
+    targets = AttentionTargets([[{**box, "words": ["box"]}, *cups]], vocabulary, (1, 4), 64)
+
+    def seen(caption: str) -> str:
+        tokens = np.array([[START, *vocabulary.encode(caption.split()), END]])
+        maps = targets(tokens, np.array([0]), np.array([0]))[:, 0]
+        names = {(1, 0, 0, 0): "b", (0, 0, 1, 1): "c", (0, 0, 0, 0): "-"}
+        return "".join(names[tuple(row)] for row in maps.tolist())
+
+    assert seen("a big red box") == "bbbb-"
+    assert seen("two big cups is a box with dots") == "ccc-bbbb-"
+    # Between two names what it is said of counts, and what follows where that is both.
+    assert seen("box with dots two cups") == "bbbcc-"
+    assert seen("box big cups") == "bcc-"
+    # Only the box is red and has dots; "is" ends what is said beside a name.
+    assert seen("two red cups") == "--c-"
+    assert seen("box is big") == "b---"
+    assert seen("big red is a") == "-----"
+
+
 def test_the_mirror_image_has_mirrored_targets() -> None:
     targets = AttentionTargets([[DOG]], VOCABULARY, (2, 4), 64)
     found = targets(tokens("dog"), np.array([0]), np.array([MIRRORED]))

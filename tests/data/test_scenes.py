@@ -200,6 +200,22 @@ def test_the_checker_finds_lies() -> None:
             Truth(scene).check(caption.format(*lie))
 
 
+def test_attributes_are_all_that_stands_beside_nouns() -> None:
+    for index in range(300):
+        scene = plan_scene(0, "train", index)
+        captions, nouns = write_sentences(scene)
+        things = scene_objects(scene, nouns)
+        for mention in (m for caption in captions for m in MENTION.finditer(caption.lower())):
+            noun = mention["noun"] + (mention["plural"] or "")
+            (known,) = {tuple(t["attributes"]) for t in things if noun in t["words"]}
+            beside = {*mention["adjectives"].split(), mention["count"], mention["marks"]}
+            assert beside - {None} <= set(known)
+        for thing in things:
+            group = next(g for g in scene.groups if g.shape == thing["name"])
+            assert group.color in thing["attributes"]
+            assert not set(COLORS) - {group.color} & set(thing["attributes"])
+
+
 def test_boxes_hold_their_things_and_nothing_sticks_out() -> None:
     for index in range(150):
         scene = plan_scene(3, "train", index)
