@@ -12,7 +12,7 @@ from pytensor.graph.basic import Variable
 from dlmie.generation.options import AdversarialOptions, PenaltyOptions
 from dlmie.graph.network import Parameter
 from dlmie.layers.noise import Noise
-from dlmie.losses import critic_loss, generator_loss, gradient_penalty
+from dlmie.losses import GAMES, critic_loss, generator_loss, gradient_penalty
 from dlmie.models.generators.gan import GAN
 from dlmie.training.objective import Loss, Objective
 
@@ -21,7 +21,7 @@ class CriticObjective(Objective):
     """The critic's side: high scores for real images, low ones for generated images.
 
     Reported are "loss" without the gradient penalty, "real" and "fake": its mean score of either,
-    as a probability of being real where the game is vanilla.
+    as a probability of being real where scores are logits.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class CriticObjective(Objective):
             epsilon = noise.uniform_like(of_real)
             each = gradient_penalty(lambda x: model.critic_scores(x, noise), real, fake, epsilon)
             total = loss + np.asarray(self.options.penalty, model.dtype) * each.sum()
-        shown = pt.sigmoid if model.loss == "vanilla" else _as_it_is
+        shown = pt.sigmoid if GAMES[model.loss].logits else _as_it_is
         metrics = {"loss": loss, "real": shown(of_real).sum(), "fake": shown(of_fake).sum()}
         count = pt.cast(real.shape[0], model.dtype)
         return Loss(total=total, weight=count, metrics=metrics, updates=updates)
