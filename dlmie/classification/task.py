@@ -20,7 +20,7 @@ from dlmie.models import registry as models
 from dlmie.models.classifiers.image_classifier import ImageClassifier
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
-from dlmie.training.objective import LOSS, Metric
+from dlmie.training.metric import LOSS, Metric
 from dlmie.training.task import Session, Task, model_meta
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject

@@ -23,7 +23,7 @@ from dlmie.models import registry as models
 from dlmie.models.generators.gan import GAN
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
-from dlmie.training.objective import LOSS, Metric
+from dlmie.training.metric import LOSS, Metric
 from dlmie.training.task import Session, Task, model_meta
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject

@@ -20,7 +20,7 @@ from dlmie.reinforcement.rollouts import Collector, Rollout
 from dlmie.reinforcement.step import AgentStep, compile
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import Record
-from dlmie.training.objective import LOSS, Metric
+from dlmie.training.metric import LOSS, Metric
 from dlmie.training.task import Session, Task, model_meta
 from dlmie.training.versions import versions
 from dlmie.typing import JsonObject

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dlmie.errors import DlmieError
 from dlmie.files import atomic
 from dlmie.training.loop import Callback, MainLoop, Position, Record
-from dlmie.training.objective import Metric
+from dlmie.training.metric import Metric
 from dlmie.training.step import StepResult
 
 if TYPE_CHECKING:

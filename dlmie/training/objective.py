@@ -1,4 +1,4 @@
-"""What training minimizes, and the scores that say how well it goes."""
+"""What training minimizes."""
 
 from __future__ import annotations
 
@@ -74,19 +74,3 @@ class Objective:
     def arrays(self, batch: Batch) -> Sequence[np.ndarray]:
         """The values of `inputs` for a batch: its arrays, unless something is made of them."""
         return [batch[name] for name in self.inputs]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A score by name, and which way it improves: the one place that says so."""
-
-    name: str
-    higher_is_better: bool = True
-
-    def better(self, score: float, than: float) -> bool:
-        """Whether a score is an improvement."""
-        return score > than if self.higher_is_better else score < than
-
-
-#: Every task measures these on its training data.
-LOSS = Metric("loss", higher_is_better=False)

@@ -14,7 +14,7 @@ from dlmie.errors import DlmieError
 from dlmie.files import atomic
 from dlmie.files.documents import read_json
 from dlmie.files.schema import Key, check_document
-from dlmie.training.objective import Metric
+from dlmie.training.metric import Metric
 from dlmie.typing import JsonObject
 
 FILE = "search.json"

@@ -13,7 +13,7 @@ from dlmie.text import suggest
 from dlmie.training.checkpoint import Stateful
 from dlmie.training.config import RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
-from dlmie.training.objective import LOSS, Metric
+from dlmie.training.metric import LOSS, Metric
 from dlmie.training.optimizer_options import OptimizerOptions
 from dlmie.training.step import TrainingStep
 from dlmie.training.versions import versions

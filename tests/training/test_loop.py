@@ -22,7 +22,7 @@ from dlmie.files import containers as storage
 from dlmie.training.callbacks import JsonLog, ProgressBar, Validation
 from dlmie.training.checkpoint import Checkpoint
 from dlmie.training.loop import Callback, MainLoop, Record, graceful_interrupt
-from dlmie.training.objective import Metric
+from dlmie.training.metric import Metric
 from dlmie.training.step import StepResult
 
 

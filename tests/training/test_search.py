@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dlmie.errors import DlmieError
-from dlmie.training.objective import Metric
+from dlmie.training.metric import Metric
 from dlmie.training.search import FILE, Choice, Search, Trial, drawn, grid, name_of
 
 

@@ -18,7 +18,7 @@ from dlmie.text import format_table
 from dlmie.typing import JsonObject
 
 if TYPE_CHECKING:
-    from dlmie.training.objective import Metric
+    from dlmie.training.metric import Metric
     from dlmie.training.search import Choice, Search, Trial
     from dlmie.training.settings import Settings
     from dlmie.training.task import Data

@@ -17,7 +17,8 @@ from dlmie.graph.network import Parameter, parameter
 from dlmie.layers.noise import Noise
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import Record
-from dlmie.training.objective import LOSS, Loss, Metric, Objective
+from dlmie.training.metric import LOSS, Metric
+from dlmie.training.objective import Loss, Objective
 from dlmie.training.step import TrainingStep, Update
 from dlmie.training.task import Session, Task
 from dlmie.typing import JsonObject
