@@ -19,7 +19,7 @@ from dlmie.reinforcement import Environment
 from dlmie.reinforcement.episodes import Player, Use
 from dlmie.reinforcement.replay import Replay, Transition
 from dlmie.reinforcement.returns import discounted_returns, normalized
-from dlmie.reinforcement.step import compile
+from dlmie.reinforcement.step import AgentStep, compile
 
 STEPS = 2000  # of the environment, in a timed run at least
 _HIDDEN, _MINIBATCH, _GAMMA, _TAU = 128, 32, 0.99, 0.005
@@ -31,19 +31,24 @@ def _player() -> Player:
     return Player(environment.make(), environment.spaces, seed=0, use=Use.TRAINING)
 
 
-def _policy() -> Run:
-    step = compile(Policy(Environment("CartPole-v1").spaces, hidden=10))
+def _learning(step: AgentStep, *, episodes: int) -> Run:
+    """Play and learn for ``STEPS`` steps at least, with so many episodes in a batch."""
     step.progress = False
-    step.set_learning_rate(0.0)  # a policy that learned would play longer episodes
     collector = step.collector(_player())
 
     def run() -> np.ndarray:
         end = int(collector.steps) + STEPS
         while int(collector.steps) < end:
-            step(collector.rollout(5))
+            step(collector.rollout(episodes))
         return np.array(int(collector.steps) - end)
 
     return run
+
+
+def _policy() -> Run:
+    step = compile(Policy(Environment("CartPole-v1").spaces, hidden=10))
+    step.set_learning_rate(0.0)  # a policy that learned would play longer episodes
+    return _learning(step, episodes=5)
 
 
 def _torch_policy() -> Run:
@@ -93,16 +98,7 @@ def _dqn() -> Run:
         DQN(Environment("CartPole-v1").spaces, hidden=_HIDDEN), epsilon=1.0, epsilon_last=1.0,
         minibatch=_MINIBATCH, update_every=1, random_steps=100, tau=_TAU,
     )  # fmt: skip
-    step.progress = False
-    collector = step.collector(_player())
-
-    def run() -> np.ndarray:
-        end = int(collector.steps) + STEPS
-        while int(collector.steps) < end:
-            step(collector.rollout(1))
-        return np.array(int(collector.steps) - end)
-
-    return run
+    return _learning(step, episodes=1)
 
 
 def _torch_dqn() -> Run:

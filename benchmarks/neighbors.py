@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 import numpy as np
 
 from benchmarks.agreement import Disagreement
-from benchmarks.timing import Budget, Entry, alternate
+from benchmarks.timing import Budget, Entry, timed
 from dlmie.models import KNearest
 
 #: The course's: 500 images of CIFAR-10 among 5,000.
@@ -50,15 +49,7 @@ def knn(
     same = float((found["dlmie_s"] == found["sklearn_s"]).mean())
     if same < 0.99:
         raise Disagreement(f"scikit-learn finds other neighbors: {same:.1%} are the same")
-    times = alternate(runs, budget)
-    medians = {column: statistics.median(taken) for column, taken in times.items()}
-    return {
-        **medians,
-        "ratio": min(medians["sklearn_s"], medians["numpy_s"]) / medians["dlmie_s"],
-        "spread": max((max(t) - min(t)) / medians[column] for column, t in times.items()),
-        "rounds": len(times["dlmie_s"]),
-        "budget_s": budget.seconds,
-    }
+    return timed(runs, budget)
 
 
 ROWS = {"knn": knn}

@@ -109,15 +109,9 @@ def race(
     results = {column: run() for column, run in runs.items()}  # which warms everything up
     agreement = {} if tolerance is None else _agreement(results, tolerance)
     del results
-    times = alternate(runs, budget, clock)
-    medians = {column: statistics.median(taken) for column, taken in times.items()}
-    fastest = min(median for column, median in medians.items() if column != COLUMNS[0])
     return {
-        **{column: medians.get(column) for column in COLUMNS},
-        "ratio": fastest / medians[COLUMNS[0]],
-        "spread": max((max(t) - min(t)) / medians[column] for column, t in times.items()),
-        "rounds": len(times[COLUMNS[0]]),
-        "budget_s": budget.seconds,
+        **dict.fromkeys(COLUMNS),
+        **timed(runs, budget, clock),
         **agreement,
         **({} if work is None else work.limit()),
     }
@@ -133,10 +127,33 @@ def _agreement(results: dict[str, Result], tolerance: Tolerance) -> Entry:
     return agree(results["dlmie_s"], expected, tolerance).entry()
 
 
-def alternate(
+def timed(
     runs: Mapping[str, Callable[[], object]],
     budget: Budget,
     clock: Callable[[], float] = time.perf_counter,
+) -> Entry:
+    """Time runs in turn; the first is dlmie's.
+
+    Returns
+    -------
+    dict
+        The median of each run by its column; ``ratio`` of the fastest of the others to the first,
+        ``spread``, ``rounds`` and ``budget_s`` as of :func:`race`.
+    """
+    times = _alternate(runs, budget, clock)
+    medians = {column: statistics.median(taken) for column, taken in times.items()}
+    ours, *others = medians.values()
+    return {
+        **medians,
+        "ratio": min(others) / ours,
+        "spread": max((max(t) - min(t)) / medians[column] for column, t in times.items()),
+        "rounds": len(next(iter(times.values()))),
+        "budget_s": budget.seconds,
+    }
+
+
+def _alternate(
+    runs: Mapping[str, Callable[[], object]], budget: Budget, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Seconds of every call, one call of each run per round."""
     times: dict[str, list[float]] = {column: [] for column in runs}
