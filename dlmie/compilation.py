@@ -22,7 +22,7 @@ from dlmie.ops import rewrites
 from dlmie.ops.runtime import headers, library, modules
 from dlmie.ops.runtime.cache import WAITING, cache_folder, heal
 from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
-from dlmie.verbosity import told
+from dlmie.verbosity import announcing
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.
 _compiling = threading.RLock()
@@ -75,7 +75,10 @@ def function(
     mode = Mode(modules.Linker(use_cloop=True), RewriteDatabaseQuery(include=include))
     token = use_kernels.set(kernels)
     try:
-        with _compiling, _progress_line(name or "graph", progress or told.get(), asked=progress):
+        with (
+            _compiling,
+            _progress_line(name or "graph", progress or announcing.get(), asked=progress),
+        ):
             kernels_ready()  # waits for whoever is building them, with a word about it
             return _patiently(
                 pytensor.function,
@@ -155,7 +158,7 @@ def _settings() -> Iterator[None]:
 def _progress_line(name: str, wanted: bool, *, asked: bool = True) -> Iterator[None]:
     """``compiling NAME … 12 s``, rewritten once a second on a terminal.
 
-    Unless it was asked for, only what takes longer than ``_PATIENCE`` seconds is told.
+    Unless it was asked for, only what takes longer than ``_PATIENCE`` seconds is announced.
     """
     if not wanted:
         yield

@@ -1,7 +1,7 @@
-"""Whether what takes long is told on standard error where nobody asked for it: by commands."""
+"""Whether to announce on standard error what takes long, though nobody asked: commands do."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-told: ContextVar[bool] = ContextVar("told", default=False)
+announcing: ContextVar[bool] = ContextVar("announcing", default=False)

@@ -27,7 +27,7 @@ from dlmie.ops.dense.matmul import MatMul
 from dlmie.ops.pool.pool import max_pool
 from dlmie.ops.runtime import library
 from dlmie.ops.runtime.cache import cache_folder, compile_lock
-from dlmie.verbosity import told
+from dlmie.verbosity import announcing
 
 
 def test_randomness_moves_on_wherever_it_is_used() -> None:
@@ -202,11 +202,11 @@ def test_commands_tell_what_takes_long(
     patience: float, asked: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("dlmie.compilation._PATIENCE", patience)
-    before = told.set(True)
+    before = announcing.set(True)
     try:
         dlmie.function([], pt.zeros(3) + 1, name="three ones", progress=asked)
     finally:
-        told.reset(before)
+        announcing.reset(before)
     said = capfd.readouterr().err
     assert ("compiled three ones in" in said) == (asked or patience == 0.0)
     dlmie.function([], pt.zeros(3) + 2, name="three twos")

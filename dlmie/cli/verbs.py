@@ -12,7 +12,7 @@ import click
 from dlmie.cli.console import Console
 from dlmie.cli.options import F, section, whole
 from dlmie.files.outputs import Outputs
-from dlmie.verbosity import told
+from dlmie.verbosity import announcing
 
 
 class VerbCommand(click.Command):
@@ -31,22 +31,31 @@ class VerbCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function one of dlmie's commands; its first argument becomes the `Console`."""
+def verb(
+    name: str, *, unknown_options: bool = False
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function one of dlmie's commands; its first argument becomes the `Console`.
+
+    With ``unknown_options`` those are left among its arguments instead of being an error.
+    """
 
     def decorate(function: Callable[..., None]) -> click.Command:
         @functools.wraps(function)
         def checked(console: Console, *arguments: object, **options: object) -> None:
             console.outputs = _check_outputs(click.get_current_context(), console)
-            before = told.set(console.progress)
+            before = announcing.set(console.progress)
             try:
                 function(console, *arguments, **options)
             finally:
-                told.reset(before)
+                announcing.reset(before)
 
         checked = section("Common options", *_COMMON)(checked)
         passed = click.make_pass_decorator(Console, ensure=True)(checked)
-        context = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        context = {
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": 100,
+            "ignore_unknown_options": unknown_options,
+        }
         return click.command(name, cls=VerbCommand, context_settings=context)(passed)
 
     return decorate

@@ -20,7 +20,7 @@ from dlmie.errors import CompilerError
 from dlmie.files.atomic import finish
 from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
 from dlmie.ops.runtime.processes import run
-from dlmie.verbosity import told
+from dlmie.verbosity import announcing
 
 # dlmie/ops: the C files lie beside the operations that call them.
 FOLDER = Path(__file__).parents[1]
@@ -141,7 +141,7 @@ def build() -> Path:
     if not target.exists():
         with compile_lock():
             if not target.exists():  # another process may have built it while we waited
-                if told.get():
+                if announcing.get():
                     sys.stderr.write(FIRST_TIME)
                 _compile(compiler, blas, target)
     return target
