@@ -47,40 +47,30 @@ def load(
     from dlmie import captioning, classification, generation, reinforcement
 
     if isinstance(source, (str, Path)):
-        if is_classifier(source):
+        role = role_of(source)
+        if role == "classifier":
             return classification.load(source)
-        if is_generator(source):
+        if role == "generator":
             return generation.load(source)
-        if is_agent(source):
+        if role == "agent":
             return reinforcement.load(source)
     return captioning.load(source, encoder_weights=encoder_weights)
 
 
-def is_classifier(source: str | Path) -> bool:
-    """Whether a run folder or a model file holds a classifier.
+def role_of(source: str | Path) -> Role:
+    """What the model of a run folder or a model file is for: "captioner", "classifier", …
+
+    A model of an unknown kind counts as a captioner, whose loader names the kind.
 
     Raises
     ------
     WeightsError
         Nothing there, or not a model.
     """
-    return _holds(source, "classifier")
-
-
-def is_agent(source: str | Path) -> bool:
-    """Whether a run folder or a model file holds an agent; raises as `is_classifier` does."""
-    return _holds(source, "agent")
-
-
-def is_generator(source: str | Path) -> bool:
-    """Whether a run folder or a model file holds a generator; raises as `is_classifier` does."""
-    return _holds(source, "generator")
-
-
-def _holds(source: str | Path, role: Role) -> bool:
     from dlmie.captioning.model_files import find_model
 
-    return containers.load_header(find_model(source)).get("kind") in registry.names(role)
+    entry = registry.MODELS.get(str(containers.load_header(find_model(source)).get("kind")))
+    return "captioner" if entry is None else entry.role
 
 
 def evaluate(model: Any, split: Any, **options: Any) -> Any:
@@ -106,12 +96,11 @@ def evaluate(model: Any, split: Any, **options: Any) -> Any:
     from dlmie.models.agents.agent import Agent
     from dlmie.models.generators.gan import GAN
 
-    named = isinstance(model, (str, Path))
-    if isinstance(model, Agent) or (named and is_agent(model)):
+    role = role_of(model) if isinstance(model, (str, Path)) else None
+    if isinstance(model, Agent) or role == "agent":
         return reinforcement.evaluate(model, split, **options)
-    if isinstance(model, GAN) or (named and is_generator(model)):
+    if isinstance(model, GAN) or role == "generator":
         return generation.evaluate(model, split, **options)
-
     if isinstance(split, LabelledSplit):
         return classification.evaluate(model, split, **options)
     return captioning.evaluate(model, split, **options)

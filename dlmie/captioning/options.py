@@ -26,8 +26,8 @@ class CaptioningOptions(TrainingOptions):
     epochs: int = option(20, "Passes over the training captions.", low=1)
     monitor: str = option(
         "bleu_4",
-        "Score of dev that chooses the best epoch: bleu_4, cider_d, …, dev_loss; "
-        "of classifiers: accuracy, which is their default.",
+        "Score of dev that chooses the best epoch: bleu_4, cider_d, …, dev_loss; the default is "
+        "accuracy for classifiers, pixel_frechet for generators, reward for agents.",
     )
     captions_per_image: int | None = option(
         None, "Use so many captions of an image in an epoch.", low=1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -15,18 +14,10 @@ import numpy as np
 from dlmie.captioning.captioner import Image, ImageCaptioner
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.captioning.features import Encoder
+from dlmie.classification.labelling import Label
 from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import prefetch
 from dlmie.graph.network import Network
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One class that an image may show."""
-
-    index: int
-    label: str
-    probability: float
 
 
 def caption_images(
@@ -88,7 +79,7 @@ def classify_images(
     top: int = 5,
     batch: int = 16,
     done: Collection[Image] = (),
-) -> Iterator[tuple[Image, list[Guess] | ImageError]]:
+) -> Iterator[tuple[Image, list[Label] | ImageError]]:
     """Name what photographs show; memory does not grow with their number.
 
     Parameters
@@ -103,22 +94,22 @@ def classify_images(
     Yields
     ------
     tuple
-        The image as it was given, with its guesses or the error; in order.
+        The image as it was given, with its classes or the error; in order.
     """
     encoder = Encoder(network, "probabilities")
     for _, items in _read(images, encoder.preprocessing.sizes[0], batch, done):
         pixels = [x for _, x in items if isinstance(x, np.ndarray)]
         rows = iter(encoder.photographs(pixels) if pixels else ())
         for image, x in items:
-            guesses = _guesses(next(rows), network, top) if isinstance(x, np.ndarray) else x
+            found = _labels(next(rows), network, top) if isinstance(x, np.ndarray) else x
             if image not in done:
-                yield image, guesses
+                yield image, found
 
 
-def _guesses(probabilities: np.ndarray, network: Network, top: int) -> list[Guess]:
+def _labels(probabilities: np.ndarray, network: Network, top: int) -> list[Label]:
     order = np.argsort(-probabilities, kind="stable")[:top]
     names = network.classes or [f"class {i}" for i in range(len(probabilities))]
-    return [Guess(int(i), names[i], float(probabilities[i])) for i in order]
+    return [Label(int(i), names[i], float(probabilities[i])) for i in order]
 
 
 def _read(
@@ -127,18 +118,18 @@ def _read(
     """Batches of (image as given, its pixels or the error), each with the number of its first.
 
     They are read ahead in a thread; a batch that is ``done`` wholly is not read. The first batches
-    are smaller: so the first answers come soon, and with them a notion of the time it takes.
+    are smaller, so that the first answers, and an estimate of the time, come soon.
 
     They are resized at once where all encoders see the same ``size`` first: a photograph of a
     phone takes 36 MB, what an encoder sees of it 0.15.
     """
 
     def load() -> Iterator[tuple[int, list[tuple[Image, np.ndarray | ImageError]]]]:
-        rest, start, size = iter(images), 0, 1
-        while chosen := list(islice(rest, min(size, batch))):
+        rest, start, wanted = iter(images), 0, 1
+        while chosen := list(islice(rest, min(wanted, batch))):
             if not all(image in done for image in chosen):
                 yield start, [(image, pixels(image)) for image in chosen]
-            start, size = start + len(chosen), 2 * size
+            start, wanted = start + len(chosen), 2 * wanted
 
     def pixels(image: Image) -> np.ndarray | ImageError:
         try:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import click
-import numpy as np
+from statistics import fmean, pstdev
 
 from dlmie.cli.console import Console
-from dlmie.cli.options import given
+from dlmie.cli.scores import print_scores
 from dlmie.text import format_table
-
-
-def are_agents(models: Sequence[str]) -> bool:
-    """Whether models are agents; agents and others together are an error."""
-    from dlmie.trained import is_agent
-
-    kinds = {is_agent(model) for model in models}
-    if len(kinds) > 1:
-        raise click.UsageError("evaluate agents and other models one after the other")
-    return kinds.pop()
 
 
 def evaluate_agents(
     console: Console, models: Sequence[str], data: str | None, options: Mapping[str, int]
 ) -> None:
-    """Print what agents are rewarded with; several side by side, with mean and spread.
+    """Print the rewards of agents; several side by side, with their mean and deviation.
 
     Parameters
     ----------
@@ -34,25 +22,17 @@ def evaluate_agents(
     options
         ``episodes`` and ``seeds``.
     """
-    for name in given(click.get_current_context()):
-        if name not in ("models", "data", "episodes", "seeds"):
-            raise click.UsageError(f"--{name.replace('_', '-')} does not apply to agents")
     from dlmie.reinforcement import evaluate
 
     scores = [evaluate(model, data, seed=console.seed, **options) for model in models]
-    documents = [
-        {"model": model, **each.to_json()} for model, each in zip(models, scores, strict=True)
-    ]
-    if len(models) == 1:
-        console.result(documents[0], str(scores[0]))
-        return
     rows = [
         (model, f"{each.mean:.4f}", f"{each.std:.4f}", _shown(each.optimum))
         for model, each in zip(models, scores, strict=True)
     ]
     means = [each.mean for each in scores]
-    rows.append(("mean ± std", f"{np.mean(means):.4f}", f"± {np.std(means):.4f} of models", ""))
-    console.result(documents, format_table(("model", "reward", "± of episodes", "optimum"), rows))
+    rows.append(("mean ± std", f"{fmean(means):.4f}", f"± {pstdev(means):.4f} of models", ""))
+    comparison = format_table(("model", "reward", "± of episodes", "optimum"), rows)
+    print_scores(console, models, scores, comparison)
 
 
 def _shown(optimum: float | None) -> str:

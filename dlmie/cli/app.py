@@ -21,20 +21,20 @@ from dlmie.text import for_terminal
 VERBS = {
     "doctor": "Check compiler, BLAS, threads, cache and weights; say how to fix them.",
     "demo": "Train a captioner on made-up scenes in three minutes; show what it says.",
-    "prepare": "Read a data set of captioned images into one file.",
+    "prepare": "Read a data set of captioned or labeled images into one file.",
     "features": "Run an encoder over a prepared data set once, for fast training.",
     "train": "Train a captioner, classifier, generator or agent, or continue a run.",
     "search": "Train with many values of some options, and see which are best.",
     "curves": "Draw what runs measured while they trained, side by side.",
-    "evaluate": "Score trained models of any kind, with the protocol of the numbers.",
+    "evaluate": "Score trained models of any kind; print the protocol with the numbers.",
     "sample": "Make images with a trained generator.",
     "play": "Show an episode of an agent as an animated picture.",
     "caption": "Caption images and folders of images.",
     "attend": "Draw where a captioner looks at each word.",
     "report": "Write one HTML page about a captioner: scores, curves, a gallery.",
     "score": "Score captions that anyone made against references.",
-    "classify": "Name what images show: by a network for ImageNet, or a classifier of your own.",
-    "neighbors": "Classify labelled images by their nearest neighbors; choose k by folds.",
+    "classify": "Name what images show, with an ImageNet network or a classifier of your own.",
+    "neighbors": "Classify labeled images by their nearest neighbors; choose k by folds.",
     "weights": "Show the weights of a classifier's first layer as images.",
     "saliency": "Show what in a photograph a class, or a word of a caption, depends on.",
     "fool": "Change a photograph imperceptibly until the network errs.",
@@ -210,7 +210,7 @@ def _lower(message: str) -> str:
     cls=Verbs,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="dlmie VERB --help tells all about one of them.",
+    epilog="dlmie COMMAND --help describes one of them.",
 )
 @click.version_option(package_name="dlmie", message="dlmie %(version)s")
 @DEBUG

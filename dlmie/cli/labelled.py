@@ -1,4 +1,4 @@
-"""What ``dlmie prepare``, ``inspect`` and ``evaluate`` do with labelled images."""
+"""What ``dlmie prepare``, ``inspect`` and ``evaluate`` do with labeled images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import click
 
 from dlmie.cli.console import Console, fields
 from dlmie.cli.data import data_of
-from dlmie.cli.options import given
+from dlmie.cli.drawings import FIGURES, claim_drawing
+from dlmie.cli.options import flag_of
+from dlmie.cli.scores import print_scores
 from dlmie.files.outputs import DATA
 from dlmie.text import bytes_text, format_table
 from dlmie.typing import JsonObject
@@ -25,14 +27,14 @@ _OWN = ("source", "to", "check")
 
 
 def is_labelled(source: tuple[str, ...], labels: str | None) -> bool:
-    """Whether a command line asks for labelled images: a folder, an archive, or labels."""
+    """Whether a command line asks for labeled images: a folder, an archive, or labels."""
     from dlmie.data.labelled.sources import holds_labels
 
     return labels is not None or any(holds_labels(Path(path)) for path in source)
 
 
 def prepare_labelled(console: Console, source: tuple[str, ...], chosen: JsonObject) -> None:
-    """Write labelled images as one file, or with ``--check`` list their problems.
+    """Write labeled images as one file, or with ``--check`` list their problems.
 
     Parameters
     ----------
@@ -43,15 +45,15 @@ def prepare_labelled(console: Console, source: tuple[str, ...], chosen: JsonObje
     known = _SCENE_OPTIONS if scenes else _OPTIONS
     for name in chosen:
         if name not in (*known, *_OWN):
-            what = "labelled scenes" if scenes else "labelled images"
-            raise click.UsageError(f"--{name.replace('_', '-')} does not apply to {what}")
+            what = "labeled scenes" if scenes else "labeled images"
+            raise click.UsageError(f"{flag_of(name)} does not apply to {what}")
     if len(source) != 1:
-        raise click.UsageError("labelled images come from one folder or archive")
+        raise click.UsageError("labeled images come from one folder or archive")
     options = {name: chosen[name] for name in known if name in chosen}
     for split, count in (options.get("splits") or {}).items():
         if not isinstance(count, int):
             raise click.UsageError(
-                f"--splits {split}={count}: of labelled images it is a number, such as {split}=1000"
+                f"--splits {split}={count}: of labeled images it is a number, such as {split}=1000"
             )
     to = chosen.get("to")
     if chosen.get("check"):
@@ -100,62 +102,43 @@ def _report(console: Console, data: LabelledImages) -> None:
     console.result(document, repr(data))
 
 
-def are_classifiers(models: Sequence[str]) -> bool:
-    """Whether models are classifiers; captioners and classifiers together are an error."""
-    from dlmie.trained import is_classifier
-
-    kinds = {is_classifier(model) for model in models}
-    if len(kinds) > 1:
-        raise click.UsageError("evaluate captioners and classifiers one after the other")
-    return kinds.pop()
-
-
 def evaluate_classifiers(
     console: Console, models: Sequence[str], split: str, data: str | None, errors: str | None
 ) -> None:
     """Print how good classifiers are on a split; side by side where they are several.
 
-    ``errors`` is where a figure of what the classifier mistakes goes, if anywhere.
+    ``errors`` is where a figure of what one classifier mistakes goes, if anywhere.
     """
-    for name in given(click.get_current_context()):
-        if name not in ("models", "split", "data", "errors"):
-            raise click.UsageError(f"--{name.replace('_', '-')} does not apply to classifiers")
+    if errors is not None:
+        if len(models) > 1:
+            raise click.UsageError("--errors shows what one classifier mistakes: evaluate one")
+        claim_drawing(console, "--errors", errors, FIGURES)
     from dlmie.classification import evaluate
     from dlmie.data.labelled.dataset import LabelledImages
 
     with LabelledImages(data or data_of(models[0])) as opened:
         scores = [evaluate(model, opened[split]) for model in models]
-        drawn = None if errors is None else _draw_errors(scores, opened[split], errors, console)
-    documents = [
-        {"model": model, **each.to_json()} for model, each in zip(models, scores, strict=True)
-    ]
-    if drawn is not None:
-        documents[0]["errors"] = drawn
-    if len(models) == 1:
-        console.result(documents[0], str(scores[0]))
-        return
+        if errors is not None:
+            _draw_errors(scores[0], opened[split], errors, console.seed)
     rows = [
         (model, f"{each.accuracy:.4f}", f"{each.loss:.4f}")
         for model, each in zip(models, scores, strict=True)
     ]
-    console.result(documents, format_table(("model", "accuracy", "loss"), rows))
+    comparison = format_table(("model", "accuracy", "loss"), rows)
+    more = {} if errors is None else {"errors": errors}
+    print_scores(console, models, scores, comparison, more)
 
 
-def _draw_errors(
-    scores: Sequence[ClassScores], split: LabelledSplit, path: str, console: Console
-) -> str:
-    """Draw what one classifier mistakes."""
+def _draw_errors(scores: ClassScores, split: LabelledSplit, path: str, seed: int) -> None:
     from dlmie.visualize.figures.classifiers import misclassified
 
-    if len(scores) > 1:
-        raise click.UsageError("--errors shows what one classifier mistakes: evaluate one")
-    seed, (one,) = console.seed, scores
-    figure = misclassified(split.images, split.labels, one.predicted, one.classes, seed=seed)
-    return str(figure.save(path))
+    misclassified(split.images, split.labels, scores.predicted, scores.classes, seed=seed).save(
+        path
+    )
 
 
 def describe_labelled(path: Path) -> tuple[dict[str, object], str]:
-    """What a file of labelled images holds, as JSON and as text."""
+    """What a file of labeled images holds, as JSON and as text."""
     from dlmie.data.labelled.dataset import LabelledImages
 
     with LabelledImages(path) as data:
@@ -165,7 +148,7 @@ def describe_labelled(path: Path) -> tuple[dict[str, object], str]:
     document = {"type": "labelled", **header, "channel_mean": means[0], "channel_std": means[1]}
     rows, columns, channels = header["shape"]
     pairs = [
-        ("labelled images", path),
+        ("labeled images", path),
         *((f"split {name}", f"{split['images']:,} images") for name, split in splits.items()),
         ("images", f"{rows} × {columns} pixels, {channels} channel{'s' if channels > 1 else ''}"),
         ("mean of train", " ".join(f"{value:.2f}" for value in means[0])),

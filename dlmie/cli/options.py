@@ -65,6 +65,11 @@ def section(title: str, *decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+def flag_of(name: str) -> str:
+    """The option as it is typed: ``"top_k"`` → ``"--top-k"``."""
+    return "--" + name.replace("_", "-")
+
+
 Kind: TypeAlias = click.ParamType | type
 Text = str | tuple[str, Kind]
 
@@ -101,7 +106,7 @@ def options_of(target: str, /, **texts: Text) -> Callable[[F], F]:
 
 
 def _option(name: str, default: object, help: str, kind: Kind) -> Callable[[F], F]:
-    flag = "--" + name.replace("_", "-")
+    flag = flag_of(name)
     if kind is bool:
         both = f"{flag}/--no-{flag[2:]}" if default else flag
         return click.option(both, name, default=default, is_flag=True, help=help)
@@ -141,7 +146,7 @@ def group_options(
 
 
 def _declared_option(declared: Declared, more: list[str]) -> Callable[[F], F]:
-    flag = "--" + declared.name.replace("_", "-")
+    flag = flag_of(declared.name)
     if declared.key.kind is bool:
         return click.option(
             flag, declared.name, default=declared.default, is_flag=True, help=declared.help

@@ -55,7 +55,7 @@ class Writer(Protocol):
         """One result."""
 
     def fail(self, name: str, reason: str) -> None:
-        """No result, and why: told in JSON."""
+        """No result, and why; written in JSON only."""
 
 
 @contextlib.contextmanager

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.console import Console
+from dlmie.cli.drawings import ANIMATIONS, FIGURES, PICTURES, claim_drawing
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
 from dlmie.cli.images import stem_of
 from dlmie.cli.options import F, section
 from dlmie.cli.verbs import OutputOption, output_option
 from dlmie.data.images import ImageBytes
-from dlmie.files import outputs
 from dlmie.models import ENCODERS
 from dlmie.typing import JsonObject
 
@@ -117,26 +117,12 @@ def output_path(
     """
     console.outputs.reads(*(source for source in sources if isinstance(source, Path)))
     path = Path(output or (f"{stem_of(image)}-{verb}.png" if image else f"{verb}.png"))
-    for option, name, suffixes in (
-        ("--output", path, (".png", ".jpg", ".jpeg")),
-        ("--figure", figure, (".png", ".jpg", ".jpeg", ".pdf", ".svg")),
-        ("--animation", animation, (".gif",)),
-    ):
-        if name is None:
-            continue
-        if Path(name).suffix.lower() not in suffixes:
-            *others, last = (suffix for suffix in suffixes if suffix != ".jpeg")
-            known = f"{', '.join(others)} or {last}" if others else last
-            raise click.UsageError(f"{option} {name} must end in {known}")
-        console.outputs.writes(name, drawing_kind(name))
+    claim_drawing(console, "--output", path, PICTURES)
+    if figure is not None:
+        claim_drawing(console, "--figure", figure, FIGURES)
+    if animation is not None:
+        claim_drawing(console, "--animation", animation, ANIMATIONS)
     return path
-
-
-def drawing_kind(path: str | Path) -> str:
-    """What a figure is by its suffix."""
-    return {".pdf": outputs.PDF, ".svg": outputs.SVG}.get(
-        Path(path).suffix.lower(), outputs.PICTURE
-    )
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import click
 
+from dlmie.cli.options import flag_of
 from dlmie.cli.signatures import parameters
 from dlmie.errors import DlmieError
 from dlmie.models import registry
@@ -144,14 +145,14 @@ def _check(settings: Settings, options: TaskOptions) -> None:
     for name in settings.config:
         if name not in own:
             raise click.UsageError(
-                f"{_flag(name)} is not an option of {settings.model}, which has "
-                + ", ".join(map(_flag, own))
+                f"{flag_of(name)} is not an option of {settings.model}, which has "
+                + ", ".join(map(flag_of, own))
             )
     group = options.objectives[settings.objective["kind"]]
     for name in settings.objective_options:
         if name not in group.names():
             kind = settings.objective["kind"].replace("-", " ")
-            raise click.UsageError(f"{_flag(name)} has no meaning in {kind} training")
+            raise click.UsageError(f"{flag_of(name)} has no meaning in {kind} training")
     try:
         group.of(settings.objective_options)
         options.training.of(settings.training)
@@ -185,12 +186,8 @@ def _check_task(settings: Settings, options: TaskOptions, chosen: JsonObject) ->
         others = {*theirs["training"], *theirs["objective"], *_OF_TASK[task]}
         for name in chosen:
             if name in others - mine:
-                flag = {"start": "--from", "teachers": "--teacher"}.get(name, _flag(name))
+                flag = {"start": "--from", "teachers": "--teacher"}.get(name, flag_of(name))
                 raise click.UsageError(f"{flag} has no meaning for {settings.model}")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def assignment(word: str) -> tuple[str, Json]:

@@ -93,6 +93,6 @@ def test_misuse_is_one_line(
 
 def test_options_of_others_are_refused(lake: Path, invoke: Any, tmp_path: Path) -> None:
     assert "does not apply to agents" in invoke("evaluate", lake, "--beam", 3).stderr
-    assert "saved as .gif" in invoke("play", lake, "--to", tmp_path / "a.png").stderr
+    assert "must end in .gif" in invoke("play", lake, "--to", tmp_path / "a.png").stderr
     wrong = invoke("evaluate", lake, "--data", "CartPole-v1")
     assert "not what the agent was made for" in wrong.stderr

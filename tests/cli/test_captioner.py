@@ -284,6 +284,15 @@ class TestEvaluate:
         assert ensemble == named
         assert (ensemble["model"], alone["model"]) == (f"{run}+{run}", str(run))
 
+    @pytest.mark.parametrize(
+        "option", [("--episodes", 3), ("--seeds", 2), ("--images", 5), ("--classifier", "x")]
+    )
+    def test_options_of_other_models_are_refused(
+        self, run: Path, option: tuple[Any, ...], fails: Any
+    ) -> None:
+        line = fails("evaluate", run, *option, code=2)
+        assert f"{option[0]} does not apply to captioners" in line
+
     def test_export(self, run: Path, tmp_path: Path, invoke: Any, fails: Any) -> None:
         to = tmp_path / "results.json"
         invoke("evaluate", run, "--export", "coco", "--output", to, "--quiet")

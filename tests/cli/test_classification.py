@@ -136,7 +136,7 @@ def test_data_of_the_wrong_kind(
 ) -> None:
     to = ("--to", tmp_path / "r")
     line = fails("train", scenes, "--model", "softmax", *to)
-    assert "is a dlmie.captions file, not prepared labelled images" in line
+    assert "is a dlmie.captions file, not prepared labeled images" in line
     line = fails("train", data, *to)
     assert "is a dlmie.labelled file, not prepared captions" in line
 
@@ -150,7 +150,7 @@ def test_evaluate_refuses_what_does_not_apply(
     line = fails("evaluate", run, "flickr8k", code=2)
     assert "captioners and classifiers one after the other" in line
     line = fails("evaluate", f"{run},{run}", code=2)
-    assert "classifiers decide alone" in line
+    assert "only captioners decide together: name classifiers with spaces" in line
 
 
 def test_normalizations_are_those_that_there_are() -> None:

@@ -89,6 +89,8 @@ def test_folds_of_drawn_options(data: Path, invoke: Any, tmp_path: Path) -> None
         (("--over", "norm=batch"), "--norm is not an option of two-layer, which has --hidden"),
         (("--over", "lr=1", "--resume", "a"), "--resume has no meaning in a search"),
         (("--over", "lr=1", "--colour", 2), "dlmie search: no such option '--colour'"),
+        (("--over", "optimizer=sgd,adam", "--figure", "f.png"), "numbers, which optimizer is not"),
+        (("--over", "lr=1", "--figure", "f.txt"), "--figure f.txt must end in .png, .pdf or .svg"),
     ],
 )
 def test_searches_that_cannot_be(
@@ -106,7 +108,8 @@ def test_curves(run: Path, invoke: Any, fails: Callable[..., str], tmp_path: Pat
     assert answer(invoke, "curves", run, "--to", to)["runs"] == [str(run)]
     assert to.stat().st_size > 1000
     assert "is not a run folder" in fails("curves", tmp_path, "--to", tmp_path / "c.png")
-    assert "saved as .png, .pdf or .svg" in fails("curves", run, "--to", tmp_path / "c.txt")
+    line = fails("curves", run, "--to", tmp_path / "c.txt", code=2)
+    assert "must end in .png, .pdf or .svg" in line
 
 
 def test_weights(run: Path, invoke: Any, fails: Callable[..., str], tmp_path: Path) -> None:
@@ -125,11 +128,11 @@ def test_errors_and_samples(
     assert answer(invoke, "inspect", data, "--samples", samples)["type"] == "labelled"
     assert samples.stat().st_size > 1000
     line = fails("inspect", run / "best.h5", "--samples", tmp_path / "no.png", code=2)
-    assert "--samples shows labelled images" in line
+    assert "--samples shows labeled images" in line
     line = fails("evaluate", run, run, "--errors", tmp_path / "e.png", code=2)
     assert "--errors shows what one classifier mistakes" in line
     line = fails("evaluate", "flickr8k", "--errors", tmp_path / "e.png", code=2)
-    assert "--errors shows what classifiers mistake" in line
+    assert "--errors does not apply to captioners" in line
     untrained = tmp_path / "bad"
     invoke("train", data, "--to", untrained, *OPTIONS[:-2], "--lr", 1e-9, "--epochs", 1)
     found = answer(invoke, "evaluate", untrained, "--errors", tmp_path / "e.png")

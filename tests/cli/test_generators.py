@@ -66,7 +66,7 @@ def test_sample(run: Path, invoke: Any, tmp_path: Path) -> None:
 def test_misuse_is_one_line(run: Path, data: Path, invoke: Any, tmp_path: Path) -> None:
     cases = [
         (("sample", run), "say what to make"),
-        (("sample", run, "--animation", tmp_path / "a.png"), "saved as .gif"),
+        (("sample", run, "--animation", tmp_path / "a.png"), "must end in .gif"),
         (("sample", run / "best.h5", "--animation", tmp_path / "a.gif"), "not the run of a"),
         (("evaluate", run, "--beam", 3), "does not apply to generators"),
         (("train", data, "--model", "dc-gan", "--to", tmp_path / "r"), "multiples of 4, from 16"),

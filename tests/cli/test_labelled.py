@@ -1,4 +1,4 @@
-"""prepare and inspect with labelled images."""
+"""prepare and inspect with labeled images."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ class TestPrepare:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (("--min-count", "2"), "--min-count does not apply to labelled images"),
+            (("--min-count", "2"), "--min-count does not apply to labeled images"),
             (("--images", "."), "--images does not apply"),
-            (("--train", "5"), "--train does not apply to labelled images"),
-            (("--splits", "dev=names.txt"), "--splits dev=names.txt: of labelled images"),
+            (("--train", "5"), "--train does not apply to labeled images"),
+            (("--splits", "dev=names.txt"), "--splits dev=names.txt: of labeled images"),
             (("--splits", "dev"), "'dev' should be SPLIT=FILE"),
             ((), "say where to write it"),
         ],
@@ -100,7 +100,7 @@ class TestPrepare:
     ) -> None:
         to = ("--to", tmp_path / "s.h5")
         words = ("scenes", "--labels", "shape", "--strict")
-        assert "--strict does not apply to labelled scenes" in fails("prepare", *words, *to, code=2)
+        assert "--strict does not apply to labeled scenes" in fails("prepare", *words, *to, code=2)
         source = tmp_path / "a.token.txt"
         source.write_text("a.jpg#0\tA dog .\n")
         line = fails("prepare", source, "--splits", "dev=10", *to, code=2)
@@ -114,7 +114,7 @@ class TestPrepare:
     ) -> None:
         write_image(tmp_path / name / "1.png")
         line = fails("prepare", tmp_path / name, "--to", tmp_path / "x.h5")
-        assert "holds no labelled images that are known" in line
+        assert "holds no labeled images that are known" in line
         assert "of captioned images, name the captions file" in line
 
 

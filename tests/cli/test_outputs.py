@@ -117,7 +117,7 @@ def test_no_command_writes_over_what_it_reads(verb: str, place: Path, invoke: An
     for option in options:
         for name in ("x.jpg", "./sub/../x.jpg", "linked.jpg", "sub/soft.jpg"):
             for more in ((), ("--overwrite",)):
-                if more and verb in ("train", "search", "neighbors", "inspect"):
+                if more and verb == "train":
                     continue
                 extra = ("--export", "coco") if verb == "evaluate" else ()
                 result = invoke(verb, *words, option, name, *extra, *more)
@@ -155,6 +155,43 @@ def test_files_of_other_kinds_stay(output: str, says: str, place: Path, invoke: 
         result = invoke("caption", "m.h5", "photos", "-o", output, "--overwrite", "-q")
         assert result.exit_code == 0, result.output
         assert kind_of(path) in ("text", "a JSON list of results")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("curves", "r", "--to", "a.png"),
+        ("weights", "r", "--to", "a.png"),
+        ("sample", "r", "--to", "a.png"),
+        ("sample", "r", "--animation", "a.gif"),
+        ("play", "r", "--to", "a.gif"),
+        ("play", "r", "--to", "b.gif", "--predictions", "a.png"),
+        ("inspect", "r", "--samples", "a.png"),
+        ("neighbors", "r", "--figure", "a.png"),
+        ("neighbors", "r", "--map", "a.png"),
+        ("search", "r", "--to", "s", "--over", "lr=1,2", "--figure", "a.png"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("place")
+def test_drawings_replace_nothing_else(words: tuple[str, ...], invoke: Any) -> None:
+    for name in ("a.png", "a.gif"):
+        Path(name).write_text("notes")
+    result = invoke(*words)
+    assert result.exit_code == 2, result.output
+    assert "is there and is text, not a picture" in result.stderr
+    assert "--overwrite" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+@pytest.mark.usefixtures("place")
+def test_a_chart_is_drawn_again(suffix: str, invoke: Any) -> None:
+    Path("run").mkdir()
+    Path("run/config.json").write_text("{}")
+    Path("run/log.jsonl").write_text('{"epoch": 1, "loss": 2.0}\n{"epoch": 2, "loss": 1.0}\n')
+    for _ in range(2):
+        result = invoke("curves", "run", "--to", f"chart{suffix}")
+        assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,7 @@ def test_from_the_command_line(data: Captions, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [*words, to, "-q"])
     assert result.exit_code == 2
     assert "say what made the features" in result.output
+    for option in (("--encoder", "vgg16"), ("--flip",)):
+        result = CliRunner().invoke(main, [*words, to, "--called", "clip", *option])
+        assert result.exit_code == 2
+        assert f"{option[0]} does not go with --from" in result.output

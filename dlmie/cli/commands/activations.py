@@ -24,7 +24,7 @@ TARGET = "dlmie.visualize.attribution.activations:grid"
 
 
 class _Options(TypedDict):
-    """What is handed on as it was given."""
+    """Options that are passed on unchanged."""
 
     strongest: int
     most: int

@@ -11,6 +11,7 @@ import click
 from dlmie.cli.captioners import captioner_and_images
 from dlmie.cli.console import Console
 from dlmie.cli.decoding import chosen_decoding, decoding_options
+from dlmie.cli.drawings import drawing_kind
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.images import stem_of
 from dlmie.cli.options import options_of, real, section, whole
@@ -77,8 +78,8 @@ def command(
     """Draw where MODEL looks in IMAGES at each word: files, and folders with all images in them;
     - is an image on standard input.
 
-    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie, which is
-    used where none is named; several with commas between them decide together. It must attend
+    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie (by default
+    flickr8k-coco); several with commas between them decide together. It must attend
     (show-attend-tell).
 
     A figure shows the photograph and a panel for each word, on one scale. Its numbers are in the
@@ -88,7 +89,7 @@ def command(
     from dlmie import captioning
     from dlmie.captioning.figures import attend_images
     from dlmie.cli.output import ImageRun, open_writer
-    from dlmie.cli.pictures import drawing_kind, one_line_warnings
+    from dlmie.cli.pictures import one_line_warnings
     from dlmie.progress import Bar
 
     names, images = captioner_and_images(words)

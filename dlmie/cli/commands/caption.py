@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Caption IMAGES: files, and folders with all images in them; - is one on standard input.
 
-    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie, which is
-    used where none is named; several with commas between them decide together.
+    MODEL is a run folder, a model file or the name of a captioner that comes with dlmie (by default
+    flickr8k-coco); several with commas between them decide together.
 
     Captions are printed as they are found. An image that cannot be read is left out and listed on
     standard error.

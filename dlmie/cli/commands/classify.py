@@ -11,18 +11,17 @@ import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
-from dlmie.cli.options import given, options_of, whole
+from dlmie.cli.options import flag_of, given, options_of, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.files.rows import Row
 from dlmie.models import ENCODERS
 
 if TYPE_CHECKING:
-    from dlmie.captioning.photographs import Guess
     from dlmie.classification.labelling import Label
     from dlmie.data.images import ImageBytes, ImageError
 
 _Image: TypeAlias = "Path | ImageBytes"
-_Answers: TypeAlias = "Iterator[tuple[_Image, Sequence[Guess | Label] | ImageError]]"
+_Answers: TypeAlias = "Iterator[tuple[_Image, Sequence[Label] | ImageError]]"
 
 
 @verb("classify")
@@ -66,21 +65,21 @@ def command(
     if not images and not listing:
         raise click.UsageError("name at least one image (or --list)")
     run = None if listing else ImageRun(console, images, strict)
-    labeller: _Labeller
+    labeler: _Labeler
     if own is None:
-        labeller = _Network(encoder, encoder_weights, encoder_preprocessing)
+        labeler = _Network(encoder, encoder_weights, encoder_preprocessing)
     else:
-        labeller = _Classifier(own)
+        labeler = _Classifier(own)
     if run is None:
-        lines = [f"{number:>4}  {name}" for number, name in enumerate(labeller.classes)]
-        console.result(labeller.classes, "\n".join(lines))
+        lines = [f"{number:>4}  {name}" for number, name in enumerate(labeler.classes)]
+        console.result(labeler.classes, "\n".join(lines))
         return
     kind = form_of(console, output)
     if kind == "csv":
         raise click.UsageError(f"--output {output}: classify writes text or JSON, no tables")
-    settings = {**labeller.settings, "top": top, "batch": batch}
+    settings = {**labeler.settings, "top": top, "batch": batch}
     with open_writer(console, kind, (), output, settings) as writer:
-        found = labeller.classify(run.images, top=top, batch=batch, done=run.done(writer))
+        found = labeler.classify(run.images, top=top, batch=batch, done=run.done(writer))
         for path, guesses in found:
             if isinstance(guesses, Exception):
                 run.fault(path, guesses, writer)
@@ -91,7 +90,7 @@ def command(
     run.finish()
 
 
-class _Labeller(Protocol):
+class _Labeler(Protocol):
     """What names images: its classes, what decides its answers, and the answers."""
 
     classes: list[str]
@@ -130,10 +129,12 @@ class _Classifier:
 
     def __init__(self, name: str) -> None:
         from dlmie import classification
+        from dlmie.captioning.model_files import find_model
+        from dlmie.weights import sha256
 
         self.model = classification.load(name)
         self.classes = self.model.classes
-        self.settings: Mapping[str, object] = {"model": name}
+        self.settings: Mapping[str, object] = {"model": sha256(find_model(name))}
 
     def classify(
         self, images: Iterable[_Image], *, top: int, batch: int, done: Collection[_Image]
@@ -145,15 +146,17 @@ class _Classifier:
 
 def _is_model(name: str) -> bool:
     """Whether an argument is a trained classifier, not an image or a folder of images."""
-    path = Path(name)
-    if not (path / "config.json").is_file() and path.suffix != ".h5":
-        return False
-    from dlmie.trained import is_classifier
+    from dlmie.trained import role_of
+    from dlmie.training.runs import holds_run
 
-    if not is_classifier(name):
+    path = Path(name)
+    if not holds_run(path) and path.suffix != ".h5":
+        return False
+    if role_of(name) != "classifier":
         raise click.UsageError(f"{name} is not a classifier, nor an image")
     for option in given(click.get_current_context()):
         if option.startswith("encoder"):
-            flag = option.replace("_", "-")
-            raise click.UsageError(f"--{flag} does not apply to {name}, a trained classifier")
+            raise click.UsageError(
+                f"{flag_of(option)} does not apply to {name}, a trained classifier"
+            )
     return True

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dlmie.cli.console import Console
+from dlmie.cli.drawings import CHARTS, claim_drawing
 from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
 
@@ -24,16 +25,16 @@ def command(console: Console, runs: tuple[str, ...], to: str, x: str) -> None:
     \b
     dlmie curves runs/sgd runs/momentum runs/adam --to rules.png
     """
-    from dlmie.training.runs import read_log
+    path = claim_drawing(console, "--to", to, CHARTS)
+    from dlmie.training.runs import CONFIG, read_log
     from dlmie.visualize.figures.charts import training_curves
 
     for run in runs:
-        if not (Path(run) / "config.json").is_file():
+        if not (Path(run) / CONFIG).is_file():
             raise DlmieError(f"{run} is not a run folder")
-    chart = training_curves(
-        dict(zip(_names(runs), map(read_log, map(Path, runs)), strict=True)), x=x
-    )
-    console.result({"output": str(chart.save(to)), "runs": list(runs)}, to)
+    logs = {name: read_log(Path(run)) for name, run in zip(_names(runs), runs, strict=True)}
+    training_curves(logs, x=x).save(path)
+    console.result({"output": path, "runs": list(runs)}, to)
 
 
 def _names(runs: tuple[str, ...]) -> list[str]:

@@ -32,13 +32,13 @@ _DRAWN = 3  # test scenes with a figure of attention
 
 @verb("demo")
 @output_option("The folder for everything the demo makes.  [default: demo]", overwrite=False)
+@click.option(
+    "--train", type=whole(1), default=4000, show_default=True, help="Scenes to learn from."
+)
 @options_of(
     "dlmie.data.scenes:prepare_scenes",
     dev=("Scenes to choose the best epoch by.", whole(1)),
     test=("Scenes to score and show.", whole(1)),
-)
-@click.option(
-    "--train", type=whole(1), default=4000, show_default=True, help="Scenes to learn from."
 )
 @click.option("--epochs", type=whole(1), help="Passes over them.  [default: the recipe's]")
 def command(console: Console, to: str | None, epochs: int | None, **counts: int) -> None:
@@ -120,7 +120,7 @@ def _train(to: Path, data: Captions, epochs: int | None, console: Console) -> Ru
         settings = make_settings({"recipe": _RECIPE, **({"epochs": epochs} if epochs else {})})
         run = start_run(settings, data, to, console)
     if run.stop_reason == "interrupted":
-        raise DlmieError("interrupted; the same command goes on where it stopped")
+        raise DlmieError("interrupted; the same command resumes where it stopped")
     return run
 
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlmie.cli.agents import are_agents, evaluate_agents
+from dlmie.cli.agents import evaluate_agents
 from dlmie.cli.captioners import split_names
 from dlmie.cli.console import Console
 from dlmie.cli.data import data_of
 from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
-from dlmie.cli.generators import are_generators, evaluate_generators
-from dlmie.cli.labelled import are_classifiers, evaluate_classifiers
-from dlmie.cli.options import options_of, whole
+from dlmie.cli.generators import evaluate_generators
+from dlmie.cli.labelled import evaluate_classifiers
+from dlmie.cli.options import flag_of, given, options_of, whole
+from dlmie.cli.scores import print_scores
 from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.errors import DlmieError
@@ -28,15 +29,24 @@ if TYPE_CHECKING:
     from dlmie.captioning.metrics.scores import Scores
     from dlmie.data.captions.dataset import Split
     from dlmie.data.captions.extraction import Features
+    from dlmie.models.registry import Role
 
+# What a command line may name beside MODELS and --data, by role; captioners take all other options.
+_OPTIONS: dict[Role, tuple[str, ...]] = {
+    "classifier": ("split", "errors"),
+    "generator": ("split", "classifier", "images"),
+    "agent": ("episodes", "seeds"),
+}
 _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 
 
 @verb("evaluate")
 @click.argument("models", nargs=-1, required=True)
-@click.option("--split", default="dev", show_default=True, help="The images to caption.")
+@click.option("--split", default="dev", show_default=True, help="The images to score on.")
 @click.option(
-    "--data", type=click.Path(), help="Prepared file, environment.  [default: that of the run]"
+    "--data",
+    type=click.Path(),
+    help="Prepared file, or the environment of agents.  [default: that of the run]",
 )
 @click.option(
     "--features",
@@ -54,17 +64,17 @@ _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 )
 @options_of(
     "dlmie.generation.evaluation:evaluate",
-    classifier="Of generators: a trained classifier of the same data, which scores images.",
-    images=("Of generators: how many are scored.", whole(2)),
+    classifier="For generators: a trained classifier of the same data, which scores images.",
+    images=("For generators: how many images are scored.", whole(2)),
 )
 @options_of(
     "dlmie.reinforcement.evaluation:evaluate",
-    episodes=("Of agents: greedy episodes for each seed.", whole(1)),
-    seeds=("Of agents: how many seeds, from --seed on.", whole(1)),
+    episodes=("For agents: greedy episodes for each seed.", whole(1)),
+    seeds=("For agents: how many seeds, from --seed on.", whole(1)),
 )
 @click.option(
     "--errors", cls=OutputOption, type=click.Path(),
-    help="Of a classifier: show images that it mistakes, by what it takes them for (.png).",
+    help="For a classifier: draw misclassified images by predicted class, .png or .pdf.",
 )  # fmt: skip
 @click.option("--export", type=click.Choice(["coco"]), help="Write the captions, too.")
 @output_option("Where --export goes.  [default: captions_SPLIT_MODEL_results.json]", name="output")
@@ -89,34 +99,31 @@ def command(
     encoder_weights: str | None,
     **_: object,
 ) -> None:
-    """Score captioners on a split: BLEU-1..4, ROUGE-L and CIDEr-D; other models by their own.
+    """Score captioners on a split with BLEU-1..4, ROUGE-L and CIDEr-D; and other models.
 
     MODELS are run folders, model files or names of captioners that come with dlmie; several with
     commas between them decide together. Captions run free and are compared with all references as
     people wrote them; the protocol line says what makes the numbers comparable. Where the data say
     what is where, as scenes do, and MODEL attends, the pointing score tells how much attention
-    rests on a thing when it is named. Of classifiers, accuracy is shown by class as well, with what
-    each class is most taken for. Generators are scored by the distance of what they make from real
-    images, and by a classifier. Agents are scored by the reward of greedy episodes, mean and
-    standard deviation, beside the best that is possible where that can be computed.
+    rests on a thing when it is named. For classifiers, accuracy is printed by class as well, with
+    what each class is most taken for. Generators are scored by the Fréchet distance of their images
+    from real ones, and with --classifier by a classifier. Agents are scored by the reward of greedy
+    episodes, mean and standard deviation, beside the best possible mean where it can be computed.
     """
     groups = [split_names(model) for model in models]
     members = [name for group in groups for name in group]
-    if errors is not None and not are_classifiers(members):
-        raise click.UsageError("--errors shows what classifiers mistake, which these are not")
-    if are_agents(members):
-        if len(members) > len(models):
-            raise click.UsageError("agents act alone: name them with spaces between them")
+    role = _role(members)
+    if role in _OPTIONS and len(members) > len(models):
+        raise click.UsageError(
+            f"only captioners decide together: name {role}s with spaces between them"
+        )
+    if role == "agent":
         evaluate_agents(console, members, data, {"episodes": episodes, "seeds": seeds})
         return
-    if are_generators(members):
-        if len(members) > len(models):
-            raise click.UsageError("generators are scored alone: name them with spaces between")
+    if role == "generator":
         evaluate_generators(console, members, split, data, classifier=classifier, images=images)
         return
-    if are_classifiers(members):
-        if len(members) > len(models):
-            raise click.UsageError("classifiers decide alone: name them with spaces between them")
+    if role == "classifier":
         evaluate_classifiers(console, members, split, data, errors)
         return
     groups = [members] if ensemble else groups
@@ -154,11 +161,33 @@ def command(
         if export is not None:
             _export(paths[number], captioned, result.captions)
             console.note(f"wrote {paths[number]}")
-    documents = [
-        {"model": name, **result.to_json()} for name, result in zip(names, scores, strict=True)
-    ]
-    text = str(scores[0]) if len(names) == 1 else _side_by_side(names, scores)
-    console.result(documents[0] if len(names) == 1 else documents, text)
+    print_scores(console, names, scores, _side_by_side(names, scores))
+
+
+def _role(models: Sequence[str]) -> Role:
+    """What all models are for.
+
+    Raises
+    ------
+    click.UsageError
+        They are of several roles, or an option is given that does not apply to theirs.
+    """
+    from dlmie.trained import role_of
+
+    roles = sorted({role_of(model) for model in models})
+    if len(roles) > 1:
+        listed = " and ".join(f"{role}s" for role in roles)
+        raise click.UsageError(f"evaluate {listed} one after the other")
+    (role,) = roles
+    of_others = {name for names in _OPTIONS.values() for name in names} - {"split"}
+    for name in given(click.get_current_context()):
+        if role in _OPTIONS:
+            applies = name in ("models", "data", *_OPTIONS[role])
+        else:
+            applies = name not in of_others
+        if not applies:
+            raise click.UsageError(f"{flag_of(name)} does not apply to {role}s")
+    return role
 
 
 def _result_files(names: Sequence[str], split: str) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.encoders import encoder_options, make_network
-from dlmie.cli.options import options_of, section, whole
+from dlmie.cli.options import flag_of, given, options_of, section, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.files.outputs import FEATURES
 from dlmie.text import bytes_text
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from dlmie.data.captions.dataset import Captions
     from dlmie.data.captions.extraction import ExtractionOptions
     from dlmie.data.captions.feature_cache import Features
+
+
+# Options of features that another program made.
+_KEPT = ("source", "names", "called", "layout", "dtype", "overwrite")
 
 
 @verb("features")
@@ -39,17 +43,19 @@ if TYPE_CHECKING:
     "Features of another program",
     click.option(
         "--from",
-        "given",
+        "source",
         type=click.Path(),
         metavar="FILE",
-        help="Keep these instead of encoding: .npz by name of the image, or .npy with --names.",
+        help="Keep these instead of encoding: .npz by names of images, or .npy with --names.",
     ),
-    click.option("--names", type=click.Path(), help="The images of the rows of .npy, one a line."),
-    click.option("--called", help="What made them, such as 'clip ViT-B/32'."),
+    click.option(
+        "--names", type=click.Path(), help="Image names of the rows of .npy, one per line."
+    ),
+    click.option("--called", help="The encoder that made them, such as 'clip ViT-B/32'."),
     click.option(
         "--layout",
         type=click.Choice(["channels-first", "channels-last"]),
-        help="Of grids: (channels, rows, columns), or (rows, columns, channels).",
+        help="Order of the axes of grids: (channels, rows, columns), or channels last.",
     ),
 )
 def command(
@@ -62,7 +68,7 @@ def command(
     encoder_weights: str | None,
     encoder_preprocessing: str | None,
     to: str | None,
-    given: str | None,
+    source: str | None,
     names: str | None,
     called: str | None,
     layout: str | None,
@@ -79,11 +85,11 @@ def command(
     captions = Captions(data)
     if to is not None:
         console.outputs.writes(to, FEATURES)
-    if given is not None:
-        _keep(console, captions, given, names, called, layout, to, **options)
+    if source is not None:
+        _keep(console, captions, source, names, called, layout, to, **options)
         return
     if names or called or layout:
-        raise click.UsageError("--names, --called and --layout are of features given with --from")
+        raise click.UsageError("--names, --called and --layout describe features given with --from")
     network, layer = make_network(
         encoder,
         layer,
@@ -101,7 +107,7 @@ def command(
 def _keep(
     console: Console,
     captions: Captions,
-    given: str,
+    source: str,
     names: str | None,
     called: str | None,
     layout: str | None,
@@ -109,11 +115,14 @@ def _keep(
     **options: Unpack[ExtractionOptions],
 ) -> None:
     """Features that another program made."""
+    for name in given(click.get_current_context()):
+        if name not in ("data", "to", *_KEPT):
+            raise click.UsageError(f"{flag_of(name)} does not go with --from")
     from dlmie.data.captions.given_features import features_from_arrays, named_arrays
 
     if called is None or to is None:
         raise click.UsageError("say what made the features, and where they go: --called and --to")
-    arrays = named_arrays(Path(given), None if names is None else Path(names))
+    arrays = named_arrays(Path(source), None if names is None else Path(names))
     features = features_from_arrays(
         captions,
         arrays,

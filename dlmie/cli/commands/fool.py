@@ -26,7 +26,7 @@ TARGET = "dlmie.visualize.synthesis.adversarial:fool"
 
 
 class _Options(TypedDict):
-    """What is handed on as it was given."""
+    """Options that are passed on unchanged."""
 
     method: str
     norm: str

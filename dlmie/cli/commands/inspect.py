@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.console import Console, fields
+from dlmie.cli.drawings import FIGURES, claim_drawing
 from dlmie.cli.labelled import describe_labelled, draw_samples
-from dlmie.cli.verbs import OutputOption, verb
+from dlmie.cli.verbs import OVERWRITE, OutputOption, verb
 from dlmie.errors import DataError, WeightsError
 from dlmie.files.atomic import UNFINISHED
 from dlmie.files.schema import Key, check_document
@@ -35,19 +36,22 @@ _SHOWN = 40  # arrays listed before the rest is only counted
 @click.argument("path", type=click.Path())
 @click.option(
     "--samples", cls=OutputOption, type=click.Path(),
-    help="Of labelled images: show some of each class (.png).",
+    help="Of labeled images: draw some of each class (.png, .jpg, .pdf or .svg).",
 )  # fmt: skip
+@OVERWRITE
 def command(console: Console, path: str, samples: str | None) -> None:
     """Say what PATH holds: prepared data, features, a model, a run, or a weight file.
 
     Of weight files (Keras .h5, PyTorch .pth, .safetensors, .npz, .npy) it lists the arrays;
-    nothing in them is executed. A network's name (efficientnet-lite0) lists its layers, that of
-    a captioner which comes with dlmie (flickr8k) shows how it was made.
+    nothing in them is executed. The name of a network (efficientnet-lite0) lists its layers; the
+    name of a captioner that comes with dlmie (flickr8k-coco) shows how it was made.
     """
+    if samples is not None:
+        claim_drawing(console, "--samples", samples, FIGURES)
     document, text = describe(path)
     if samples is not None:
         if document.get("type") != "labelled":
-            raise click.UsageError(f"--samples shows labelled images, which {path} is not")
+            raise click.UsageError(f"--samples shows labeled images, which {path} is not")
         draw_samples(Path(path), samples, console.seed)
     console.result(document, text)
 

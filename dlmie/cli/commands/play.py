@@ -5,28 +5,31 @@ from __future__ import annotations
 import click
 
 from dlmie.cli.console import Console
+from dlmie.cli.drawings import ANIMATIONS, CHARTS, claim_drawing
 from dlmie.cli.options import options_of, real, whole
 from dlmie.cli.verbs import OutputOption, output_option, verb
-from dlmie.files.outputs import PICTURE
 
 
 @verb("play")
 @click.argument("agent", type=click.Path())
 @output_option("The GIF to make.", required=True)
-@click.option("--in", "environment", metavar="NAME", help="Where.  [default: as the agent learned]")
+@click.option(
+    "--in", "environment", metavar="NAME",
+    help="The environment.  [default: the one that the agent was trained in]",
+)  # fmt: skip
 @click.option(
     "--predictions",
     cls=OutputOption,
     type=click.Path(),
-    help="Of a world model: also what it expects of each step, a chart (.png, .svg, .pdf).",
+    help="Of a world model: also chart its prediction of each step (.png, .pdf or .svg).",
 )
 @options_of(
     "dlmie.reinforcement.playing:play",
-    greedy="Do what promises most; or draw every action at random.",
-    steps=("Stop after so many.", whole(1)),
+    greedy="Take the best action; or draw every action at random.",
+    steps=("Stop after so many steps.", whole(1)),
 )
 @click.option(
-    "--fps", type=real(0.1, 50), default=10.0, show_default=True, help="Steps shown in a second."
+    "--fps", type=real(0.1, 50), default=10.0, show_default=True, help="Steps shown per second."
 )
 def command(
     console: Console,
@@ -44,12 +47,10 @@ def command(
     dlmie play runs/lake --to episode.gif
     dlmie play runs/lake --to random.gif --no-greedy
     """
-    path = console.outputs.writes(to, PICTURE)
-    if path.suffix.lower() != ".gif":
-        raise click.UsageError(f"--to {to}: an episode is saved as .gif")
-    chart = None if predictions is None else console.outputs.writes(predictions, PICTURE)
-    if chart is not None and chart.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise click.UsageError(f"--predictions {predictions}: a chart is .png, .svg or .pdf")
+    path = claim_drawing(console, "--to", to, ANIMATIONS)
+    chart = None
+    if predictions is not None:
+        chart = claim_drawing(console, "--predictions", predictions, CHARTS)
     from dlmie.reinforcement.playing import draw_predictions, play
 
     if chart is not None:

@@ -1,4 +1,4 @@
-"""``dlmie prepare``: a data set of captioned or labelled images → one file."""
+"""``dlmie prepare``: a data set of captioned or labeled images → one file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.labelled import is_labelled, prepare_labelled
-from dlmie.cli.options import given, options_of, section, whole
+from dlmie.cli.options import flag_of, given, options_of, section, whole
 from dlmie.cli.tables import reading_options
 from dlmie.cli.verbs import output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
@@ -87,7 +87,7 @@ def _shares(
 
 
 class _Options(TypedDict):
-    """What is handed on as it was given."""
+    """Options that are passed on unchanged."""
 
     images: str | None
     size: int
@@ -145,7 +145,7 @@ class _Options(TypedDict):
         multiple=True,
         metavar="SPLIT=FILE",
         callback=_split_lists,
-        help="A list of the images of a split; again for each. Of labelled images a number: "
+        help="A list of the images of a split; again for each. Of labeled images a number: "
         "train=49000,dev=1000,test=1000.",
     ),
     click.option(
@@ -184,7 +184,7 @@ class _Options(TypedDict):
     click.option(
         "--labels",
         type=click.Choice(["shape", "color", "count"]),
-        help="Write labelled images of 32 pixels instead of captions; say what to tell apart.",
+        help="Write labeled images of 32 pixels instead of captions; say what to tell apart.",
     ),
 )
 @click.pass_context
@@ -204,7 +204,7 @@ def command(
     labels: str | None,
     **options: Unpack[_Options],
 ) -> None:
-    """Read captioned or labelled images from SOURCE and write them as one file for training.
+    """Read captioned or labeled images from SOURCE and write them as one file for training.
 
     SOURCE is a Flickr8k or Flickr30k .token.txt, a COCO captions_*.json, a Karpathy
     dataset_*.json, a table (CSV, TSV), a JSON list or JSON lines of objects (BLIP, Hugging Face),
@@ -214,7 +214,7 @@ def command(
     A split is what a column or list names, else what the name of the file holds as a whole word
     (captions_val2017.json, train.csv); the table of files shows what became of each.
 
-    Labelled images come as CIFAR-10 (its folder, or its .tar.gz), as the folder of MNIST or of
+    Labeled images come as CIFAR-10 (its folder, or its .tar.gz), as the folder of MNIST or of
     Tiny-ImageNet, or in a folder for each class: train/cat/1.png, or cat/1.png without splits.
 
     An interrupted run resumes where it stopped. Images and captions that cannot be used are left
@@ -272,7 +272,7 @@ def _vocabulary(name: str | None, chosen: JsonObject) -> Vocabulary | None:
     _refuse(chosen, _WORDS, "does not go with --vocabulary, which decides the words")
     from dlmie import captioning
     from dlmie.data.captions.dataset import Captions
-    from dlmie.files.outputs import DATA, kind_of
+    from dlmie.files.outputs import kind_of
 
     if Path(name).is_file() and kind_of(name) == DATA:
         return Captions(name).vocabulary
@@ -294,7 +294,7 @@ def _prepare_scenes(console: Console, chosen: JsonObject, to: str | None, **coun
 def _refuse(chosen: JsonObject, names: tuple[str, ...], why: str) -> None:
     for name in names:
         if chosen.get(name):
-            raise click.UsageError(f"--{name.replace('_', '-')} {why}")
+            raise click.UsageError(f"{flag_of(name)} {why}")
 
 
 def _check(

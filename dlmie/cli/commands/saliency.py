@@ -25,7 +25,7 @@ TARGET = "dlmie.visualize.attribution.maps:saliency"
 
 
 class _Options(TypedDict):
-    """What is handed on as it was given."""
+    """Options that are passed on unchanged."""
 
     method: str
     layer: str | None

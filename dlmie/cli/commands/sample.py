@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from dlmie.cli.console import Console
+from dlmie.cli.drawings import ANIMATIONS, PICTURES, claim_drawing
 from dlmie.cli.options import options_of, whole
 from dlmie.cli.verbs import OutputOption, output_option, verb
-from dlmie.files.outputs import PICTURE
 
 
 @verb("sample")
@@ -17,14 +17,14 @@ from dlmie.files.outputs import PICTURE
     "--animation",
     cls=OutputOption,
     type=click.Path(),
-    help="Also how images of one noise changed in training, .gif; GENERATOR must be a run.",
+    help="Also how the images changed during training, .gif; GENERATOR must be a run.",
 )
 @options_of(
     "dlmie.generation.sampling:sample",
     count=("How many images.", whole(1)),
-    columns=("Beside each other.  [default: as many as below each other]", whole(1)),
-    between="Rows that go from one noise to another in equal steps.",
-    scale=("Each pixel becomes so many high and wide.", whole(1, 32)),
+    columns=("Images in a row.  [default: for a square sheet]", whole(1)),
+    between="Make each row an interpolation between two noise vectors.",
+    scale=("Enlarge each pixel to N × N.", whole(1, 32)),
 )
 def command(
     console: Console,
@@ -44,15 +44,13 @@ def command(
     """
     if to is None and animation is None:
         raise click.UsageError("say what to make: --to picture.png, --animation training.gif")
-    places = {
-        "picture": None if to is None else console.outputs.writes(to, PICTURE),
-        "animation": None if animation is None else console.outputs.writes(animation, PICTURE),
-    }
-    if animation is not None and not animation.lower().endswith(".gif"):
-        raise click.UsageError(f"--animation {animation}: an animation is saved as .gif")
+    if to is not None:
+        claim_drawing(console, "--to", to, PICTURES)
+    if animation is not None:
+        claim_drawing(console, "--animation", animation, ANIMATIONS)
     from dlmie.generation import sampling
 
-    if places["picture"] is not None:
+    if to is not None:
         sheet = sampling.sample(
             generator,
             count=count,
@@ -61,8 +59,8 @@ def command(
             seed=console.seed,
             scale=scale,
         )
-        sheet.save(places["picture"])
-    if places["animation"] is not None:
-        sampling.animation(generator, scale=scale).save(places["animation"])
-    made = [str(path) for path in places.values() if path is not None]
-    console.result({**places, "seed": console.seed}, ", ".join(made))
+        sheet.save(to)
+    if animation is not None:
+        sampling.animation(generator, scale=scale).save(animation)
+    document = {"picture": to, "animation": animation, "seed": console.seed}
+    console.result(document, ", ".join(path for path in (to, animation) if path is not None))

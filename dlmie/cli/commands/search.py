@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.console import Console
-from dlmie.cli.options import Number, given, whole
+from dlmie.cli.drawings import CHARTS, claim_drawing
+from dlmie.cli.options import Number, flag_of, given, whole
 from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.errors import DlmieError
 from dlmie.text import format_table
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from dlmie.visualize.figures.charts import Chart
 
 
-@verb("search")
+# Options of `dlmie train` stand on the same command line, and are read by its own parser.
+@verb("search", unknown_options=True)
 @click.argument("data", type=click.Path())
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@output_option("The folder of the search: a run in it for each trial.", required=True,
-               overwrite=False)  # fmt: skip
+@output_option("The folder of the search: a run in it for each trial.", required=True)
 @click.option(
     "--over",
     "over",
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 )
 @click.option("--random", "count", type=whole(1), metavar="N",
               help="Draw N combinations, instead of trying all.")  # fmt: skip
-@click.option("--figure", cls=OutputOption, type=click.Path(),
-              help="Draw the scores over the first one or two options: .png, …")  # fmt: skip
+@click.option(
+    "--figure", cls=OutputOption, type=click.Path(),
+    help="Draw the scores over the first one or two options: .png, .pdf or .svg.",
+)  # fmt: skip
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -73,6 +76,9 @@ def command(
 
     common = _train_options(ctx, data, options)
     choices = [_choice(text) for text in over]
+    if figure is not None:
+        claim_drawing(console, "--figure", figure, CHARTS)
+        _check_numbers(choices[:2])
     combinations = grid(choices) if count is None else drawn(choices, count, console.seed)
     combinations = list({name_of(values): values for values in combinations}.values())
     settings = [_settings(ctx, common, values) for values in combinations]  # all before the first
@@ -90,10 +96,6 @@ def command(
     if figure is not None:
         document["figure"] = str(_figure(search, monitor, choices).save(figure))
     console.result(document, text)
-
-
-# Options of `dlmie train` stand on the same command line, and are read by its own parser.
-command.context_settings["ignore_unknown_options"] = True
 
 
 def _train_options(ctx: click.Context, data: str, options: Sequence[str]) -> JsonObject:
@@ -135,7 +137,7 @@ def _settings(ctx: click.Context, common: JsonObject, values: dict[str, str]) ->
         if name not in params:
             raise click.UsageError(f"--over {name}: dlmie train has no such option")
         if name in common:
-            raise click.UsageError(f"--{name.replace('_', '-')} is given and searched: give one")
+            raise click.UsageError(f"{flag_of(name)} is given and searched: give one")
         own[name] = params[name].type.convert(word, params[name], ctx)
     return make_settings({**common, **own})
 
@@ -204,17 +206,23 @@ def _report(search: Search, metric: Metric) -> tuple[JsonObject, str]:
     return document, format_table((*names, heading), rows)
 
 
+def _check_numbers(choices: Sequence[Choice]) -> None:
+    """Refuse to draw over options that are not numbers, before anything is trained."""
+    for choice in choices:
+        try:
+            list(map(float, choice.words))
+        except ValueError:
+            raise click.UsageError(
+                f"--figure draws over numbers, which {choice.name} is not"
+            ) from None
+
+
 def _figure(search: Search, monitor: str, choices: Sequence[Choice]) -> Chart:
-    """A map over two options, or a line over one; both must be numbers."""
+    """A map over two options that are numbers, or a line over one."""
     from dlmie.visualize.figures.charts import Chart, Plot, option_map
 
     names = [choice.name for choice in choices][:2]
-    try:
-        axes = [[float(trial.values[name]) for trial in search.trials] for name in names]
-    except ValueError:
-        raise DlmieError(
-            f"--figure draws over numbers, which {' or '.join(names)} is not"
-        ) from None
+    axes = [[float(trial.values[name]) for trial in search.trials] for name in names]
     means = [trial.mean for trial in search.trials]
     if len(axes) == 2:
         return option_map(axes[0], axes[1], {monitor: means}, (names[0], names[1]))

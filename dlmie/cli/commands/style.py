@@ -24,7 +24,7 @@ TARGET = "dlmie.visualize.synthesis.style_transfer:stylize"
 
 
 class _Options(TypedDict):
-    """What is handed on as it was given."""
+    """Options that are passed on unchanged."""
 
     longer: int | None
     style_longer: int | None

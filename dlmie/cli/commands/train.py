@@ -19,7 +19,7 @@ from dlmie.classification.options import (
 )
 from dlmie.cli.console import Console
 from dlmie.cli.encoders import encoder_options
-from dlmie.cli.options import F, Number, given, group_options, section, whole
+from dlmie.cli.options import F, Number, flag_of, given, group_options, section, whole
 from dlmie.cli.runs import start_run
 from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings, trained_models
 from dlmie.cli.signatures import Parameter, parameters
@@ -49,8 +49,8 @@ _HELP = {
     "deep_output": "Combine state, context and last word before the output.",
     "hard": "Draw where to look (REINFORCE) instead of averaging.",
     "project": "Map annotations to so many channels first.",
-    "global_context": "Show every step the mean annotation, through so many units.",
-    "global_head": "Units of the encoder's last 1×1 convolution: their mean is shown instead.",
+    "global_context": "Give every step the mean annotation, through a layer of this size.",
+    "global_head": "Units of the encoder's last 1×1 convolution; their mean is given instead.",
     "cell": "Recurrent cell: rnn, lstm or attention.",
     "weight_scale": "Standard deviation of the first weights.",
     "regularization": "Strength of the penalty on squared weights.",
@@ -60,10 +60,10 @@ _HELP = {
     "filters": "Filters of the convolution.",
     "filter_size": "Height and width of its filters.",
     "stages": "Filters of each stage of two convolutions: 32,64,128.",
-    "latent": "Size of the noise that an image is made of.",
+    "latent": "Size of the noise vector that becomes an image.",
     "critic_norm": "Batch norm in the critic, as in the course.",
-    "dueling": "Values of states and advantages of actions apart.",
-    "model_hidden": "Size of the two hidden layers of the model of the world.",
+    "dueling": "Estimate state values and action advantages separately.",
+    "model_hidden": "Size of the two hidden layers that model the world.",
 }
 
 
@@ -77,7 +77,7 @@ def _model_options(function: F) -> F:
     for name, uses in reversed(names.items()):
         kind = uses[0][1].type
         defaults = ", ".join(f"{model}: {_shown(parameter.default)}" for model, parameter in uses)
-        flag = "--" + name.replace("_", "-")
+        flag = flag_of(name)
         help = f"{_HELP[name]}  [{defaults}]"
         if kind is bool:
             option = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=help)
@@ -233,7 +233,7 @@ def _resume(chosen: JsonObject, console: Console) -> Run:
     for name in chosen:
         if name not in allowed:
             raise click.UsageError(
-                f"--{name.replace('_', '-')} cannot change in a run: give --resume only --epochs "
+                f"{flag_of(name)} cannot change in a run: give --resume only --epochs "
                 "and --set lr=… (or a training option), or start a new run"
             )
     from dlmie.training.runs import read_config, resume

@@ -28,7 +28,7 @@ TARGET = "dlmie.visualize.synthesis.class_images:visualize"
 
 
 class _Options(TypedDict):
-    """What is handed on as it was given."""
+    """Options that are passed on unchanged."""
 
     preset: str
     steps: int | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from dlmie.cli.console import Console
+from dlmie.cli.drawings import FIGURES, claim_drawing
 from dlmie.cli.options import whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
@@ -21,14 +22,15 @@ def command(console: Console, model: str, to: str, columns: int | None) -> None:
     filters, of others the weights of each hidden unit. Each is drawn from black, its smallest
     weight, to white, its largest.
     """
+    path = claim_drawing(console, "--to", to, FIGURES)
     from dlmie import classification
-    from dlmie.trained import is_classifier
+    from dlmie.trained import role_of
     from dlmie.visualize.figures.classifiers import weight_images
 
-    if not is_classifier(model):
+    if role_of(model) != "classifier":
         raise DlmieError(f"{model} is not a classifier")
     loaded = classification.load(model)
     templates = loaded.templates
     names = loaded.classes if len(templates) == len(loaded.classes) else ()
-    saved = weight_images(templates, names, columns=columns).save(to)
-    console.result({"output": str(saved), "units": len(templates)}, f"{len(templates)} → {to}")
+    weight_images(templates, names, columns=columns).save(path)
+    console.result({"output": path, "units": len(templates)}, f"{len(templates)} → {to}")
