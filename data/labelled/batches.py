@@ -1,4 +1,4 @@
-"""Batches of labelled images, in a seeded order that can resume."""
+"""Batches of labeled images, in a seeded order that can resume."""
 
 from __future__ import annotations
 

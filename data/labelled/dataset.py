@@ -1,4 +1,4 @@
-"""Prepared labelled images: one HDF5 file of images, labels and the names of their classes.
+"""Prepared labeled images: one HDF5 file of images, labels and the names of their classes.
 
 :meth:`LabelledImages.prepare` makes the file from whatever the images come in;
 :class:`LabelledImages` opens it. See :mod:`dlmie.data.labelled.writer` for its layout.
@@ -179,7 +179,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> LabelledImages:
-    """Read a data set of labelled images and write it as one prepared file.
+    """Read a data set of labeled images and write it as one prepared file.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def prepare_labelled_scenes(
     size: int = 32,
     progress: bool = True,
 ) -> LabelledImages:
-    """Draw scenes and write them as prepared labelled images: a data set without any download.
+    """Draw scenes and write them as prepared labeled images: a data set without any download.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def prepare_labelled_scenes(
 
 
 class LabelledImages:
-    """A prepared data set of labelled images.
+    """A prepared data set of labeled images.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The writer of prepared labelled images.
+"""The writer of prepared labeled images.
 
 The layout of a file (HDF5, ``dlmie.labelled`` version 1); every array has checksums::
 
@@ -34,7 +34,7 @@ from dlmie.files.checksums import hash_json
 from dlmie.files.datasets import Kind
 from dlmie.progress import Bar
 
-KIND = Kind("dlmie.labelled", 1, "prepared labelled images", "dlmie prepare")
+KIND = Kind("dlmie.labelled", 1, "prepared labeled images", "dlmie prepare")
 
 _CHUNK = 1 << 16  # bytes of images that are read at once
 

@@ -27,7 +27,7 @@ from dlmie.typing import JsonObject
 
 
 class Classification(Task[LabelledImages, ClassificationStep]):
-    """Classifiers trained on prepared labelled images."""
+    """Classifiers trained on prepared labeled images."""
 
     name: ClassVar[str] = "classification"
     options: ClassVar[type[TrainingOptions]] = ClassificationOptions

@@ -170,7 +170,7 @@ class ShowAttendTell(Captioner):
         return pt.maximum(self.projection(a), 0) if self.projected else a
 
     def _head_of_encoder(self, units: int) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (channels, units) and biases (units,); zeros where a file will tell them."""
+        """Weights (channels, units) and biases (units,); zeros where a file has them."""
         channels = self.annotation_shape[0]
         if self.encoder is None:
             return np.zeros((channels, units), self.dtype), np.zeros(units, self.dtype)
@@ -196,7 +196,7 @@ class ShowAttendTell(Captioner):
         """What the whole image shows: features and their annotations → (images, channels)."""
         if self.global_head is None:
             return a.mean(axis=1, dtype=self.dtype)
-        # Every other cell tells the mean well enough, at a quarter of the work.
+        # The mean of every other cell is close to that of all, at a quarter of the work.
         first = 1 if min(self.grid) > 1 else 0
         cells = self.annotations(features[:, :, first::2, first::2])
         units = pt.clip(self.head(cells), 0, 6)

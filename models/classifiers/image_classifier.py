@@ -23,7 +23,7 @@ Config = dict[str, int | float | str | list[int] | None]
 
 
 class ImageClassifier:
-    """Base of the classifiers that learn from labelled images.
+    """Base of the classifiers that learn from labeled images.
 
     A subclass names itself (``kind``) and its loss, creates its layers, implements ``logits`` and
     adds its options to ``config``; ``train`` as well where training is another expression.

@@ -1,4 +1,4 @@
-"""A tiny data set of labelled images and a step that trains on it: for tests of classification."""
+"""A tiny data set of labeled images and a step that trains on it: for tests of classification."""
 
 from __future__ import annotations
 

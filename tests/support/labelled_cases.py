@@ -1,4 +1,4 @@
-"""Small data sets of labelled images in the layouts in which the real ones come."""
+"""Small data sets of labeled images in the layouts in which the real ones come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What labelled images come in, one module per format; a format is recognized by its content.
+"""What labeled images come in, one module per format; a format is recognized by its content.
 
 To add one, write a :class:`~dlmie.data.labelled.sources.source.Source` and a ``matches(path)`` that
 looks at the content, and list them in :func:`open_source`.
@@ -15,7 +15,7 @@ __all__ = ["UNDIVIDED", "Block", "Part", "Reading", "Source", "holds_labels", "o
 
 
 def holds_labels(path: Path) -> bool:
-    """Whether this is a source of labelled images: a folder or an archive.
+    """Whether this is a source of labeled images: a folder or an archive.
 
     Captions come in files of text.
     """
@@ -25,7 +25,7 @@ def holds_labels(path: Path) -> bool:
 
 
 def open_source(path: str | Path, *, size: int | None = None) -> Source:
-    """Recognize a source of labelled images by its content.
+    """Recognize a source of labeled images by its content.
 
     Parameters
     ----------
@@ -54,6 +54,6 @@ def open_source(path: str | Path, *, size: int | None = None) -> Source:
     if image_folder.matches(path):
         return image_folder.ImageFolder(path, size)
     raise DataError(
-        f"{path}: holds no labelled images that are known (CIFAR-10, MNIST, Tiny-ImageNet, or a "
+        f"{path}: holds no labeled images that are known (CIFAR-10, MNIST, Tiny-ImageNet, or a "
         "folder of images for each class); of captioned images, name the captions file"
     )

@@ -1,4 +1,4 @@
-"""The drawn scenes of dlmie as labelled images: which shape, which color, or how many."""
+"""The drawn scenes of dlmie as labeled images: which shape, which color, or how many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every source of labelled images says of itself before its pixels are read."""
+"""What every source of labeled images says of itself before its pixels are read."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Reading:
 
 
 class Source(ABC):
-    """Labelled images in the files that they come in.
+    """Labeled images in the files that they come in.
 
     A subclass finds out in ``__init__`` all but the pixels: ``classes``, ``shape``, ``parts``, and
     what is wrong.

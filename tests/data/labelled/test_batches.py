@@ -1,4 +1,4 @@
-"""Batches of labelled images: order, resuming, normalization and random views."""
+"""Batches of labeled images: order, resuming, normalization and random views."""
 
 from __future__ import annotations
 

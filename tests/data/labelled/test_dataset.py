@@ -1,4 +1,4 @@
-"""Prepared labelled images: splits, the file, and what happens to bad files and full disks."""
+"""Prepared labeled images: splits, the file, and what happens to bad files and full disks."""
 
 from __future__ import annotations
 

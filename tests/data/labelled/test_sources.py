@@ -1,4 +1,4 @@
-"""Readers of labelled images: every layout, and what is wrong with bad ones, in one line."""
+"""Readers of labeled images: every layout, and what is wrong with bad ones, in one line."""
 
 from __future__ import annotations
 
@@ -314,7 +314,7 @@ class TestImageFolder:
 
     def test_images_without_classes(self, tmp_path: Path) -> None:
         write_image(tmp_path / "1.png")
-        with pytest.raises(DataError, match="no labelled images that are known"):
+        with pytest.raises(DataError, match="no labeled images that are known"):
             open_source(tmp_path)
 
 
