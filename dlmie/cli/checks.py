@@ -222,10 +222,11 @@ def check_engine() -> Iterator[Check]:
     if not np.allclose(product(one, one), np.exp(2.0)):
         yield problem("kernels", "compiled code gives wrong numbers", _empty_cache())
         return
-    yield Check("kernels", f"{library.build().name}, ready in {built:.1f} s")
+    origin = "came with the installation" if library.came_along() else "compiled here"
+    yield Check("kernels", f"{library.build().name} ({origin}), ready in {built:.1f} s")
     yield Check("linker", f"{_linker(product)}; a first graph compiled in {seconds:.1f} s")
     speed = _measure_gflops()
-    blas = library.find_blas()
+    blas = library.blas_in_use()
     numbers = {"gflops": speed, "library": blas.name}
     text = f"{blas.name}: {speed:,.0f} GFLOP/s in float32"
     if blas.name == "none":

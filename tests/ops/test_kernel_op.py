@@ -18,8 +18,8 @@ import dlmie
 from dlmie.errors import CompilerError
 from dlmie.ops.dense.matmul import MatMul
 from dlmie.ops.random.noise import uniform_like
+from dlmie.ops.runtime import building, library
 from dlmie.ops.runtime import kernel_op as kernels
-from dlmie.ops.runtime import library
 from dlmie.ops.runtime.kernel_op import KernelOp
 
 
@@ -242,4 +242,4 @@ def test_a_compiler_error_names_the_line(tmp_path: Any) -> None:
     source.write_text("int f(void) { return undeclared; }\n")
     command = [*library.find_compiler(), "-c", str(source), "-o", str(tmp_path / "wrong.o")]
     with pytest.raises(CompilerError, match=r"do not compile: .*error.*undeclared.*dlmie doctor"):
-        library._run_all([command])
+        building.run_all([command])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dlmie.errors import CompilerError
-from dlmie.ops.runtime import library
+from dlmie.ops.runtime import building, library
 
 AVX2 = "-march=x86-64-v3 -DNAME='two words'"
 
@@ -22,7 +22,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
         for command in commands:
             Path(command[command.index("-o") + 1]).touch()
 
-    monkeypatch.setattr(library, "_run_all", note)
+    monkeypatch.setattr(building, "run_all", note)
     monkeypatch.setattr(library, "cache_folder", lambda: tmp_path)
     return called
 
@@ -31,7 +31,7 @@ def test_flags_of_the_user_come_last(
     commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DLMIE_CFLAGS", AVX2)
-    library.build.__wrapped__()
+    library.compiled()
     *compiled, _ = commands
     for command in compiled:
         position = command.index("-march=x86-64-v3")
@@ -43,14 +43,14 @@ def test_other_flags_make_another_library(
     commands: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DLMIE_CFLAGS", raising=False)
-    plain = library.build.__wrapped__()
+    plain = library.compiled()
     monkeypatch.setenv("DLMIE_CFLAGS", "")
-    assert library.build.__wrapped__() == plain
+    assert library.compiled() == plain
     monkeypatch.setenv("DLMIE_CFLAGS", AVX2)
-    own = library.build.__wrapped__()
+    own = library.compiled()
     assert own != plain
     before = len(commands)
-    assert library.build.__wrapped__() == own
+    assert library.compiled() == own
     assert len(commands) == before  # found in the cache
 
 
@@ -59,8 +59,8 @@ def test_flags_that_do_not_compile_are_named(
 ) -> None:
     source = tmp_path / "empty.c"
     source.write_text("int nothing(void) { return 0; }\n")
-    monkeypatch.setattr(library, "sources", lambda: [source])
+    monkeypatch.setattr(building, "sources", lambda: [source])
     monkeypatch.setattr(library, "cache_folder", lambda: tmp_path)
     monkeypatch.setenv("DLMIE_CFLAGS", "-march=no-such-processor")
     with pytest.raises(CompilerError, match="DLMIE_CFLAGS is -march=no-such-processor"):
-        library.build.__wrapped__()
+        library.compiled()

@@ -29,7 +29,7 @@ from pytensor.compile.mode import Mode
 from pytensor.link.basic import PerformLinker, WrapLinker
 
 from dlmie.ops.attention.attention_lstm import SCORES, attention_lstm_sequence
-from dlmie.ops.runtime import library
+from dlmie.ops.runtime import building, library
 from dlmie.ops.runtime.inplace import Overwriting
 from dlmie.ops.runtime.kernel_op import KernelOp, precision
 
@@ -341,11 +341,11 @@ def run(lib: ctypes.CDLL, dtypes: Sequence[str] = ("float32", "float64")) -> set
 def _build_sanitized(folder: str) -> Path:
     """The kernel library as users have it, but with sanitizers and less optimization."""
     blas, flags = library.find_blas(), (*SANITIZERS, "-O1", "-g")
-    sanitized = library.Blas(
+    sanitized = building.Blas(
         blas.name, (*blas.compile_flags, *flags), (*blas.link_flags, *SANITIZERS)
     )
     target = Path(folder, "libdlmie_sanitized.so")
-    library._compile(library.find_compiler(), sanitized, target)
+    building.compile_library(library.find_compiler(), sanitized, target)
     return target
 
 
