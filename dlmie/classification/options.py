@@ -6,9 +6,19 @@ Nothing here needs PyTensor, so that ``dlmie train --help`` answers at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 
 from dlmie.training.config import OptionGroup, TaskOptions, TrainingOptions, option
+
+
+class BatchOptions(TypedDict):
+    """The arguments of batches of labeled images that options decide."""
+
+    batch: int
+    seed: int
+    limit: int | None
+    flip: bool
+    shift: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,12 @@ class ClassificationOptions(TrainingOptions):
 
     ORDER: ClassVar[frozenset[str]] = TrainingOptions.ORDER | {"flip", "shift", "folds", "fold"}
     SCORES: ClassVar[frozenset[str]] = TrainingOptions.SCORES | {"folds", "fold"}
+
+    def of_batches(self) -> BatchOptions:
+        """What the batches of training images are made with."""
+        return BatchOptions(
+            batch=self.batch, seed=self.seed, limit=self.limit, flip=self.flip, shift=self.shift
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

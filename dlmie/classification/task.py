@@ -154,14 +154,10 @@ def training_batches(
     return LabelledBatches(
         splits(data, options)[0],
         model.normalization,
-        batch=options.batch,
-        seed=options.seed,
         epoch=epoch,
         position=position,
-        flip=options.flip,
-        shift=options.shift,
-        limit=options.limit,
         dtype=model.dtype,
+        **options.of_batches(),
     )
 
 
