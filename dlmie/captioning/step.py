@@ -85,7 +85,8 @@ class CaptioningStep(TrainingStep):
     @property
     def unsaved(self) -> dict[str, SharedVariable]:
         """Weights that the objective depends on, do not learn, and are in no file."""
-        kept: dict[str, SharedVariable] = {str(p.name): p for p in self.model.copied}
+        fixed = [*self.model.copied, *self.model.measured]
+        kept: dict[str, SharedVariable] = {str(p.name): p for p in fixed}
         encoder = self.model.encoder
         if encoder is None or encoder.weights:
             return kept

@@ -167,6 +167,7 @@ class Captioning(Task[Captions, CaptioningStep]):
     ) -> Session:
         options = config.training
         assert isinstance(options, CaptioningOptions)
+        step.model.measure(partial(sample_annotations, step, data["train"], cache))
         return Session(
             batches=partial(training_batches, step, data["train"], cache, options),
             measure=_Measure(step, data, cache, Decoding(**options.decoding)),
@@ -238,23 +239,37 @@ def training_batches(
     )
 
 
+def read_annotations(
+    step: CaptioningStep, split: Split, cache: Features | None, index: np.ndarray
+) -> np.ndarray:
+    """What the model sees of some images, through the encoder as it is now."""
+    annotations = step.annotations
+    if cache is not None:
+        return annotations.annotate(cache.read(split.name, index))
+    images = split.load_images(index)
+    return annotations.annotate(preprocess(images, annotations.encoder.preprocessing))
+
+
+def sample_annotations(
+    step: CaptioningStep, split: Split, cache: Features | None, images: int = 256, batch: int = 32
+) -> np.ndarray:
+    """The annotations of images from all over a split."""
+    chosen = np.unique(np.linspace(0, len(split) - 1, images).astype(np.int64))
+    parts = np.array_split(chosen, -(-len(chosen) // batch))
+    return np.concatenate([read_annotations(step, split, cache, part) for part in parts])
+
+
 class _Measure:
     """Free-running scores and the teacher-forced loss on the dev split, with averaged weights."""
 
     def __init__(
         self, step: CaptioningStep, data: Captions, cache: Features | None, decoding: Decoding
     ) -> None:
-        self.step, self.cache, self.decoding = step, cache, decoding
+        self.step, self.decoding = step, decoding
         self.split = data["dev"] if "dev" in data else None  # noqa: SIM401 - it has no get
+        if self.split is not None:
+            self._read = partial(read_annotations, step, self.split, cache)
         self.captioner = ImageCaptioner([Member(step.model, {}, Path("."), {})])
-
-    def _read(self, index: np.ndarray) -> np.ndarray:
-        annotations = self.step.annotations
-        if self.cache is not None:
-            return annotations.annotate(self.cache.read("dev", index))
-        assert self.split is not None
-        images = self.split.load_images(index)
-        return annotations.annotate(preprocess(images, annotations.encoder.preprocessing))
 
     def __call__(self) -> dict[str, float]:
         if self.split is None:

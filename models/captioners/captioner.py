@@ -149,6 +149,20 @@ class Captioner:
         """Parameters that were copied from the encoder and do not learn."""
         return []
 
+    @property
+    def measured(self) -> list[Parameter]:
+        """Parameters that were measured on training images and do not learn."""
+        return []
+
+    def measure(self, read: Callable[[], np.ndarray]) -> None:
+        """Measure them, unless that has been done; training calls it before the first step.
+
+        Parameters
+        ----------
+        read : callable
+            Reads the annotations of some training images: (images, channels, rows, columns).
+        """
+
     # What a subclass provides.
 
     @property

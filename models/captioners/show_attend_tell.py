@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytensor
@@ -14,15 +14,18 @@ from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.deprecation import renamed_arguments
 from dlmie.errors import DlmieError
 from dlmie.graph import init
-from dlmie.graph.network import Parameter
+from dlmie.graph.network import Parameter, parameter
 from dlmie.layers import Embedding, Linear
 from dlmie.layers.attention import AttentionLSTM
 from dlmie.layers.noise import Noise
 from dlmie.layers.noise import dropout as drop
 from dlmie.layers.options import LayerOptions
+from dlmie.layers.position import grid_position
 from dlmie.models.captioners.captioner import Captioner, Extra, Forward
 from dlmie.ops.losses.cross_entropy import log_softmax
 from dlmie.typing import Json
+
+QUERIES = ("previous", "current")
 
 
 class ShowAttendTell(Captioner):
@@ -37,6 +40,13 @@ class ShowAttendTell(Captioner):
       channel ("vector") or absent ("none");
     * x, h and z enter the LSTM's gates of the same step;
     * deep output: ``logits = W_o tanh(W_h h + W_z z + x)``, or a plain layer on h.
+
+    With ``position`` each annotation also says where its cell is
+    (:func:`~dlmie.layers.position.grid_position`).  With ``query="current"`` attention is asked by
+    the state that has read the previous word, ``e_i = v · tanh(a_i W_a + h_t W_q + b)``, and what
+    it finds helps to choose the next word and enters the gates one step later (Lu et al., CVPR
+    2017, "Knowing when to look", section 2.2); in the paper's form, "previous", it is h_{t-1}: it
+    looks before it knows which word has just been said.
 
     With ``global_context`` the mean annotation, through a ReLU layer of that size, enters the gates
     and the deep output of every step, too: what the whole image shows need not come through z, so
@@ -59,6 +69,14 @@ class ShowAttendTell(Captioner):
         Stochastic attention (section 4.1): while training, a location is drawn at a random half of
         the steps, and α learns from the draws by REINFORCE; see :meth:`extra_loss`.  Without noise
         the expectation is used everywhere, as by a soft model.
+    query : str
+        "previous" or "current": the state that asks where to look.
+    standardize : bool
+        Subtract from each channel of the annotations its mean over the training images and divide
+        by its standard deviation.  For layers without batch norm, and for joined layers.  Training
+        measures both before its first step (:meth:`~Captioner.measure`); they do not learn.
+    position : int
+        Frequencies of the sines and cosines of row and column, four channels each; 0 for none.
     project : int, optional
         Map the annotations to this many channels first (ReLU): saves time with wide encoders.
     global_context : int, optional
@@ -72,8 +90,9 @@ class ShowAttendTell(Captioner):
     Raises
     ------
     DlmieError
-        The annotations are no grid; ``global_head`` of an encoder's layer that no such convolution
-        follows, or of another size.
+        The annotations are no grid; an unknown query; ``hard`` with the current query; a negative
+        position; ``global_head`` of an encoder's layer that no such convolution follows, or of
+        another size.
     """
 
     kind = "show-attend-tell"
@@ -96,6 +115,9 @@ class ShowAttendTell(Captioner):
         gate: str = "scalar",
         deep_output: bool = True,
         hard: bool = False,
+        query: str = "previous",
+        standardize: bool = False,
+        position: int = 0,
         project: int | None = None,
         global_context: int | None = None,
         global_head: int | None = None,
@@ -108,15 +130,27 @@ class ShowAttendTell(Captioner):
                 f"attention needs a grid of annotations (channels, rows, columns), not "
                 f"{self.annotation_shape}: choose an earlier layer of the encoder"
             )
+        if query not in QUERIES:
+            raise DlmieError(f"query must be one of {', '.join(QUERIES)}, not {query!r}")
+        if position < 0:
+            raise DlmieError(f"position is {position}; it must be 0 or more frequencies")
+        if hard and query == "current":
+            raise DlmieError("hard attention is drawn by the previous state: leave query out")
+        self.query, self.standardize, self.position = query, standardize, position
         self.embedding_size, self.hidden, self.attention = embedding, hidden, attention
         self.dropout, self.score, self.gate = dropout, score, gate
         self.deep_output, self.hard, self.projected = deep_output, hard, project
         self.global_context, self.global_head = global_context, global_head
         made: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         channels = self.annotation_shape[0]
+        if standardize:
+            zeros, ones = np.zeros(channels, dtype), np.ones(channels, dtype)
+            self.mean = parameter("/annotations/mean", zeros, trainable=False)
+            self.deviation = parameter("/annotations/deviation", ones, trainable=False)
         if project is not None:
             self.projection = Linear("/annotations", channels, project, W=init.he_normal(), **made)
             channels = project
+        channels += 4 * position
         whole = channels if global_head is None else global_head
         if global_head is not None:
             W, b = self._head_of_encoder(global_head)
@@ -152,6 +186,9 @@ class ShowAttendTell(Captioner):
             "gate": self.gate,
             "deep_output": self.deep_output,
             "hard": self.hard,
+            "query": self.query,
+            "standardize": self.standardize,
+            "position": self.position,
             "project": self.projected,
             "global_context": self.global_context,
             "global_head": self.global_head,
@@ -166,8 +203,17 @@ class ShowAttendTell(Captioner):
 
     def _annotations(self, features: Variable, noise: Noise | None = None) -> Variable:
         """features (images, channels, rows, columns) → (images, cells, channels), row by row."""
-        a = drop(self.annotations(features), self.dropout / 2, noise)
-        return pt.maximum(self.projection(a), 0) if self.projected else a
+        a = self.annotations(features)
+        if self.standardize:
+            a = (a - self.mean) / self.deviation
+        a = drop(a, self.dropout / 2, noise)
+        if self.projected:
+            a = pt.maximum(self.projection(a), 0)
+        if not self.position:
+            return a
+        where = grid_position(features.shape[2], features.shape[3], self.position)
+        where = pt.cast(where, self.dtype)
+        return pt.concatenate([a, pt.alloc(where, a.shape[0], *where.shape)], axis=2)
 
     def _head_of_encoder(self, units: int) -> tuple[np.ndarray, np.ndarray]:
         """Weights (channels, units) and biases (units,); zeros where a file has them."""
@@ -185,6 +231,20 @@ class ShowAttendTell(Captioner):
     @classmethod
     def copies_encoder(cls, config: Mapping[str, Json]) -> bool:
         return config.get("global_head") is not None
+
+    @property
+    def measured(self) -> list[Parameter]:
+        return [self.mean, self.deviation] if self.standardize else []
+
+    def measure(self, read: Callable[[], np.ndarray]) -> None:
+        if not self.standardize or self.mean.get_value().any():
+            return
+        features = read()
+        mean = features.mean(axis=(0, 2, 3), dtype=np.float64)
+        deviation = features.std(axis=(0, 2, 3), dtype=np.float64)
+        self.mean.set_value(mean.astype(self.dtype))
+        # A channel that is the same everywhere tells nothing, and stays 0.
+        self.deviation.set_value(np.where(deviation, deviation, 1).astype(self.dtype))
 
     @property
     def copied(self) -> list[Parameter]:
@@ -240,11 +300,17 @@ class ShowAttendTell(Captioner):
         x = drop(self.embedding(words), self.dropout / 2, noise)  # (time, batch, embedding)
         hard = self._draws(words, noise) if self.hard and noise is not None else None
         read = self._read(x, whole)
-        seen = self.lstm(read, a, self.lstm.project(a), h0, c0, hard=hard)
-        h, z, flat = (v.reshape((-1, v.shape[2])) for v in (seen.h, seen.z, read))
-        extras = {"alphas": seen.alpha, "gates": seen.beta}
+        projected = self.lstm.project(a)
+        if self.query == "current":
+            seen = self.lstm(_with_one_more(read), a, projected, h0, c0)
+            h, z, alpha, beta = seen.h[:-1], seen.z[1:], seen.alpha[1:], seen.beta[1:]
+        else:
+            seen = self.lstm(read, a, projected, h0, c0, hard=hard)
+            h, z, alpha, beta = seen.h, seen.z, seen.alpha, seen.beta
+        extras = {"alphas": alpha, "gates": beta}
         if hard is not None:
             extras |= {"weights": seen.weights, "sampled": hard[1]}
+        h, z, flat = (v.reshape((-1, v.shape[2])) for v in (h, z, read))
         return Forward(self._logits(h, z, flat, noise), extras)
 
     def _draws(self, words: Variable, noise: Noise) -> tuple[Variable, Variable]:
@@ -290,9 +356,20 @@ class ShowAttendTell(Captioner):
     ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
         (h, c, *whole), (a, projected) = state, context
         read = self._read(self.embedding(words)[None], whole)  # (1, rows, inputs)
-        seen = self.lstm(read, a, projected, h, c)
-        h, z = seen.h[0], seen.z[0]
-        extras = {"alphas": seen.alpha[0].reshape((-1, *self.grid))}
+        # The step whose query is the state that has read the word.
+        asked = 1 if self.query == "current" else 0
+        seen = self.lstm(_with_one_more(read) if asked else read, a, projected, h, c)
+        h, z = seen.h[0], seen.z[asked]
+        extras = {"alphas": seen.alpha[asked].reshape((-1, *self.grid))}
         if self.gate != "none":
-            extras["gates"] = seen.beta[0].mean(axis=1, dtype=self.dtype)
+            extras["gates"] = seen.beta[asked].mean(axis=1, dtype=self.dtype)
         return log_softmax(self._logits(h, z, read[0], None)), [h, seen.c[0], *whole], extras
+
+
+def _with_one_more(read: Variable) -> Variable:
+    """(time, rows, inputs) → (time + 1, rows, inputs).
+
+    Attention is asked by the state before a step.  One more step, whatever it reads, lets the state
+    after the last one ask.
+    """
+    return pt.concatenate([read, pt.zeros_like(read[:1])], axis=0)

@@ -71,6 +71,11 @@ KINDS = {
     "global": lambda: attend(global_context=5),
     "global-head": lambda: attend(global_context=5, global_head=8),
     "global-plain": lambda: attend(global_context=5, gate="none", deep_output=False),
+    "current": lambda: attend(query="current"),
+    "current-global": lambda: attend(
+        query="current", gate="vector", score="dot", global_context=5, project=3, position=2
+    ),
+    "standardized": lambda: attend(standardize=True, gate="none", position=1),
     "hard-plain": lambda: attend(hard=True, gate="none", score="dot", deep_output=False),
 }
 
@@ -98,6 +103,72 @@ def test_said_word_by_word_as_taught(kind: str) -> None:
     # And no other batch, nor order, changes it.
     alone = decoding(*model.decoder.begin(features()[2:]))[0]
     assert [c.words for c in alone] == [c.words for c in found[2]]
+
+
+def test_the_current_query_has_read_the_word_that_it_follows() -> None:
+    changed = TOKENS.copy()
+    changed[0, 2] = 9  # what step 2 reads
+
+    def first_change(query: str) -> int:
+        model = attend(query=query)
+        alphas = model.loss().extras["alphas"]
+        f = dlmie.function([model.features, model.tokens], alphas)
+        one, other = f(features(), TOKENS), f(features(), changed)
+        assert one.shape == (4, 3, 6)
+        np.testing.assert_array_equal(one[:, 1:], other[:, 1:])
+        return int(np.flatnonzero(np.abs(one - other)[:, 0].max(axis=1) > 1e-9)[0])
+
+    assert first_change("current") == 2
+    assert first_change("previous") == 3
+
+
+def test_queries_are_known_and_hard_attention_asks_before() -> None:
+    with pytest.raises(DlmieError, match="query must be one of previous, current, not 'next'"):
+        attend(query="next")
+    with pytest.raises(DlmieError, match="leave query out"):
+        attend(query="current", hard=True)
+    with pytest.raises(DlmieError, match="position is -1; it must be 0 or more"):
+        attend(position=-1)
+
+
+def test_annotations_say_where_they_are_in_grids_of_any_size() -> None:
+    model = attend(position=2)
+    x = pt.tensor4("x", dtype="float64")
+    annotate = dlmie.function([x], model._annotations(x))
+    for shape in ((2, 3), (4, 5)):
+        grid = np.random.default_rng(0).standard_normal((2, 4, *shape))
+        found = annotate(grid).reshape(2, *shape, 4 + 8)
+        np.testing.assert_array_equal(found[..., :4], grid.transpose(0, 2, 3, 1))
+        for row in range(shape[0]):
+            for column in range(shape[1]):
+                place = [(row + 0.5) / shape[0], (column + 0.5) / shape[1]]
+                expected = [
+                    np.sqrt(2) * wave(np.pi * k * u)
+                    for u in place
+                    for wave in (np.sin, np.cos)
+                    for k in (1, 2)
+                ]
+                np.testing.assert_allclose(found[1, row, column, 4:], expected, atol=1e-12)
+
+
+def test_channels_are_standardized_by_what_was_measured_once() -> None:
+    model = ShowAttendTell((4, 2, 3), VOCABULARY, standardize=True, dtype="float64")
+    grids = 5 + 3 * np.random.default_rng(1).standard_normal((40, 4, 2, 3))
+    grids[:, 2] = 7.0  # tells nothing
+    model.measure(lambda: grids)
+    annotate = dlmie.function([model.features], model._annotations(model.features))
+    cells = annotate(grids).reshape(-1, 4)
+    np.testing.assert_allclose(cells.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(cells.std(axis=0), [1, 1, 0, 1], atol=1e-12)
+
+    def never() -> np.ndarray:
+        raise AssertionError("measured again")
+
+    model.measure(never)
+    attend().measure(never)
+    assert {p.name for p in model.measured} <= set(compile_step(model).unsaved)
+    assert set(model.measured) <= set(model.parameters)
+    assert not any("trainable" in p.roles for p in model.measured)
 
 
 # -- losses ----------------------------------------------------------------------------------------
