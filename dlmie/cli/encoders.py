@@ -53,7 +53,9 @@ def encoder_options(function: F) -> F:
         help="Pixels between cells of EfficientNet-Lite's last blocks; 16: a grid twice as fine.",
     )
     layer = click.option(
-        "--layer", help="What the captioner sees.  [default: fit for captioner and encoder]"
+        "--layer",
+        help="What the captioner sees; block4+block10 joins layers.  [default: fit for captioner "
+        "and encoder]",
     )
     encoder = click.option(
         "--encoder", type=click.Choice(names("encoder")), default=DEFAULT, show_default=True,

@@ -14,7 +14,11 @@ from pytensor.tensor.sharedvar import TensorSharedVariable
 from pytensor.tensor.type import TensorType
 
 from dlmie.errors import DlmieError
+from dlmie.graph.joining import join_layers
 from dlmie.text import format_table, suggest
+
+#: Between the names of layers that are joined.
+JOIN = "+"
 
 
 class Parameter(TensorSharedVariable):
@@ -57,18 +61,27 @@ def find_parameters(
 
 
 class View(Mapping[str, Variable]):
-    """The named variables of a network on one input: ``view["conv5_3"]``."""
+    """The named variables of a network on one input: ``view["conv5_3"]``.
+
+    ``view["block4+block10"]`` are several layers joined: see :func:`join_layers`.
+    """
 
     def __init__(self, network: Network, input: Variable, variables: Mapping[str, Variable]):
         self.network, self.input = network, input
         self.variables = dict(variables)
+        self._joined: dict[str, Variable] = {}
         for layer, variable in self.variables.items():
-            # What a captioner needs to know about the annotations it is handed.
-            variable.tag.network, variable.tag.layer = network, layer
-            if variable.name is None:
-                variable.name = layer
+            self._mark(variable, layer)
+
+    def _mark(self, variable: Variable, layer: str) -> None:
+        """Note what a captioner needs to know about the annotations it is handed."""
+        variable.tag.network, variable.tag.layer = self.network, layer
+        if variable.name is None:
+            variable.name = layer
 
     def __getitem__(self, layer: str) -> Variable:
+        if isinstance(layer, str) and JOIN in layer:
+            return self._join(layer)
         try:
             return self.variables[layer]
         except (KeyError, TypeError):  # TypeError: a list, as a file may have it
@@ -79,12 +92,24 @@ class View(Mapping[str, Variable]):
                 f"{self.network.name} has no layer {layer!r}{suggest(layer, known)}"
             ) from None
 
+    def _join(self, layer: str) -> Variable:
+        """Several layers as one, the same variable each time."""
+        if layer not in self._joined:
+            names = layer.split(JOIN)
+            if len(set(names)) < len(names):
+                raise DlmieError(f"{layer} names a layer twice")
+            variable = join_layers({name: self[name] for name in names})
+            self._mark(variable, layer)
+            self._joined[layer] = variable
+        return self._joined[layer]
+
     # A view is itself and no other, unlike other mappings: it can be a key.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __contains__(self, layer: object) -> bool:
-        return layer in self.variables
+        names = layer.split(JOIN) if isinstance(layer, str) else [layer]
+        return all(name in self.variables for name in names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.variables)
@@ -144,8 +169,10 @@ class Network(View):
         Raises
         ------
         DlmieError
-            No such layer.
+            No such layer, or several joined.
         """
+        if JOIN in layer:
+            raise DlmieError(f"no layers follow from {layer} alone: name one layer")
         start = self[layer]
         names = list(self)
         later = names[names.index(layer) + 1 :]
