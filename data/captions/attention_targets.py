@@ -31,6 +31,8 @@ class AttentionTargets:
         Rows and columns of the attention.
     size
         Height and width of the images in pixels, on which crops depend.
+    each
+        Whether the things that one word is about ("three small stars") have a map each.
 
     Examples
     --------
@@ -49,9 +51,11 @@ class AttentionTargets:
         vocabulary: Vocabulary,
         grid: tuple[int, int],
         size: int,
+        *,
+        each: bool = False,
     ) -> None:
         self._objects, self._words = objects, vocabulary.words
-        self.grid, self._size = grid, size
+        self.grid, self._size, self.each = grid, size, each
         self._made: dict[tuple[int, tuple[int, ...], int], np.ndarray | None] = {}
 
     def __call__(self, tokens: np.ndarray, images: np.ndarray, views: np.ndarray) -> np.ndarray:
@@ -66,21 +70,29 @@ class AttentionTargets:
 
         Returns
         -------
-        (time, batch, cells) float32
-            From 0 to 1; a row of zeros where the word is about nothing that is known to be there.
+        (time, batch, cells) float32, or (time, batch, things, cells) with ``each``
+            From 0 to 1; zeros where the word is about nothing that is known to be there, or about
+            fewer things.
         """
         answers = tokens[:, 1:]
-        targets = np.zeros((answers.shape[1], len(answers), *self.grid), np.float32)
+        maps: dict[tuple[int, int, int], np.ndarray] = {}  # by time, caption and thing
         for row, (numbers, image, view) in enumerate(zip(answers, images, views, strict=True)):
             things = self._objects[image]
             if not things:
                 continue
             about = _meant([self._words[number] for number in numbers], things)
             for time, meant in enumerate(about):
-                target = self._target(int(image), meant, int(view)) if meant else None
-                if target is not None:
-                    targets[time, row] = target
-        return targets.reshape(*targets.shape[:2], -1)
+                parts = [(number,) for number in meant] if self.each else [meant] if meant else []
+                for place, part in enumerate(parts):
+                    target = self._target(int(image), part, int(view))
+                    if target is not None:
+                        maps[time, row, place] = target
+        most = max((place + 1 for _, _, place in maps), default=1)
+        targets = np.zeros((answers.shape[1], len(answers), most, *self.grid), np.float32)
+        for index, target in maps.items():
+            targets[index] = target
+        flat = targets.reshape(*targets.shape[:3], -1)
+        return flat if self.each else flat[:, :, 0]
 
     def _target(self, image: int, meant: tuple[int, ...], view: int) -> np.ndarray | None:
         # Crops are seldom met again; the others come back each epoch.

@@ -75,6 +75,9 @@ class LikelihoodOptions(FineTuning):
     attention_supervision: float = option(
         0.0, "Weight of attention's share outside the boxes of what is named.", low=0
     )
+    attention_each: bool = option(
+        False, "With --attention-supervision: on each of the things that a word names, alike."
+    )
     attention_entropy: float = option(
         0.0, "Weight of the entropy of attention: it looks at fewer cells.", low=0
     )

@@ -22,7 +22,7 @@ from dlmie.captioning.options import (
 )
 from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.dataset import Captions
-from dlmie.errors import DataError, DlmieError
+from dlmie.errors import DataError, DlmieError, MisuseError
 from dlmie.models.captioners.captioner import Captioner
 from dlmie.training.config import OptionGroup
 from dlmie.training.objective import Objective
@@ -122,9 +122,10 @@ def compile(
     **options
         Fields of :class:`~dlmie.captioning.options.TeacherForcingOptions`: ``alpha_penalty``,
         ``label_smoothing``, ``scheduled_sampling``, ``attention_supervision``,
-        ``attention_entropy``, ``finetune``, ``from_layer``, ``encoder_lr``.
+        ``attention_entropy``, ``finetune``, ``from_layer``, ``encoder_lr``. ``attention_each`` is
+        as the targets are.
     """
-    chosen = TeacherForcingOptions.of(options)
+    chosen = TeacherForcingOptions.of({**options, **_each(targets, options)})
     annotations = _annotations(model, chosen)
     objective = TeacherForcing(
         model,
@@ -163,7 +164,8 @@ def distill(
     **options
         Other fields of :class:`~dlmie.captioning.options.DistillationOptions`.
     """
-    chosen = DistillationOptions.of({**options, "teachers": [dict(origin) for origin in origins]})
+    named = [dict(origin) for origin in origins]
+    chosen = DistillationOptions.of({**options, **_each(targets, options), "teachers": named})
     annotations = _annotations(model, chosen)
     objective = Distillation(
         model,
@@ -229,7 +231,12 @@ def make_step(
     if kind == "self-critical":
         references = reference_words(data["train"], data.vocabulary)
         return reinforce(model, optimizer, references=references, seed=seed, **options)
-    targets = targets_of(model, data) if options.get("attention_supervision") else None
+    each = bool(options.get("attention_each"))
+    if each and not options.get("attention_supervision"):
+        raise MisuseError("--attention-each says how attention is supervised: give its weight, too")
+    targets = None
+    if options.get("attention_supervision"):
+        targets = targets_of(model, data, each=each)
     if kind == "distillation":
         opened = [_open_teacher(source) for source in options.pop("teachers")]
         teachers, origins = [t for t, _ in opened], [origin for _, origin in opened]
@@ -245,8 +252,22 @@ def make_step(
     return compile(model, optimizer, targets=targets, seed=seed, **options)
 
 
-def targets_of(model: Captioner, data: Captions) -> AttentionTargets:
+def _each(targets: AttentionTargets | None, options: Mapping[str, object]) -> JsonObject:
+    """The option that says which targets were given."""
+    if targets is None or not options.get("attention_supervision"):
+        return {}
+    return {"attention_each": targets.each}
+
+
+def targets_of(model: Captioner, data: Captions, *, each: bool = False) -> AttentionTargets:
     """Where attention should rest in the training images of a data set.
+
+    Parameters
+    ----------
+    model : Captioner
+    data : Captions
+    each : bool
+        On each of the things that a word names, alike, not on any of them.
 
     Raises
     ------
@@ -264,7 +285,7 @@ def targets_of(model: Captioner, data: Captions) -> AttentionTargets:
     if len(model.annotation_shape) != 3:
         raise DlmieError(f"attention supervision needs attention, and {model.kind} has none")
     rows, columns = model.annotation_shape[1:]
-    return AttentionTargets(objects, data.vocabulary, (rows, columns), data.size)
+    return AttentionTargets(objects, data.vocabulary, (rows, columns), data.size, each=each)
 
 
 def _annotations(model: Captioner, options: FineTuning) -> Annotations:

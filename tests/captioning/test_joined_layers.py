@@ -41,15 +41,11 @@ def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
         encoder={"name": "efficientnet-lite0", "layer": LAYER, "size": 32},
     )
 
-    def step() -> Any:
-        made = plan(settings, data).step
-        made.progress = False
-        return made
-
-    whole = train(step(), data, to=tmp_path / "whole", epochs=2, **OPTIONS)
-    half = train(step(), data, to=tmp_path / "half", epochs=1, **OPTIONS)
-    first = values(half.folder)
-    resumed = resume(half.folder, epochs=2, progress=False)
+    step = plan(settings, data).step
+    step.progress = False
+    run = train(step, data, to=tmp_path / "run", epochs=1, **OPTIONS)
+    first = values(run.folder)
+    resumed = resume(run.folder, epochs=2, progress=False)
 
     # The features hold the channels of both layers, on the coarser grid.
     (path,) = data.path.parent.glob(f"*{LAYER}*.features.h5")
@@ -60,12 +56,10 @@ def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
     mean = grids.mean(axis=(0, 2, 3), dtype=np.float64)
     deviation = grids.std(axis=(0, 2, 3), dtype=np.float64)
 
-    one, other = values(whole.folder), values(resumed.folder)
-    for found in (first, one, other):
+    last = values(resumed.folder)
+    for found in (first, last):
         np.testing.assert_allclose(found["/annotations/mean"], mean, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(found["/annotations/deviation"], deviation, rtol=1e-5)
-    assert one.keys() == other.keys()
-    assert all(np.array_equal(one[name], other[name]) for name in one)
 
     # From the pixels it says what it says of the features it learned from.
     captioner = captioning.load(resumed.folder)
@@ -78,4 +72,4 @@ def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
     # Trained further, it keeps what was measured.
     further = plan(Settings(model="show-attend-tell", start=str(resumed.folder)), data).step
     names = {str(p.name): p.get_value() for p in further.model.parameters}
-    assert np.array_equal(names["/annotations/mean"], other["/annotations/mean"])
+    assert np.array_equal(names["/annotations/mean"], last["/annotations/mean"])

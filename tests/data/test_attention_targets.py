@@ -65,6 +65,19 @@ def test_attributes_beside_a_name_are_of_what_it_names() -> None:
     assert seen("big red is a") == "-----"
 
 
+def test_each_of_several_things_may_have_its_map() -> None:
+    options: Any = ([[DOG, *MEN], None], VOCABULARY, (2, 4), 64)
+    targets, each = AttentionTargets(*options), AttentionTargets(*options, each=True)
+    batch = (tokens("a dog a man", "dog"), np.array([0, 1]), np.array([0, 0]))
+    union, found = targets(*batch), each(*batch)
+    assert found.shape == (5, 2, 2, 8)  # (time, batch, things, cells)
+    np.testing.assert_array_equal(found[1, 0], [union[1, 0], np.zeros(8)])
+    np.testing.assert_array_equal(found[3, 0].max(axis=0), union[3, 0])
+    assert (found[3, 0].max(axis=1) > 0).all()  # a map for each of the men
+    assert found[:, 1].sum() == 0
+    assert each(tokens("a"), np.array([0]), np.array([0])).shape == (2, 1, 1, 8)
+
+
 def test_the_mirror_image_has_mirrored_targets() -> None:
     targets = AttentionTargets([[DOG]], VOCABULARY, (2, 4), 64)
     found = targets(tokens("dog"), np.array([0]), np.array([MIRRORED]))

@@ -37,7 +37,9 @@ class TeacherForcing(Objective):
         Weight of ``-log Σ_i α_ti c_i`` for each word t that names a thing, where c_i is the share
         of cell i that the thing covers: attention is to rest on what is named (after Liu et al.
         2017, "Attention correctness in neural image captioning"); needs a model with attention
-        and ``targets``.
+        and ``targets``. Where these have a map for each of n things that the word is about, it is
+        the mean over them of ``-log n Σ_i α_ti c_ij``: attention is to rest on all of them alike,
+        as it must to tell how many there are.
     attention_entropy : float
         Weight of the entropy ``-Σ_i α_ti log α_ti`` of each word's attention, in nats: it narrows
         to fewer cells; needs a model with attention. Large weights from the first step on make it
@@ -72,13 +74,15 @@ class TeacherForcing(Objective):
 
     @property
     def inputs(self) -> Mapping[str, Variable]:
-        """``inputs`` (batch, …), ``tokens`` (batch, time + 1); ``targets`` (time, batch, cells)."""
+        """``inputs`` (batch, …), ``tokens`` (batch, time + 1); ``targets`` (AttentionTargets)."""
         inputs = {"inputs": self.annotations.input, "tokens": self.model.tokens}
         return inputs if self.targets is None else {**inputs, "targets": self._attended}
 
     @cached_property
     def _attended(self) -> Variable:
-        return pt.tensor("targets", dtype=self.model.dtype, shape=(None, None, None))
+        assert self.targets is not None
+        shape = (None,) * (4 if self.targets.each else 3)
+        return pt.tensor("targets", dtype=self.model.dtype, shape=shape)
 
     def arrays(self, batch: Batch) -> Sequence[np.ndarray]:
         """The arrays of a batch, and where attention should rest at each of its words."""
@@ -121,14 +125,21 @@ class TeacherForcing(Objective):
     def astray(self, out: CaptionLoss, targets: Variable) -> Variable:
         """What attention costs beside the things that are named: a sum over the batch.
 
-        targets : (time, batch, cells), the share of each cell that the named thing covers.
+        targets : (time, batch, cells), the share of each cell that the named things cover; or
+        (time, batch, things, cells), that each of them covers.
         """
+        dtype = self.model.dtype
         alphas = self._alphas(out, "attention_supervision")
-        named = pt.cast(targets.max(axis=2) > 0, self.model.dtype)
+        if targets.type.ndim == 4:
+            alphas = alphas[:, :, None]
+        there = pt.cast(targets.max(axis=-1) > 0, dtype)  # (time, batch[, things])
         # A cell that is covered only in part still counts, so the best map costs little, not 0.
-        least = np.asarray(1e-6, self.model.dtype)
-        inside = pt.maximum((alphas * targets).sum(axis=2), least)
-        return -(named * pt.log(inside)).sum()
+        least = np.asarray(1e-6, dtype)
+        inside = pt.maximum((alphas * targets).sum(axis=-1), least)
+        if targets.type.ndim == 3:
+            return -(there * pt.log(inside)).sum()
+        things = pt.maximum(there.sum(axis=2, keepdims=True), np.asarray(1, dtype))
+        return -(there * pt.log(things * inside) / things).sum()
 
     def _alphas(self, out: CaptionLoss, option: str) -> Variable:
         if "alphas" not in out.extras:
