@@ -20,7 +20,7 @@ from dlmie.data.images.files import save_image
 from dlmie.data.images.finding import ImageFolder
 from dlmie.data.images.folders import existing_path, find_images
 from dlmie.data.images.formats import is_image_name
-from dlmie.data.images.names import form_of
+from dlmie.data.images.names import form_of, is_file, stamp_of
 from dlmie.data.images.pixels import ImageError, ImageWarning
 from dlmie.data.images.planes import resize_planes
 from dlmie.data.images.preprocessing import Preprocessing, deprocess, preprocess, resize_through
@@ -44,6 +44,7 @@ __all__ = [
     "form_of",
     "gray_level",
     "image_size",
+    "is_file",
     "is_image_name",
     "load_image",
     "load_with_alpha",
@@ -54,6 +55,7 @@ __all__ = [
     "resize_planes",
     "resize_through",
     "save_image",
+    "stamp_of",
     "valid_range",
     "view_image",
 ]

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from dlmie.data.images.archives import member_of
 from dlmie.data.images.arrays import rgb_from_array
 from dlmie.data.images.decoded import Decoded
 from dlmie.data.images.formats import add_heif, advice, readable_formats
@@ -69,10 +70,10 @@ def load_image(source: ImageSource, size: int | tuple[int, int] | None = None) -
     Parameters
     ----------
     source
-        A path, the bytes of an image file (:class:`ImageBytes` gives them a name), a PIL image, or
-        an array: ``uint8`` or ``bool``, ``uint16`` (0..65535), other integers within 0..255, or
-        floats within **0..1**, of shape (H, W), (H, W, 1), (H, W, 2) gray + alpha, (H, W, 3) or
-        (H, W, 4) RGB + alpha.
+        A path, also one that goes through a zip archive; the bytes of an image file
+        (:class:`ImageBytes` gives them a name); a PIL image; or an array: ``uint8`` or ``bool``,
+        ``uint16`` (0..65535), other integers within 0..255, or floats within **0..1**, of shape
+        (H, W), (H, W, 1), (H, W, 2) gray + alpha, (H, W, 3) or (H, W, 4) RGB + alpha.
     size
         Resize it, as :func:`~dlmie.data.images.resize_image` does: the same pixels, but a large
         photograph is never held as a whole.
@@ -198,6 +199,10 @@ def _open_file(path: str | Path) -> Iterator[IO[bytes]]:
             f"{path}: is an address, and dlmie downloads nothing: save the image, and name its file"
         )
     try:
+        member = member_of(Path(path))
+        if member is not None:
+            yield io.BytesIO(_not_empty(member.read(), str(path)))
+            return
         status = Path(path).stat()
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{path}: is a folder, not an image")

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from dlmie.data.images.folders import walk_images
+from dlmie.data.images.archives import is_archive, member_of
+from dlmie.data.images.folders import is_folder, walk_images
 from dlmie.data.images.formats import is_image_name
 from dlmie.data.images.names import Listings, form_of, group_by_form, is_file, list_files
 from dlmie.errors import DataError
@@ -27,15 +29,20 @@ class Found:
         The file; where there is none, the place where it was expected.
     problem : str or None
         Why there is no file: one line that begins with the name or the path.
+    several : bool
+        Whether that is because more than one file fits.
     """
 
     path: Path
     problem: str | None = None
+    several: bool = False
 
     @property
     def identity(self) -> tuple[object, ...]:
         """Equal for all names of one file, however they are written."""
         try:
+            if (member := member_of(self.path)) is not None:
+                return member.identity
             status = os.stat(self.path)
         except (OSError, ValueError):
             return (form_of(str(self.path)),)
@@ -49,29 +56,37 @@ class ImageFolder:
     case, backslashes, a suffix that is missing.  In a folder that was given also below it, where
     the whole tail of the path agrees.  Only one file may fit: nothing is guessed.
 
+    A zip archive counts as a folder.  Those that lie in a folder that was given are looked into for
+    what the folder itself lacks.
+
     Parameters
     ----------
     beside
         The folder of the captions file.
     images
-        The folder of the images, if it was given.
+        The folder or the archive of the images, if it was given.
 
     Raises
     ------
     DataError
-        If the folder of the images does not exist.
+        If the folder of the images does not exist, or an archive cannot be read.
     """
 
     #: Folders that usually hold the images beside a captions file.
     USUAL = ("", "images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images")
 
     def __init__(self, beside: Path, images: str | Path | None) -> None:
-        if images is not None and not Path(images).is_dir():
-            raise DataError(f"{images}: no such folder of images")
-        self.given = images is not None
-        roots = [Path(images)] if images is not None else [beside / name for name in self.USUAL]
-        self.roots = [root for root in roots if root.is_dir()]
-        self._listings = Listings()
+        if images is None:
+            roots = [beside / name for name in self.USUAL]
+            self._searches = [_Search([root for root in roots if root.is_dir()])]
+            return
+        folder = Path(images)
+        if not is_folder(folder):
+            raise DataError(f"{images}: no such folder or zip archive of images")
+        self._searches = [_Search([folder], below=True)]
+        archives = [path for path in sorted(folder.glob("[!.]*")) if is_archive(path)]
+        if archives:
+            self._searches.append(_Search(archives, below=True))
 
     def find(self, name: str, folder: str | None = None, hints: Sequence[str] = ()) -> Found:
         """The file of an image.
@@ -86,6 +101,32 @@ class ImageFolder:
             Folders that it may lie in, such as those named like its split; they also decide
             between files that fit equally.
         """
+        missing = None
+        for search in self._searches:
+            found = search.find(name, folder, hints)
+            if found.problem is None or found.several:
+                return found
+            missing = missing or found
+        assert missing is not None, "there is one search"
+        return missing
+
+
+class _Search:
+    """Folders or archives in which to look for names.
+
+    Parameters
+    ----------
+    roots
+        Several archives are equals: a name that two of them hold is not decided by their order.
+    below
+        Whether files lie anywhere below them.
+    """
+
+    def __init__(self, roots: Sequence[Path], *, below: bool = False) -> None:
+        self.roots, self.below = roots, below
+        self._listings = Listings()
+
+    def find(self, name: str, folder: str | None, hints: Sequence[str]) -> Found:
         fault = _fault(name)
         if fault is not None:
             return Found(self._nowhere, f"{_shortened(name)}: {fault}")
@@ -93,18 +134,25 @@ class ImageFolder:
         if not places:
             outside = "lies outside the folder of images; name one that holds it with --images"
             return Found(self._nowhere, f"{name}: {outside}")
-        for place in places:
-            if is_file(place.path):
-                return Found(place.path)
-        for fitting in self._fitting(name, places):
+        for fitting in chain([self._exact(places)], self._fitting(name, places)):
             files = self._decided(fitting, hints)
             if len(files) == 1:
                 return Found(files[0])
             if files:
                 problem = f"{name}: fits {list_files(files)}; say which by its folder"
-                return Found(places[0].path, problem)
+                return Found(places[0].path, problem, several=True)
         expected = places[0].path
         return Found(expected, f"{expected}: no such file{self._hint(expected)}")
+
+    def _exact(self, places: Sequence[_Place]) -> list[Path]:
+        """The first place at which there is a file; of archives, the first in each."""
+        found: dict[Path, Path] = {}
+        for place in places:
+            if place.root not in found and is_file(place.path):
+                found[place.root] = place.path
+                if not self.below:
+                    break
+        return list(found.values())
 
     def _places(self, name: str, folder: str, hints: Sequence[str]) -> list[_Place]:
         """Where a file of this name would lie, the likeliest place first."""
@@ -136,7 +184,7 @@ class ImageFolder:
                     place.root, place.inner.parts, without_suffix=without_suffix
                 )
             ]
-            if self.given:
+            if self.below:
                 named = self._index[without_suffix].get(wanted[-1], ())
                 yield [path for path in named if _folders_end_with(path, wanted[:-1])]
 
@@ -153,8 +201,8 @@ class ImageFolder:
 
     @cached_property
     def _index(self) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-        """All images below the given folder by the form of their names; and without suffixes."""
-        paths = sorted(walk_images(self.roots[0]))
+        """All images below the roots by the form of their names; and without suffixes."""
+        paths = [path for root in self.roots for path in sorted(walk_images(root))]
         names, stems = [path.name for path in paths], [path.stem for path in paths]
         return group_by_form(names, paths), group_by_form(stems, paths)
 
@@ -188,7 +236,8 @@ def _fault(name: str) -> str | None:
 def _within(root: Path, name: str) -> PurePosixPath | None:
     """Where a name lies in a folder; None where it leaves it.
 
-    An absolute path of another machine lies in the folder if it goes through one of its name.
+    An absolute path of another machine lies in the folder if it goes through one of its name; in
+    an archive, if it goes through a folder that the archive is called after.
     """
     if "\\" in name and not is_file(root / name):
         name = name.replace("\\", "/")
@@ -202,17 +251,14 @@ def _within(root: Path, name: str) -> PurePosixPath | None:
         return inner.relative_to(here) if inner != here else None
     if drive is None and is_file(Path(text)):
         return None
-    passed = [place for place, part in enumerate(inner.parts[:-1]) if _alike(part, here.name)]
+    ours = (form_of(here.name), form_of(here.name).removesuffix(".zip"))
+    passed = [place for place, part in enumerate(inner.parts[:-1]) if form_of(part) in ours]
     return PurePosixPath(*inner.parts[passed[-1] + 1 :]) if passed else None
 
 
 def _bare(folder: str) -> str:
-    """``train2014`` → ``train``"""
-    return form_of(folder).rstrip("0123456789_-")
-
-
-def _alike(one: str, other: str) -> bool:
-    return form_of(one) == form_of(other)
+    """``train2014``, ``train2014.zip`` → ``train``"""
+    return form_of(folder).removesuffix(".zip").rstrip("0123456789_-")
 
 
 def _folders_end_with(path: Path, wanted: Sequence[str]) -> bool:

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dlmie.data.images.formats import is_image_file
-from dlmie.data.images.names import Listings, list_files
+from dlmie.data.images.archives import archive_of, is_archive_folder, walk_archive
+from dlmie.data.images.formats import is_image_file, is_image_name, is_image_start
+from dlmie.data.images.names import Listings, is_file, list_files
 from dlmie.errors import DataError
 from dlmie.text import nearest
 
@@ -18,7 +19,8 @@ def find_images(paths: Iterable[str | Path], recursive: bool = True) -> list[Pat
 
     A file that is named is taken whatever its name, also where case or Unicode form differ and
     only one file fits; of a folder all pictures, sorted, hidden ones left out, and those of its
-    sub-folders if ``recursive``.  Linked folders are followed, each folder once.
+    sub-folders if ``recursive``.  Linked folders are followed, each folder once.  A zip archive
+    that is named counts as a folder, one that lies in a folder does not.
 
     Pictures of kinds that cannot be read, such as HEIC without pillow-heif, are listed too:
     :func:`~dlmie.data.images.load_image` says of each what to do.
@@ -36,10 +38,11 @@ def find_images(paths: Iterable[str | Path], recursive: bool = True) -> list[Pat
     found: dict[Path, None] = {}  # a dict keeps the order and drops repetitions
     for path in [paths] if isinstance(paths, (str, Path)) else paths:
         place = existing_path(path)
-        if place.is_dir():
+        if is_folder(place):
             inside = sorted(walk_images(place, recursive))
             if not inside:
-                raise DataError(f"{place}: no image in this folder")
+                kind = "folder" if place.is_dir() else "archive"
+                raise DataError(f"{place}: no image in this {kind}")
             found.update(dict.fromkeys(inside))
         else:
             found[place] = None
@@ -72,15 +75,31 @@ def existing_path(path: str | Path) -> Path:
     raise DataError(f"{path}: no such file or folder{nearest(place.name, beside)}")
 
 
+def is_folder(path: Path) -> bool:
+    """Whether images can lie in what a path names: a folder, a zip archive or a folder in one.
+
+    Raises
+    ------
+    DataError
+        The archive cannot be read.
+    """
+    return path.is_dir() or is_archive_folder(path)
+
+
 def _exists(path: Path) -> bool:
     try:
-        return path.exists() or path.is_symlink()
+        return path.exists() or path.is_symlink() or is_file(path) or is_folder(path)
     except (OSError, ValueError):
         return False
 
 
 def walk_images(folder: Path, recursive: bool = True) -> Iterator[Path]:
-    """The pictures of a folder; each folder is entered once, however many links lead to it."""
+    """The pictures of a folder or an archive; each is entered once, whatever links lead to it."""
+    if archive_of(folder) is not None:
+        for member in walk_archive(folder, recursive):
+            if is_image_name(member.name) or is_image_start(member.start(16)):
+                yield member.path
+        return
     seen: set[tuple[int, int]] = set()
     waiting: list[Path] = [folder]
     linked: list[Path] = []

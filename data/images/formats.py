@@ -74,6 +74,11 @@ def is_image_file(path: Path) -> bool:
             start = file.read(16)
     except OSError:
         return False
+    return is_image_start(start)
+
+
+def is_image_start(start: bytes) -> bool:
+    """Tell whether a file is a picture by its first 16 bytes."""
     webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     branded = start[4:8] == b"ftyp" and start[8:12] in _BRANDS
     return webp or branded or start.startswith(_BEGINNINGS)

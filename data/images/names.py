@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from dlmie.data.images.archives import has_member, member_of, names_in_archive
 from dlmie.data.images.formats import is_image_name
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ def form_of(name: str) -> str:
 
 
 class Listings:
-    """What lies in folders, by the form of the names; each folder is read once."""
+    """What lies in folders and archives, by the form of the names; each is read once."""
 
     def __init__(self) -> None:
         self._names: dict[Path, dict[str, list[str]]] = {}
@@ -30,7 +31,8 @@ class Listings:
         """All names by their form; none where the folder cannot be read."""
         if folder not in self._names:
             try:
-                names = sorted(os.listdir(folder))
+                archived = names_in_archive(folder)
+                names = sorted(os.listdir(folder)) if archived is None else archived
             except (OSError, ValueError):
                 names = []
             self._names[folder] = group_by_form(names, names)
@@ -75,8 +77,25 @@ def list_files(paths: Sequence[Path]) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; a name that no file can have is not an error."""
+    """Whether a file is there, on the disk or in an archive; any name may be asked for."""
     try:
-        return path.is_file()
+        return path.is_file() or has_member(path)
     except (OSError, ValueError):
         return False
+
+
+def stamp_of(path: Path) -> str:
+    """What changes when an image file does: length and time; in an archive, length and checksum.
+
+    Raises
+    ------
+    OSError
+        There is no such file.
+    DataError
+        The archive cannot be read or does not hold it.
+    """
+    member = member_of(path)
+    if member is not None:
+        return member.stamp
+    status = path.stat()
+    return f"{status.st_size}|{status.st_mtime_ns}"

@@ -79,7 +79,7 @@ class Outputs:
             One of them is an output that was named before.
         """
         for path in paths:
-            status = _status(path)
+            status = _status(path, through=True)
             if status is None:
                 continue
             if stat.S_ISDIR(status.st_mode):
@@ -154,9 +154,12 @@ def _is_of_run(path: str) -> bool:
     return kind_of(Path(path).parent / "config.json") == RUN
 
 
-def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+def _status(path: str | os.PathLike[str], *, through: bool = False) -> os.stat_result | None:
+    """What is there; with ``through``, of a path that goes through a file: that archive."""
     try:
         return os.stat(path)
+    except NotADirectoryError:
+        return _status(os.path.dirname(path), through=True) if through else None
     except (OSError, ValueError):  # not there, or no name of a file at all
         return None
 

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from dlmie.data.captions.records import Record
+from dlmie.data.images import stamp_of
 from dlmie.data.prepared import reserve
 from dlmie.data.splits import in_order
 from dlmie.files.checksums import hash_json
@@ -42,8 +43,7 @@ class Item:
         self.record, self.split, self.slot = record, record.split, slot
         mark = f"{record.name}|{maker}"
         if isinstance(record.image, Path):
-            status = record.image.stat()
-            mark = f"{record.image.absolute()}|{status.st_size}|{status.st_mtime_ns}"
+            mark = f"{record.image.absolute()}|{stamp_of(record.image)}"
         digest = hashlib.blake2b(mark.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         self.stamp = int.from_bytes(digest, "little") | 1  # never 0, which means not done
 

@@ -46,7 +46,7 @@ from dlmie.data.captions.tokenizers import CONTRACT
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.captions.writing.slots import DIGEST, VERSION, Item, PartFile, Plan
 from dlmie.data.captions.writing.text import text_bytes, write_text
-from dlmie.data.images import ImageError, load_image
+from dlmie.data.images import ImageError, is_file, load_image
 from dlmie.data.prefetch import default_workers
 from dlmie.data.prepared import check_room, check_same
 from dlmie.errors import DataError
@@ -215,7 +215,7 @@ def absent(record: Record) -> str | None:
     """Why there is no file of a record's image, in one line; None if there is one."""
     if record.missing is not None or not isinstance(record.image, Path):
         return record.missing
-    return None if record.image.is_file() else f"{record.image}: no such file"
+    return None if is_file(record.image) else f"{record.image}: no such file"
 
 
 def load_pixels(record: Record, size: int) -> np.ndarray:

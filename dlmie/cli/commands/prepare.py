@@ -113,7 +113,7 @@ class _Options(TypedDict):
 @click.option("--check", is_flag=True, help="List every problem; write nothing.")
 @options_of(
     "dlmie.data.captions.dataset:prepare",
-    images=("Folder of the images.  [default: beside SOURCE]", click.Path()),
+    images=("Folder or zip archive of the images.  [default: beside SOURCE]", click.Path()),
     size=("Height and width in pixels (scenes: 64).", whole(1)),
     min_count=("Rarer words become <unk>.", whole(1)),
     max_size=("Words in the vocabulary at most.", whole(5)),
