@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlmie.errors import DataError, DlmieError
+from dlmie.files.opening import check_readable
 
 # UTF-32 comes first: its little-endian mark begins with that of UTF-16.
 _MARKS = (
@@ -119,14 +120,22 @@ def read_text(
     DataError
         If it is missing or cannot be read or decoded.
     """
+    return decode(read_bytes(path, error), path, encoding, error=error)
+
+
+def read_bytes(path: str | os.PathLike[str], error: type[DlmieError] = DataError) -> bytes:
+    """All of a file.
+
+    Raises
+    ------
+    DataError
+        If it is missing, no regular file, or cannot be read.
+    """
+    check_readable(path, error)
     try:
-        raw = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise error(f"{path}: cannot be read ({reason})") from None
-    return decode(raw, path, encoding, error=error)
+        return Path(path).read_bytes()
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror or problem})") from None
 
 
 def read_json(

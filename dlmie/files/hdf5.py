@@ -11,7 +11,6 @@ import json
 import math
 import mmap
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from dlmie.errors import DataError, DlmieError
 from dlmie.files.documents import parse_json
 from dlmie.files.limits import check_declared
+from dlmie.files.opening import check_readable
 
 if TYPE_CHECKING:
     import h5py
@@ -59,7 +59,7 @@ def open_hdf5(
         damaged, takes data from other files, or declares more than its size can back.
     """
     path = Path(path)
-    size = _openable(path, error)
+    size = check_readable(path, error)
     try:
         file = _open(path)
     except OSError as problem:
@@ -91,21 +91,6 @@ def _open(path: Path) -> h5py.File:
         if "lock" not in str(problem):
             raise
         return h5py.File(path, "r", locking=False)
-
-
-def _openable(path: Path, error: type[DlmieError]) -> int:
-    """The size of a regular file that may be read."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-            raise error(f"{path}: is {kind}, not a file")
-        with path.open("rb"):
-            return status.st_size
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
-    except OSError as problem:
-        raise error(f"{path}: cannot be opened: {problem.strerror or problem}") from None
 
 
 def guard(root: h5py.File, size: int, error: type[DlmieError], where: str = "") -> None:

@@ -91,7 +91,7 @@ def test_files_that_cannot_be_read(tmp_path):
     broken = write(tmp_path / "broken.json", '{"a": "x",\n "b"')
     with pytest.raises(DataError, match=r"broken.json: is not JSON .line 2"):
         read_captions(broken, [good])
-    with pytest.raises(DataError, match=r"nowhere.json: cannot be read"):
+    with pytest.raises(DataError, match=r"nowhere.json: no such file"):
         read_captions(tmp_path / "nowhere.json", [good])
     (tmp_path / "latin").write_bytes("ein Bär".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8 text"):

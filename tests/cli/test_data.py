@@ -262,7 +262,7 @@ class TestScore:
 
     def test_errors_name_the_file(self, files: tuple[Path, Path], fails: Any) -> None:
         hypotheses, references = files
-        assert "cannot be read" in fails("score", hypotheses.parent / "none.json", references)
+        assert "no such file" in fails("score", hypotheses.parent / "none.json", references)
         hypotheses.write_text('{"a.jpg": "a dog"}')
         assert "b.jpg" in fails("score", *files)
         hypotheses.write_text('{"a.jpg": ')

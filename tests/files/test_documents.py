@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,13 @@ def test_a_fault_is_one_line_with_the_file(tmp_path: Path, content: bytes, messa
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_json(tmp_path / "none.json")
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="is a folder, not a file"):
         read_json(tmp_path, WeightsError)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="is a pipe or a device, not a file"):
+        read_text(tmp_path / "pipe")
+    with pytest.raises(DataError, match="cannot be opened: embedded null"):
+        read_text("a\0b")
 
 
 def test_named_encodings(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlmie.errors import DataError
-from dlmie.files.documents import decode, find_encoding, parse_json, read_text
+from dlmie.files.documents import decode, find_encoding, parse_json, read_bytes, read_text
 
 # Only these values of a JSON file are kept while it is parsed: the files of Karpathy hold every
 # caption per second time in words, which would make them five times as large in memory.
@@ -98,12 +98,7 @@ class Source:
         self.notes: list[str] = []
         if path.is_dir():
             raise DataError(f"{path}: is a folder; name the captions file in it")
-        if not path.is_file():
-            raise DataError(f"{path}: cannot be read (no such file)")
-        try:
-            self._raw = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        self._raw = read_bytes(path)
         if not self._raw:
             raise DataError(f"{path}: the file is empty")
 
