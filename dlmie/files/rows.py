@@ -108,7 +108,7 @@ class Text:
         for line in io.StringIO(text, newline="\n"):
             if line.startswith("  ") and parts:
                 parts[-1] += line
-            else:
+            elif line != "\n":
                 parts.append(line)
         return _whole([part for part in parts if part.endswith("\n")])
 
@@ -144,7 +144,7 @@ class Table:
         rows = list(csv.reader(io.StringIO(text.removeprefix(self.head), newline="")))
         whole = rows if text.endswith("\n") else rows[:-1]
         parts: dict[str, str] = {}
-        for cells in whole:
+        for cells in filter(None, whole):  # not an empty line
             parts[cells[0]] = parts.get(cells[0], "") + self._line(cells)
         return _whole([*parts.values()])
 
@@ -309,12 +309,12 @@ class RowFile:
                 known -= set(map(_key, self._form.failures(self.earlier))) if known else set()
                 if not overwrite:
                     self._parts = self._unfinished(json.loads(json_text(settings)))
+                self._known = known | self._names_in(self.part, self._content())
                 atomic.write_json(self._note, settings)
                 self._begin()
             except BaseException:
                 os.close(self._file)
                 raise
-        self._known = known | self._names_in(self.part, self._content())
         self.failures = [*self._form.failures(self._content()).values()]
 
     @property
@@ -388,7 +388,10 @@ class RowFile:
                 f"{self.part} was begun with other settings ({', '.join(changed)}): finish it with "
                 "those, or delete it"
             )
-        return self._form.split(text)
+        try:
+            return self._form.split(text)
+        except (ValueError, csv.Error, RecursionError) as error:
+            raise DataError(f"{self.part} is damaged ({error}): delete it") from None
 
     def _begin(self) -> None:
         """Remove a row that was cut off."""

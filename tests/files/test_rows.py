@@ -184,6 +184,30 @@ def test_what_cannot_be_added_to_stays(name: str, content: bytes, tmp_path: Path
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", '[\n  {"image": ' + "[" * 100_000),
+        ("x.json", '[\n  {"caption": "a dog"}'),
+        ("x.csv", "\ufeff" + ",".join(HEAD) + '\na.jpg,1,"' + "x" * 200_000),
+    ],
+)
+def test_a_part_that_cannot_be_read_is_named(name: str, content: str, tmp_path: Path) -> None:
+    part = tmp_path / f"{name}.part"
+    part.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{name}\.part is (damaged|no file to add rows to)"):
+        RowFile(tmp_path / name, FORMS[name](), settings={})
+    assert part.read_text(encoding="utf-8") == content
+
+
+def test_empty_lines_of_a_part_are_no_rows(path: Path, whole: bytes) -> None:
+    file = write(path, stop_after=3)
+    with file.part.open("ab") as part:
+        part.write(b"\n\n")
+    write(path)
+    assert path.read_bytes() == whole
+
+
 def test_two_processes_do_not_write_one_file(path: Path) -> None:
     first = RowFile(path, FORMS[path.name](), settings=SETTINGS)
     first.add(row("a.jpg"))
