@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from dlmie.errors import DlmieError
 from dlmie.files import containers
 from dlmie.models import registry
 
@@ -90,17 +91,36 @@ def evaluate(model: Any, split: Any, **options: Any) -> Any:
     Returns
     -------
     ClassScores, GenerationScores, Scores or AgentScores
+
+    Raises
+    ------
+    DlmieError
+        It is scored on another kind of split.
     """
     from dlmie import captioning, classification, generation, reinforcement
+    from dlmie.data.captions.dataset import Split
     from dlmie.data.labelled.dataset import LabelledSplit
-    from dlmie.models.agents.agent import Agent
-    from dlmie.models.generators.gan import GAN
 
-    role = role_of(model) if isinstance(model, (str, Path)) else None
-    if isinstance(model, Agent) or role == "agent":
+    role = role_of(model) if isinstance(model, (str, Path)) else _role_of_loaded(model)
+    if role == "agent":
         return reinforcement.evaluate(model, split, **options)
-    if isinstance(model, GAN) or role == "generator":
+    if role == "captioner":
+        if not isinstance(split, Split):
+            raise _other_split(role, "Captions", split)
+        return captioning.evaluate(model, split, **options)
+    if not isinstance(split, LabelledSplit):
+        raise _other_split(role, "LabelledImages", split)
+    if role == "generator":
         return generation.evaluate(model, split, **options)
-    if isinstance(split, LabelledSplit):
-        return classification.evaluate(model, split, **options)
-    return captioning.evaluate(model, split, **options)
+    return classification.evaluate(model, split, **options)
+
+
+def _other_split(role: Role, data: str, given: object) -> DlmieError:
+    what = type(given).__name__
+    return DlmieError(f"a {role} is scored on a split, {data}(FILE)[NAME], not on {what}")
+
+
+def _role_of_loaded(model: object) -> Role:
+    """What :func:`load` gives for a role; captioners come wrapped, or several in a list."""
+    task = getattr(model, "task", None)
+    return next((role for role, its in registry.TASKS.items() if its == task), "captioner")

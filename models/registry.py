@@ -129,10 +129,11 @@ def entry(name: str, role: Role) -> Entry:
     Raises
     ------
     DlmieError
-        There is no such model of this role; names the closest one.
+        There is no such model of this role: names the closest one.
     """
     if name not in names(role):
-        raise DlmieError(f"unknown {role} {name!r}{suggest(name.lower(), names(role))}")
+        own = "" if role == "encoder" else "; one of your own is registered first (dlmie.register)"
+        raise DlmieError(f"unknown {role} {name!r}{suggest(name.lower(), names(role))}{own}")
     return MODELS[name]
 
 
@@ -188,14 +189,13 @@ def check_registered(model: object, role: Role) -> None:
     """
     made, kind = type(model), str(getattr(model, "kind", None))
     if kind not in names(role) or model_class(kind, role) is not made:
-        words = made.__name__ if role == "captioner" else f'{made.__name__}, role="{role}"'
         raise DlmieError(
             f"nothing could load what {made.__name__} learns: give the class a kind of its own and "
-            f"register it, dlmie.register({words}), before training"
+            f"register it, dlmie.register({made.__name__}), before training"
         )
 
 
-def register(model: type, *, role: Role = "captioner") -> type:
+def register(model: type, *, role: Role | None = None) -> type:
     """Make a class of one's own known by its ``kind``, so that runs and files may name it.
 
     Can be used as a decorator; the module that defines the class must be imported before such a
@@ -204,19 +204,23 @@ def register(model: type, *, role: Role = "captioner") -> type:
     Parameters
     ----------
     model : class
-    role : str
-        "captioner", "classifier", "generator" or "agent".
+    role : str, optional
+        "captioner", "classifier", "generator" or "agent"; default: by the task of its base class.
 
     Raises
     ------
     DlmieError
-        The class has no ``kind`` of its own, or another class has it.
+        The class has no ``kind`` of its own, another class has it, or it is not of this role.
     """
+    roles = {task: trained for trained, task in TASKS.items()}
+    found = roles.get(getattr(model, "task", ""))
+    if found is None or role not in (None, found):
+        raise DlmieError(f"{model.__name__} must be derived from a {role or 'model'} of dlmie")
     kind = vars(model).get("kind")
     if not isinstance(kind, str):
         raise DlmieError(f"{model.__name__} needs a kind of its own, a name such as 'my-captioner'")
     if kind in MODELS and _registered.get(kind) is not model:
         raise DlmieError(f"there is another {MODELS[kind].role} of kind {kind!r}")
-    MODELS[kind] = Entry(role, f"{model.__module__}:{model.__qualname__}")
+    MODELS[kind] = Entry(found, f"{model.__module__}:{model.__qualname__}")
     _registered[kind] = model
     return model

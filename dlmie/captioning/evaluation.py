@@ -115,7 +115,7 @@ def loss_per_word(model: Captioner, batches: Iterable[Batch]) -> float:
 
 
 def evaluate(
-    captioner: ImageCaptioner | str | Path,
+    captioner: ImageCaptioner | str | Path | Sequence[str | Path],
     split: Split,
     *,
     features: FeatureSource | None = None,
@@ -132,7 +132,7 @@ def evaluate(
         A loaded captioner, or what :func:`load` takes.
     split : dlmie.data.captions.dataset.Split
         ``Captions("flickr8k.h5")["dev"]``.
-    features : dlmie.data.captions.extraction.Features, optional
+    features : Features or path, optional
         Cached annotations of the same encoder; without, the photographs are encoded.
     bootstrap : int
         Resamplings for confidence intervals; 0 for none.
@@ -148,7 +148,7 @@ def evaluate(
         ``pointing`` where the captioner attends and the data say what is where, and ``truth`` for
         scenes that dlmie drew.
     """
-    if isinstance(captioner, (str, Path)):
+    if not isinstance(captioner, ImageCaptioner):
         captioner = load(captioner)
     decoding = captioner.decoding(**options)
     said = caption_split(captioner, split, decoding, features=features, progress=progress)

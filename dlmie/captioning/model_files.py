@@ -62,6 +62,11 @@ def find_model(source: str | Path) -> Path:
             return shipped
     if path.is_dir():
         return best_model(path)
+    if "," in str(source):
+        raise WeightsError(
+            f"there is no run folder or model file {str(source)!r}: captioners with commas between "
+            "them decide together in dlmie caption, attend, evaluate and report; here one is named"
+        )
     raise WeightsError(
         f"there is no run folder, model file or shipped captioner {str(source)!r} "
         f"(shipped: {', '.join(SHIPPED)})"
@@ -162,8 +167,10 @@ def save_model(
     Raises
     ------
     DlmieError
-        The disk is full; or a weight is beyond the range of ``dtype``.
+        The disk is full; a weight is beyond the range of ``dtype``; or the class of the model is
+        not registered, so that nothing could load the file.
     """
+    registry.check_registered(model, "captioner")
     chosen = {str(p.name): p for p in [*model.parameters, *extra]}
     arrays = {name: p.get_value(borrow=True) for name, p in chosen.items()}
     if dtype is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ class Report:
 
 
 def report(
-    captioner: ImageCaptioner | str | Path,
+    captioner: ImageCaptioner | str | Path | Sequence[str | Path],
     split: Split,
     *,
     features: FeatureSource | None = None,
@@ -84,7 +84,7 @@ def report(
     >>> page = report("runs/sat", Captions("flickr8k.h5")["dev"], beam=3)   # doctest: +SKIP
     >>> page.save("report.html")                                            # doctest: +SKIP
     """
-    if isinstance(captioner, (str, Path)):
+    if not isinstance(captioner, ImageCaptioner):
         captioner = load(captioner)
     decoding = captioner.decoding(**options)
     said = caption_split(captioner, split, decoding, features=features, progress=progress)

@@ -38,8 +38,9 @@ def save_model(model: ImageClassifier, path: str | Path, *, meta: JsonObject | N
     Raises
     ------
     DlmieError
-        The disk is full.
+        The disk is full, or the class is not registered: nothing could load the file.
     """
+    registry.check_registered(model, "classifier")
     arrays = {str(p.name): p.get_value(borrow=True) for p in model.parameters}
     seen = {NORMALIZATION + name: array for name, array in model.normalization.arrays.items()}
     header = {

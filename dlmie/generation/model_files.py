@@ -30,8 +30,9 @@ def save_model(model: GAN, path: str | Path, *, meta: JsonObject | None = None) 
     Raises
     ------
     DlmieError
-        The disk is full.
+        The disk is full, or the class is not registered: nothing could load the file.
     """
+    registry.check_registered(model, "generator")
     arrays = {str(p.name): p.get_value(borrow=True) for p in model.parameters}
     header = {
         "kind": model.kind,

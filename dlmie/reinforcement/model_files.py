@@ -43,8 +43,9 @@ def save_model(
     Raises
     ------
     DlmieError
-        The disk is full.
+        The disk is full, or the class is not registered: nothing could load the file.
     """
+    registry.check_registered(agent, "agent")
     arrays = {str(p.name): p.get_value(borrow=True) for p in agent.parameters}
     header = {
         "kind": agent.kind,

@@ -135,7 +135,12 @@ def test_a_said_sentence_has_its_log_probability(run: Run, data: Captions) -> No
 def test_evaluating_from_features_and_from_pictures_agrees(run: Run, data: Captions) -> None:
     config = json.loads((run.folder / "config.json").read_text())
     seen = dlmie.evaluate(run.folder, data["dev"], beam=2)
-    read = dlmie.evaluate(dlmie.load(run.folder), data["dev"], features=config["features"], beam=2)
+    read = dlmie.evaluate([run.folder], data["dev"], features=config["features"], beam=2)
+    for split, found in ((data, "Captions"), ("dev", "str"), (str(data.path), "str")):
+        with pytest.raises(
+            DlmieError, match=f"a captioner is scored on a split, .* not on {found}"
+        ):
+            dlmie.evaluate(run.folder, split)
     assert seen.captions == read.captions
     assert seen.bleu_1 == read.bleu_1
     assert seen.protocol["decoding"].startswith("beam 2")

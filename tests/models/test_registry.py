@@ -10,9 +10,15 @@ from captioning_cases import make_cache, make_data
 
 import dlmie
 from dlmie.captioning import save_model
+from dlmie.classification import model_files as classification
 from dlmie.data.captions.dataset import Captions
+from dlmie.data.captions.vocabulary import SPECIAL, Vocabulary
 from dlmie.errors import DlmieError
-from dlmie.models import ShowTell, registry
+from dlmie.files import containers
+from dlmie.generation import model_files as generation
+from dlmie.models import QTable, ShowTell, Softmax, VanillaGAN, registry
+from dlmie.models.agents.agent import Spaces
+from dlmie.reinforcement import model_files as reinforcement
 from dlmie.training.registry import task_options
 
 
@@ -65,6 +71,46 @@ def test_a_class_of_ones_own_is_loaded_as_itself(tmp_path: Path) -> None:
         dlmie.register(type("Other", (ShowTell,), {"kind": "show-tell"}))
     with pytest.raises(DlmieError, match="Nameless needs a kind of its own"):
         dlmie.register(type("Nameless", (ShowTell,), {}))
+    with pytest.raises(DlmieError, match="Table must be derived from a captioner of dlmie"):
+        dlmie.register(type("Table", (QTable,), {"kind": "table"}), role="captioner")
+    with pytest.raises(DlmieError, match="int must be derived from a model of dlmie"):
+        dlmie.register(int)
+
+
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("name", ["softmax", "gan", "q-table", "show-tell"])
+def test_a_class_says_its_role_by_what_it_is_derived_from(name: str) -> None:
+    base: Any = registry.model_class(name, registry.MODELS[name].role)
+    mine = dlmie.register(type("Mine", (base,), {"kind": "mine"}))
+    assert registry.MODELS["mine"].role == registry.MODELS[name].role
+    assert registry.model_class("mine", registry.MODELS[name].role) is mine
+
+
+@pytest.mark.parametrize("names", [{}, {"kind": "unknown-to-all"}])
+def test_what_could_not_be_loaded_is_not_saved(names: dict[str, str], tmp_path: Path) -> None:
+    words = Vocabulary([*SPECIAL, "a"])
+    captioner = type("Stray", (ShowTell,), names)((5,), words, embedding=2, hidden=2)
+    softmax = type("Stray", (Softmax,), names)((4, 4, 3), ["a", "b"])
+    generator = type("Stray", (VanillaGAN,), names)((4, 4, 1), latent=2)
+    agent = type("Stray", (QTable,), names)(Spaces((), 4, 2, "int64"))
+    for save in (
+        lambda path: save_model(captioner, path, encoder=None),
+        lambda path: classification.save_model(softmax, path),
+        lambda path: generation.save_model(generator, path),
+        lambda path: reinforcement.save_model(agent, path, environment="Mine-v0"),
+    ):
+        with pytest.raises(DlmieError, match=r"dlmie\.register\(Stray\)"):
+            save(tmp_path / "m.h5")
+    assert not (tmp_path / "m.h5").exists()
+
+
+def test_a_file_of_an_unregistered_class_says_what_to_do(tmp_path: Path) -> None:
+    words = Vocabulary([*SPECIAL, "a"])
+    path = save_model(ShowTell((5,), words, embedding=2, hidden=2), tmp_path / "m.h5", encoder=None)
+    header, arrays = containers.load(path)
+    containers.save(path, arrays, {**header, "kind": "theirs"})
+    with pytest.raises(DlmieError, match=r"unknown captioner 'theirs'.*registered first"):
+        dlmie.load(path)
 
 
 @pytest.mark.parametrize("names", [{}, {"kind": "unknown-to-all"}])

@@ -199,7 +199,7 @@ def test_an_agent_of_ones_own(corridor: Environment, tmp_path: Path) -> None:
 
     step = compile(Mine(SPACES, hidden=3))
     assert (step.kind, step.optimizer.to_json()[0]["transform"]) == ("policy-gradient", "adam")
-    with pytest.raises(DlmieError, match=r'register it, dlmie\.register\(Mine, role="agent"\)'):
+    with pytest.raises(DlmieError, match=r"register it, dlmie\.register\(Mine\)"):
         dlmie.train(step, corridor, to=tmp_path / "run", progress=False)
 
 
