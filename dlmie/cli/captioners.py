@@ -49,6 +49,12 @@ def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:
         return [DEFAULT], [first]
     if first not in SHIPPED and _is_image(first):
         return [DEFAULT], list(words)
+    for word in others:
+        if holds_run(Path(word)) and not _holds_images(Path(word)):
+            raise click.UsageError(
+                f"{word} is a run, not an image; captioners that decide together have commas "
+                f"between them: {first},{word}"
+            )
     return names, others
 
 
@@ -58,9 +64,11 @@ def _is_image(word: str) -> bool:
     path = Path(word)
     if word == "-" or is_image_name(path.name):
         return True
-    if not path.is_dir() or holds_run(path):
-        return False
+    return path.is_dir() and not holds_run(path) and _holds_images(path)
+
+
+def _holds_images(folder: Path) -> bool:
     try:
-        return bool(find_images([path]))
+        return bool(find_images([folder]))
     except DataError:  # no image in this folder
         return False

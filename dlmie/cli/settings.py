@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import click
 
+from dlmie.cli.captioners import split_names
 from dlmie.cli.options import flag_of
 from dlmie.cli.signatures import parameters
 from dlmie.errors import DlmieError
@@ -128,7 +129,9 @@ def _choose_objective(settings: Settings, options: TaskOptions, chosen: JsonObje
         kind = "self-critical"
     if chosen.get("teachers"):
         kind = "distillation"
-        settings.objective["teachers"] = list(chosen["teachers"])
+        settings.objective["teachers"] = [
+            name for teacher in chosen["teachers"] for name in split_names(teacher)
+        ]
     if kind == "self-critical" and settings.start is None:
         raise click.UsageError(
             "self-critical training improves a trained captioner: name it by --from RUN"

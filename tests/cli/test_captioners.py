@@ -12,6 +12,7 @@ from dlmie.captioning.captioner import DEFAULT, SHIPPED
 from dlmie.captioning.model_files import find_model
 from dlmie.cli.captioners import captioner_and_images, split_names
 from dlmie.data.images import save_image
+from dlmie.errors import WeightsError
 
 
 @pytest.fixture
@@ -44,6 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["flikr8k", "photos"], ["flikr8k"], ["photos"]),  # said when it is loaded
         (["empty", "photos"], ["empty"], ["photos"]),
         (["odd,name", "photos"], ["odd,name"], ["photos"]),
+        (["model.h5", "run"], ["model.h5"], ["run"]),  # which holds a figure
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -56,6 +58,14 @@ def test_what_is_meant(words: list[str], names: list[str], images: list[str]) ->
 def test_a_captioner_alone_captions_nothing(model: str) -> None:
     with pytest.raises(click.UsageError, match=f"name the images after {model}"):
         captioner_and_images([model])
+
+
+@pytest.mark.usefixtures("folder")
+def test_captioners_that_decide_together_have_commas() -> None:
+    with pytest.raises(click.UsageError, match=r"begun is a run, not an image; .*: run,begun"):
+        captioner_and_images(["run", "begun", "photo.jpg"])
+    with pytest.raises(WeightsError, match="decide together in dlmie caption, attend, eval"):
+        find_model("run,begun")
 
 
 def test_the_default_is_shipped() -> None:

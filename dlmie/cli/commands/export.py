@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from dlmie.cli.captioners import split_names
 from dlmie.cli.console import Console
 from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.signatures import parameters
@@ -48,8 +49,9 @@ def command(
     decoding = chosen_decoding()
     from dlmie import captioning
 
-    console.outputs.reads(*(captioning.find_model(source) for source in sources))
+    names = [name for source in sources for name in split_names(source)]
+    console.outputs.reads(*(captioning.find_model(name) for name in names))
     console.outputs.writes(to, MODEL)
-    path = captioning.export(sources, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
+    path = captioning.export(names, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
     size = path.stat().st_size
     console.result({"model": path, "bytes": size}, f"{path}: {size / 1e6:.1f} MB")
