@@ -229,6 +229,7 @@ def prepare_labelled_scenes(
     dev: int = 200,
     test: int = 200,
     size: int = 32,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> LabelledImages:
     """Draw scenes and write them as prepared labeled images: a data set without any download.
@@ -246,6 +247,8 @@ def prepare_labelled_scenes(
         texture and count.
     size
         Height and width in pixels, at least 32.
+    overwrite
+        Replace a file that holds something else.
     progress
         Show a bar.
 
@@ -260,7 +263,7 @@ def prepare_labelled_scenes(
     """
     counts = {"train": train, "dev": dev, "test": test}
     source = DrawnScenes(labels, counts, seed=seed, size=size)
-    return LabelledImages(write_labelled(source, to, progress=progress))
+    return LabelledImages(write_labelled(source, to, overwrite=overwrite, progress=progress))
 
 
 class LabelledImages:

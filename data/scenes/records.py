@@ -96,6 +96,7 @@ def prepare_scenes(
     dev: int = 200,
     test: int = 200,
     size: int = 64,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> Captions:
     """Write the embedded data set as an ordinary captions file.
@@ -111,6 +112,8 @@ def prepare_scenes(
         the same whatever these numbers are.
     size
         Height and width of the pictures in pixels, at least 32.
+    overwrite
+        Replace a file that holds something else.
     progress
         Show a bar.
 
@@ -139,5 +142,7 @@ def prepare_scenes(
     counts = {"train": train, "dev": dev, "test": test}
     source = {"format": "scenes", "version": VERSION, "seed": seed}
     records = scene_records(counts, seed=seed, size=size)
-    write_captions(records, to, size=size, min_count=1, source=source, progress=progress)
+    write_captions(
+        records, to, size=size, min_count=1, overwrite=overwrite, source=source, progress=progress
+    )
     return Captions(to)

@@ -147,7 +147,8 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
         elif isinstance(error, RuntimeError) and "start new thread" in str(error):
             message = "the system gives no more threads: allow more (ulimit -u), or --threads 1"
         elif isinstance(error, MemoryError):
-            message = "out of memory: use a smaller --batch or smaller images"
+            batch = "a smaller --batch or " if _has_batch(ctx) else ""
+            message = f"out of memory: use {batch}smaller images"
         elif isinstance(error, Exception):
             text = " ".join(str(error).split()) or "no message"
             message = (
@@ -189,6 +190,14 @@ def _path(ctx: click.Context | None) -> str:
     if ctx is None:
         return "dlmie"
     return " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))
+
+
+def _has_batch(ctx: click.Context | None) -> bool:
+    """Whether the command that failed works in batches that an option makes smaller."""
+    if ctx is None or not isinstance(ctx.command, Verbs) or ctx.invoked_subcommand is None:
+        return False
+    command = ctx.command.get_command(ctx, ctx.invoked_subcommand)
+    return command is not None and any(param.name == "batch" for param in command.params)
 
 
 def _os_error(error: OSError) -> str:

@@ -30,11 +30,20 @@ def claim_drawing(console: Console, option: str, path: str | Path, suffixes: Seq
         *others, last = (suffix for suffix in suffixes if suffix != ".jpeg")
         known = f"{', '.join(others)} or {last}" if others else last
         raise click.UsageError(f"{option} {path} must end in {known}")
-    return console.outputs.writes(path, drawing_kind(path))
+    kinds = {".pdf": outputs.PDF, ".svg": outputs.SVG}
+    return console.outputs.writes(path, kinds.get(Path(path).suffix.lower(), outputs.PICTURE))
 
 
-def drawing_kind(path: str | Path) -> str:
-    """What a figure is by its suffix."""
-    return {".pdf": outputs.PDF, ".svg": outputs.SVG}.get(
-        Path(path).suffix.lower(), outputs.PICTURE
-    )
+def claim_picture(console: Console, option: str, path: str | Path, suffixes: Sequence[str]) -> Path:
+    """As :func:`claim_drawing`, for what is saved with a manifest beside it.
+
+    Raises
+    ------
+    OutputError
+        A file would be lost: where the manifest goes, too.
+    """
+    from dlmie.visualize.figures.manifests import check_place
+
+    claimed = claim_drawing(console, option, path, suffixes)
+    check_place(Path(path))
+    return claimed

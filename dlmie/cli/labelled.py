@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dlmie.data.labelled.dataset import LabelledImages, LabelledSplit
 
 _OPTIONS = ("size", "splits", "strict", "overwrite", "workers")  # of `prepare`
-_SCENE_OPTIONS = ("labels", "size", "train", "dev", "test")
+_SCENE_OPTIONS = ("labels", "size", "train", "dev", "test", "overwrite")
 _OWN = ("source", "to", "check")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dlmie.cli.console import Console
-from dlmie.cli.drawings import ANIMATIONS, FIGURES, PICTURES, claim_drawing
+from dlmie.cli.drawings import ANIMATIONS, FIGURES, PICTURES, claim_picture
 from dlmie.cli.encoders import DEFAULT, make_network, own_weights_option
 from dlmie.cli.images import stem_of
 from dlmie.cli.options import F, section
@@ -117,11 +117,11 @@ def output_path(
     """
     console.outputs.reads(*(source for source in sources if isinstance(source, Path)))
     path = Path(output or (f"{stem_of(image)}-{verb}.png" if image else f"{verb}.png"))
-    claim_drawing(console, "--output", path, PICTURES)
+    claim_picture(console, "--output", path, PICTURES)
     if figure is not None:
-        claim_drawing(console, "--figure", figure, FIGURES)
+        claim_picture(console, "--figure", figure, FIGURES)
     if animation is not None:
-        claim_drawing(console, "--animation", animation, ANIMATIONS)
+        claim_picture(console, "--animation", animation, ANIMATIONS)
     return path
 
 

@@ -382,8 +382,67 @@ def test_result_files_of_models_of_one_name() -> None:
     assert _result_files(["runs/c", "runs/c"], "t")[1] == "captions_t_runs_c_2_results.json"
 
 
-def test_inspect_does_not_wait_for_a_pipe(place: Path, invoke: Any) -> None:
-    os.mkfifo(place / "pipe")
-    result = invoke("inspect", "pipe")
-    assert result.exit_code == 1
-    assert "not a file" in result.stderr
+@pytest.mark.parametrize(
+    ("words", "manifest"),
+    [
+        (("saliency", "photos/1.png", "--output", "a.png"), "a.json"),
+        (("dream", "photos/1.png", "--output", "a.jpg", "--animation", "b.gif"), "b.json"),
+        (("fool", "photos/1.png", "--output", "c.png", "--figure", "a.pdf"), "a.json"),
+        (("attend", "m.h5", "photos", "--output", "drawn"), "drawn/3-attention.json"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else value,
+)
+def test_a_manifest_replaces_nothing_else_and_work_does_not_begin(
+    words: tuple[str, ...], manifest: str, place: Path, invoke: Any
+) -> None:
+    Path(manifest).parent.mkdir(exist_ok=True)
+    Path(manifest).write_text('{"mine": 1}')
+    result = invoke(*words, "--quiet")
+    assert result.exit_code == 2, result.output
+    assert f"{manifest} exists and is not the manifest of a picture" in result.stderr
+    assert sorted(place.glob("**/*.pdf")) == sorted(place.glob("drawn/*.png")) == []
+
+
+@pytest.mark.parametrize("labels", [(), ("--labels", "shape")])
+@pytest.mark.usefixtures("place")
+def test_scenes_replace_scenes_where_they_are_told_to(labels: tuple[str, ...], invoke: Any) -> None:
+    words = ("prepare", "scenes", *labels, "--to", "s.h5", "--dev", 2, "--test", 2, "--quiet")
+    assert invoke(*words, "--train", 10).exit_code == 0
+    other = invoke(*words, "--train", 12)
+    assert other.exit_code == 1
+    assert "holds something else; name another file or overwrite it" in other.stderr
+    again = invoke(*words, "--train", 12, "--overwrite")
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "pipe"),
+        ("inspect", "pipe.h5"),
+        ("prepare", "pipe.csv", "--to", "x.h5"),
+        ("prepare", "pipe.json", "--check"),
+        ("prepare", "c.csv", "--to", "x.h5", "--splits", "dev=pipe"),
+        ("prepare", "c.csv", "--to", "x.h5", "--boxes", "pipe.json"),
+        ("features", "pipe.h5"),
+        ("train", "pipe.h5", "--to", "run"),
+        ("evaluate", "m.h5", "--data", "pipe.h5"),
+        ("evaluate", "pipe.h5", "--data", "d.h5"),
+        ("score", "pipe.json", "c.csv"),
+        ("score", "c.csv", "pipe.txt"),
+        ("reproduce", "pipe.json"),
+        ("saliency", "photos/1.png", "--encoder", "vgg16", "--encoder-weights", "pipe.h5"),
+        ("curves", "pipe", "--to", "c.png"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.timeout(60)
+def test_nothing_waits_for_a_pipe(words: tuple[str, ...], place: Path, invoke: Any) -> None:
+    Path("c.csv").write_text("image,caption\nx.jpg,a dog\none.jpg,a cat\n")
+    for name in {Path(word.rpartition("=")[2]).name for word in words if "pipe" in word}:
+        os.mkfifo(place / name)
+    result = invoke(*words, "--quiet")
+    assert result.exit_code in (1, 2)
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "pipe" in result.stderr
+    assert "no such file" not in result.stderr

@@ -11,7 +11,7 @@ import click
 from dlmie.cli.captioners import captioner_and_images
 from dlmie.cli.console import Console
 from dlmie.cli.decoding import chosen_decoding, decoding_options
-from dlmie.cli.drawings import drawing_kind
+from dlmie.cli.drawings import ANIMATIONS, FIGURES, claim_picture
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.images import stem_of
 from dlmie.cli.options import options_of, real, section, whole
@@ -96,7 +96,7 @@ def command(
     run = ImageRun(console, images, strict)
     paths = figure_paths(run.images, output, kind)
     for path in paths:
-        console.outputs.writes(path, drawing_kind(path))
+        claim_picture(console, "--output", path, (*FIGURES, *ANIMATIONS))
     captioner = captioning.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     if say is not None:

@@ -60,7 +60,11 @@ def command(console: Console, to: str | None, epochs: int | None, **counts: int)
     need_compiler()
     say(f"drawing {counts['train']:,} scenes to learn from, and others to test with")
     data = prepare_scenes(
-        folder / "scenes.h5", seed=console.seed, progress=console.progress, **counts
+        folder / "scenes.h5",
+        seed=console.seed,
+        overwrite=False,
+        progress=console.progress,
+        **counts,
     )
     say("training a captioner that attends to what EfficientNet-Lite0 sees in them")
     run = _train(folder / "run", data, epochs, console)

@@ -28,7 +28,7 @@ _SCENES_ONLY = ("train", "dev", "test")
 _SOURCE_ONLY = (
     *("images", "boxes", "splits", "split_of", "shares", "groups", "format", "encoding"),
     *("image_column", "caption_column", "group_column", "tokenizer", "store", "strict"),
-    *("overwrite", "workers", "min_count", "max_size", "vocabulary", "check"),
+    *("workers", "min_count", "max_size", "vocabulary", "check"),
 )
 
 
@@ -288,7 +288,11 @@ def _prepare_scenes(console: Console, chosen: JsonObject, to: str | None, **coun
     console.outputs.writes(to, DATA)
     if "size" in chosen:  # the default of photographs does not apply
         counts["size"] = chosen["size"]
-    _report(console, prepare_scenes(to, seed=console.seed, progress=console.progress, **counts))
+    overwrite = bool(chosen.get("overwrite"))
+    data = prepare_scenes(
+        to, seed=console.seed, overwrite=overwrite, progress=console.progress, **counts
+    )
+    _report(console, data)
 
 
 def _refuse(chosen: JsonObject, names: tuple[str, ...], why: str) -> None:
