@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from dlmie import optim
-from dlmie.errors import DataError, DlmieError, OutputError, WeightsError
+from dlmie.errors import DataError, DlmieError, MisuseError, OutputError, WeightsError
 from dlmie.files import atomic
 from dlmie.files.documents import parse_json, read_json, read_text
 from dlmie.files.locks import locked
@@ -208,6 +208,7 @@ def begin(
     progress: bool,
 ) -> Run:
     """Write the configuration of a new run, save what it begins with, and train."""
+    _check_schedules(config, task, step)
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):
         check_new(folder)  # it may have taken long to come here
@@ -220,6 +221,26 @@ def begin(
                 (folder / name).unlink(missing_ok=True)
             raise
         return _finish(folder, config, loop)
+
+
+def _check_schedules(config: RunConfig, task: AnyTask, step: TrainingStep) -> None:
+    """Refuse to lower the learning rate while what is monitored improves.
+
+    Raises
+    ------
+    MisuseError
+        A plateau schedule takes the other direction for the better one.
+    """
+    monitored = task.metric(config.training.monitor)
+    mode = "max" if monitored.higher_is_better else "min"
+    for part in step.parts:
+        schedule = part.updates.schedule
+        if isinstance(schedule, optim.schedules.Plateau) and schedule.mode != mode:
+            raise MisuseError(
+                f"{monitored.name} is better where it is {'higher' if mode == 'max' else 'lower'}, "
+                f"and the plateau schedule has mode={schedule.mode!r}: it would lower the learning "
+                f"rate while training improves; give it mode={mode!r} in a new run"
+            )
 
 
 def _held(folder: Path) -> AbstractContextManager[int]:
@@ -283,6 +304,8 @@ def _resume(
     task.check(config.training, opened)
     step = task.build(config, opened)
     step.progress = progress
+    if "monitor" in changes:
+        _check_schedules(config, task, step)
     session = task.session(config, step, opened, progress=progress)
     loop, checkpoint, log = _loop(folder, config, task, step, session, progress=progress)
     if checkpoint.path.exists():

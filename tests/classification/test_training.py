@@ -19,7 +19,7 @@ from dlmie.classification.step import ClassificationStep
 from dlmie.classification.step import compile as compile_step
 from dlmie.data import LabelledBatches, LabelledImages, Normalization
 from dlmie.data.labelled.batches import load as load_batch
-from dlmie.errors import DataError, DlmieError, WeightsError
+from dlmie.errors import DataError, DlmieError, MisuseError, WeightsError
 from dlmie.files import containers
 from dlmie.models import LinearSVM, Softmax
 from dlmie.training.runs import Run
@@ -280,3 +280,23 @@ def test_recipes_on_cifar10(shared: Path, tmp_path: Path, model: str, floor: flo
     result = CliRunner().invoke(main, [str(word) for word in [*words, "--json", "--quiet"]])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["best"] >= floor
+
+
+def test_a_plateau_does_not_lower_the_rate_of_what_improves(
+    data: LabelledImages, tmp_path: Path
+) -> None:
+    def train(mode: str, monitor: str) -> Run:
+        model = Softmax(data.shape, data.classes, normalization=Normalization.of(data))
+        step = compile_step(model, optim.sgd(optim.plateau(0.01, mode=mode)))
+        return dlmie.train(
+            step, data, to=tmp_path / mode, monitor=monitor, epochs=1, progress=False
+        )
+
+    for mode, monitor, better in (("max", "dev_loss", "lower"), ("min", "accuracy", "higher")):
+        with pytest.raises(MisuseError, match=f"{monitor} is better where it is {better}, and"):
+            train(mode, monitor)
+        assert not (tmp_path / mode).exists()
+    run = train("max", "accuracy")
+    with pytest.raises(MisuseError, match=r"loss is better .* give it mode='min' in a new run"):
+        dlmie.resume(run.folder, epochs=2, set={"monitor": "dev_loss"}, progress=False)
+    assert dlmie.resume(run.folder, epochs=2, progress=False).position.epoch == 2

@@ -22,6 +22,7 @@ def unbuilt(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(runs, "write_config", write)
     monkeypatch.setattr(runs, "read_config", lambda folder: None)
+    monkeypatch.setattr(runs, "_check_schedules", lambda *_: None)
     monkeypatch.setattr(runs, "_loop", lambda *_, **__: (None, made, None))
     monkeypatch.setattr(runs, "_finish", lambda *_, **__: made.train())
     return made
