@@ -313,6 +313,8 @@ class RowFile:
                 atomic.write_json(self._note, settings)
                 self._begin()
             except BaseException:
+                if not os.fstat(self._file).st_size:  # of one without rows nothing stays
+                    self.part.unlink()
                 os.close(self._file)
                 raise
         self.failures = [*self._form.failures(self._content()).values()]

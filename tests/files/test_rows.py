@@ -121,6 +121,18 @@ def test_a_disk_that_fills_up_keeps_what_was_written(
     assert path.read_bytes() == whole
 
 
+def test_of_a_file_that_could_not_begin_nothing_stays(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, value: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rows_module.atomic, "write_json", full)
+    with pytest.raises(DataError, match="the disk is full"):
+        RowFile(path, FORMS[path.name](), settings=SETTINGS)
+    assert list(path.parent.iterdir()) == []
+
+
 def test_other_settings_do_not_go_on(path: Path) -> None:
     write(path, stop_after=2)
     with pytest.raises(DataError, match=r"begun with other settings \(beam\): finish it with"):

@@ -195,7 +195,7 @@ print(loop.stop_reason, here.step)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_finishes_the_step_saves_and_ends_cleanly(number: int, tmp_path: Path) -> None:
     path = tmp_path / "s.h5"
     command = [sys.executable, "-c", SCRIPT, str(path)]
