@@ -65,6 +65,9 @@ class OneLine(click.ClickException):
         click.echo(line, file=file, err=file is None)
 
 
+_NO_THREADS = "the system gives no more threads: allow more (ulimit -u), or --threads 1"
+
+
 class Misuse(OneLine):
     """The command line does not make sense; a failure of what it asked for has exit code 1."""
 
@@ -145,7 +148,7 @@ def _one_line_errors(ctx: click.Context | None) -> Iterator[None]:
         elif isinstance(error, OSError):
             message = _os_error(error)
         elif isinstance(error, RuntimeError) and "start new thread" in str(error):
-            message = "the system gives no more threads: allow more (ulimit -u), or --threads 1"
+            message = _NO_THREADS
         elif isinstance(error, MemoryError):
             batch = "a smaller --batch or " if _has_batch(ctx) else ""
             message = f"out of memory: use {batch}smaller images"
@@ -203,6 +206,8 @@ def _has_batch(ctx: click.Context | None) -> bool:
 def _os_error(error: OSError) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many files are open: allow more (ulimit -n)"
+    if error.errno == errno.EAGAIN and error.filename is None:  # of a process that was not begun
+        return _NO_THREADS
     if error.filename is None:
         full = error.errno == errno.ENOSPC
         return "the disk is full: free some space" if full else str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import subprocess
 import sys
@@ -111,6 +112,21 @@ class TestErrors:
     def test_operating_system(self, raising: Any, fails: Any) -> None:
         raising(PermissionError(13, "Permission denied", "/root/x"))
         assert fails("doctor") == "dlmie doctor: /root/x: Permission denied"
+
+    @pytest.mark.parametrize(
+        ("error", "says"),
+        [
+            (RuntimeError("can't start new thread"), "no more threads: allow more (ulimit -u)"),
+            (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
+            (OSError(errno.EMFILE, "Too many open files", "x.h5"), "allow more (ulimit -n)"),
+            (OSError(errno.ENFILE, "Too many open files in system"), "allow more (ulimit -n)"),
+            (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        ],
+        ids=str,
+    )
+    def test_shortage(self, error: Exception, says: str, raising: Any, fails: Any) -> None:
+        raising(error)
+        assert says in fails("doctor")
 
     def test_out_of_memory(self, raising: Any, fails: Any) -> None:
         raising(MemoryError())
