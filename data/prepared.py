@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from dlmie.errors import DataError
-from dlmie.files.documents import parse_json
-from dlmie.files.hdf5 import open_hdf5, read_text
+from dlmie.files.hdf5 import DAMAGE, open_hdf5
+from dlmie.files.headers import read_header
 from dlmie.text import bytes_text
 
 
@@ -73,6 +73,6 @@ def _fingerprint_of(path: Path) -> object:
     """The fingerprint in a file's header; None where there is none."""
     try:
         with open_hdf5(path) as file:
-            return parse_json(read_text(file["header"]), path).get("fingerprint")
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
+            return read_header(file, path).get("fingerprint")
+    except DAMAGE:
         return None

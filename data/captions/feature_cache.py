@@ -23,7 +23,8 @@ import numpy as np
 
 from dlmie.data.images.views import FIRST_CROP, MIRRORED, PLAIN
 from dlmie.errors import DataError
-from dlmie.files.datasets import Kind, reading
+from dlmie.files.datasets import reading
+from dlmie.files.headers import Kind
 from dlmie.files.schema import Key, check_document
 
 if TYPE_CHECKING:

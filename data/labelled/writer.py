@@ -31,7 +31,7 @@ from dlmie.data.splits import in_order
 from dlmie.errors import DataError
 from dlmie.files import atomic, hdf5
 from dlmie.files.checksums import hash_json
-from dlmie.files.datasets import Kind
+from dlmie.files.headers import Kind
 from dlmie.progress import Bar
 
 KIND = Kind("dlmie.labelled", 1, "prepared labeled images", "dlmie prepare")

@@ -11,16 +11,13 @@ import numpy as np
 
 from dlmie.errors import WeightsError
 from dlmie.files import atomic, hdf5
-from dlmie.files.documents import parse_json
+from dlmie.files.hdf5 import DAMAGE
+from dlmie.files.headers import Kind, check_kind, read_header
 
 if TYPE_CHECKING:
     import h5py
 
-FORMAT = "dlmie-model"
-VERSION = 1
-
-# What h5py raises where a file is damaged or of another layout.
-_DAMAGE = (OSError, KeyError, TypeError, ValueError, RuntimeError)
+KIND = Kind("dlmie-model", 1, "a dlmie model", "dlmie train")
 
 
 def save(
@@ -48,7 +45,7 @@ def save(
     DlmieError
         The disk is full or the folder cannot be written; nothing is left behind.
     """
-    full = {**header, "format": FORMAT, "version": VERSION}
+    full = {**header, "format": KIND.format, "version": KIND.version}
     return atomic.write(path, _file_image(arrays, full, compress))
 
 
@@ -98,7 +95,7 @@ def load(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 for name, _, item in hdf5.entries(file["arrays"])
                 if isinstance(item, h5py.Dataset)
             }
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise WeightsError(f"{path} is damaged ({error}): copy or train it again") from error
     return header, arrays
 
@@ -119,21 +116,13 @@ def _opened(path: str | Path) -> h5py.File:
 
 def _header(path: str | Path, file: h5py.File) -> dict[str, Any]:
     try:
-        header = parse_json(hdf5.read_text(file["header"]), path)
-    except _DAMAGE as error:
+        header = read_header(file, path)
+    except DAMAGE as error:
         raise WeightsError(
             f"{path} ({Path(path).stat().st_size:,} bytes) is not a complete dlmie model file: "
             "it may be damaged, or of another program; copy it again"
         ) from error
-    header = header if isinstance(header, dict) else {}
-    version, found = header.get("version"), header.get("format", "HDF5")
-    if not isinstance(version, int) or found != FORMAT:
-        raise WeightsError(f"{path} is a {found} file, not a dlmie model")
-    if version > VERSION:
-        raise WeightsError(
-            f"{path} has format version {version}, this dlmie reads up to {VERSION}: "
-            "upgrade with pip install -U dlmie"
-        )
+    check_kind(header, KIND, path, WeightsError)
     return header
 
 

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlmie.errors import DataError, DlmieError
 from dlmie.files.atomic import UNFINISHED, explained
-from dlmie.files.documents import parse_json
-from dlmie.files.hdf5 import open_hdf5, read_text
+from dlmie.files.hdf5 import DAMAGE, open_hdf5
+from dlmie.files.headers import Kind, check_kind, read_header
 
 if TYPE_CHECKING:
     import h5py
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What the header of a file must state, and what messages call such a file."""
-
-    format: str
-    version: int
-    name: str
-    command: str  # that writes such files
 
 
 @contextlib.contextmanager
@@ -40,20 +29,13 @@ def reading(path: Path, kind: Kind) -> Iterator[tuple[h5py.File, dict[str, Any]]
     file = _open(path, kind)
     foreign = f"{path}: is damaged, or not a file that {kind.command} writes"
     try:
-        header = parse_json(read_text(file["header"]), f"{path}: its header")
-        found, version = header["format"], header["version"]
-        if found != kind.format:
-            raise DataError(f"{path}: is a {found} file, not {kind.name}")
-        if version > kind.version:
-            raise DataError(
-                f"{path}: has format version {version}, this dlmie reads up to {kind.version}; "
-                "upgrade dlmie"
-            )
+        header = read_header(file, path)
+        check_kind(header, kind, path)
         yield file, header
     except DlmieError:
         file.close()
         raise
-    except (KeyError, ValueError, TypeError, OSError, RuntimeError, AttributeError):
+    except (*DAMAGE, AttributeError):
         file.close()
         raise DataError(foreign) from None
 

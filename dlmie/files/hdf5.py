@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 100_000  # names of groups and datasets in one file
 
+#: What h5py raises where a file is damaged or of another layout.
+DAMAGE = (OSError, KeyError, TypeError, ValueError, RuntimeError)
+
 _NUMBERS = "biufc"
 
 
@@ -74,7 +77,7 @@ def open_hdf5(
     except DlmieError:
         file.close()
         raise
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError):  # what h5py makes of damage
+    except DAMAGE:
         file.close()
         raise error(f"{path} is damaged; {fix}") from None
     return file
@@ -236,29 +239,6 @@ def read_texts(dataset: h5py.Dataset) -> list[str]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{dataset.name} holds no list of texts")
     return texts
-
-
-def stated_format(path: str | os.PathLike[str]) -> str | None:
-    """The format that a file of dlmie states in its header; None for any other file.
-
-    Raises
-    ------
-    DataError
-        It has a header of ours, which cannot be read.
-    """
-    try:
-        file = open_hdf5(path)
-    except DataError:
-        return None
-    with file:
-        item = file.get("header")
-        if item is None:
-            return None
-        try:
-            header = parse_json(read_text(item), path)
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError):
-            raise DataError(f"{path}: its header is damaged; copy or make it again") from None
-    return str(header.get("format")) if isinstance(header, dict) else None
 
 
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])

@@ -189,7 +189,7 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def _hdf5_kind(path: str | os.PathLike[str]) -> str:
-    from dlmie.files.hdf5 import stated_format
+    from dlmie.files.headers import stated_format
 
     try:
         return _FORMATS.get(str(stated_format(path)), HDF5)

@@ -41,7 +41,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     path = storage.save(tmp_path / "new" / "m.h5", ARRAYS, {"vocabulary": words, "version": 99})
     header, arrays = storage.load(path)
     assert header["vocabulary"] == words
-    assert header["version"] == storage.VERSION
+    assert header["version"] == storage.KIND.version
     assert storage.load_header(path) == header
     assert sorted(arrays) == sorted(ARRAYS)
     for name, array in ARRAYS.items():
@@ -143,8 +143,8 @@ def test_foreign_files_are_named(tmp_path: Path) -> None:
 
 def test_a_file_of_the_future_asks_for_an_upgrade(tmp_path: Path) -> None:
     path = storage.save(tmp_path / "m.h5", ARRAYS, {})
-    rewrite_header(path, {"version": storage.VERSION + 1})
-    with pytest.raises(WeightsError, match=r"format version 2, this dlmie reads up to 1: upgrade"):
+    rewrite_header(path, {"version": storage.KIND.version + 1})
+    with pytest.raises(WeightsError, match=r"format version 2, this dlmie reads up to 1; upgrade"):
         storage.load(path)
     rewrite_header(path, {"version": "two"})
     with pytest.raises(WeightsError, match="not a dlmie model"):

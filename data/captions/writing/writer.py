@@ -51,7 +51,8 @@ from dlmie.data.prefetch import default_workers
 from dlmie.data.prepared import check_room, check_same
 from dlmie.errors import DataError
 from dlmie.files.atomic import UNFINISHED, finish
-from dlmie.files.datasets import Kind, resumable
+from dlmie.files.datasets import resumable
+from dlmie.files.headers import Kind
 from dlmie.files.outputs import Outputs
 from dlmie.progress import Bar
 from dlmie.text import bytes_text

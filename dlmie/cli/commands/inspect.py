@@ -69,7 +69,7 @@ def describe(name: str) -> Described:
         return _network(name)
     if not path.exists() and name in SHIPPED:
         return _model(find_model(name))
-    from dlmie.files.hdf5 import stated_format
+    from dlmie.files.headers import stated_format
 
     readers = {
         "dlmie.captions": _captions,
