@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ import numpy as np
 
 from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.feature_cache import KIND, Features, differences, plain
-from dlmie.data.captions.feature_pieces import Piece, Plan, checked_rows
+from dlmie.data.captions.feature_pieces import Piece, Plan, checked_rows, unfinished
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.prefetch import prefetch
 from dlmie.data.prepared import check_room
@@ -29,7 +28,6 @@ from dlmie.errors import DataError
 from dlmie.files import atomic
 from dlmie.files.datasets import resumable
 from dlmie.files.documents import read_json
-from dlmie.files.locks import locked
 from dlmie.files.outputs import Outputs
 from dlmie.files.schema import check_document
 from dlmie.progress import Bar
@@ -137,10 +135,7 @@ def extract_features(
         with contextlib.closing(Features(to, in_memory=False)) as there:
             _refuse(to, there.header, wanted, "name another file or overwrite it")
         return Features(to)
-    part = to.with_name(to.name + atomic.UNFINISHED)
-    with resumable(to, part):
-        part.mkdir(parents=True, exist_ok=True)
-    with locked(part / "lock", to):
+    with unfinished(to) as part:
         start = _begin(part, wanted, overwrite)
         if "shape" not in start:
             start = _measure(data, encode, preprocessing, start, batch, to, progress)
@@ -148,9 +143,7 @@ def extract_features(
                 file.write(json.dumps(start).encode())
         plan = Plan(part, start)
         _encode_all(plan, data, encode, preprocessing, batch, to, progress)
-        with resumable(to, part):
-            atomic.finish(plan.join(), to)
-            shutil.rmtree(part, ignore_errors=True)
+        plan.finish(to)
     return Features(to)
 
 

@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import h5py
 import numpy as np
@@ -29,6 +29,7 @@ from dlmie.files.schema import Key, check_document
 
 if TYPE_CHECKING:
     from dlmie.data.captions.dataset import Captions
+    from dlmie.data.captions.given_features import ArrayOptions
 
 KIND = Kind("dlmie.features", 2, "a feature cache", "dlmie features")
 
@@ -102,7 +103,9 @@ class Features:
         self.in_memory = in_memory
 
     @staticmethod
-    def from_arrays(data: Captions, arrays: Mapping[str, np.ndarray], **options: Any) -> Features:
+    def from_arrays(
+        data: Captions, arrays: Mapping[str, np.ndarray], **options: Unpack[ArrayOptions]
+    ) -> Features:
         """Features that another program made: see :func:`features_from_arrays`."""
         from dlmie.data.captions.given_features import features_from_arrays
 

@@ -1,10 +1,11 @@
-"""Pieces of a feature cache: written one by one, so that work that was interrupted goes on."""
+"""Pieces of a feature cache: written one by one, so that interrupted work can be resumed."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,23 @@ import numpy as np
 from dlmie.data.captions.feature_cache import views
 from dlmie.errors import DataError
 from dlmie.files import atomic
+from dlmie.files.datasets import resumable
 from dlmie.files.hdf5 import create_text, file_image, open_hdf5
+from dlmie.files.locks import locked
 
 _CHUNK_BYTES = 2**16  # read at once at least; more would slow the reading of single rows
 _PIECE_BYTES = 2**26  # held in memory, and lost at most when the work is interrupted
 _PIECE_IMAGES = 256
+
+
+@contextlib.contextmanager
+def unfinished(to: Path) -> Iterator[Path]:
+    """The folder of the pieces of a file, beside it; no other process writes into it meanwhile."""
+    part = to.with_name(to.name + atomic.UNFINISHED)
+    with resumable(to, part):
+        part.mkdir(parents=True, exist_ok=True)
+    with locked(part / "lock", to):
+        yield part
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,13 @@ class Plan:
         with atomic.replacing(piece.path) as target:
             target.write(file_image(fill))
 
-    def join(self) -> Path:
+    def finish(self, to: Path) -> None:
+        """Make one file of all pieces, which are then deleted."""
+        with resumable(to, self.part):
+            atomic.finish(self._join(), to)
+            shutil.rmtree(self.part, ignore_errors=True)
+
+    def _join(self) -> Path:
         """Copy the chunks of all pieces, as they are, into one file."""
         path = self.part / "joined"
         file = h5py.File(path, "w")

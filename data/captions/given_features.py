@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import zipfile
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tokenize import TokenError
+from typing import Required, TypedDict
 
 import numpy as np
 
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.feature_cache import KIND, Features
-from dlmie.data.captions.feature_pieces import Plan, checked_rows
+from dlmie.data.captions.feature_pieces import Plan, checked_rows, unfinished
 from dlmie.data.images import Preprocessing, form_of
 from dlmie.errors import DataError
-from dlmie.files import atomic
 from dlmie.files.datasets import resumable
 from dlmie.files.documents import read_text
-from dlmie.files.locks import locked
 from dlmie.files.outputs import Outputs
 
 LAYOUTS = ("channels-first", "channels-last")
+
+# What NumPy raises where a file is damaged.
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, KeyError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, TokenError, MemoryError),
+)
+
+
+class ArrayOptions(TypedDict, total=False):
+    """Options of :func:`features_from_arrays`."""
+
+    encoder: Required[str]
+    to: Required[str | Path]
+    layer: str
+    layout: str | None
+    dtype: str
+    overwrite: bool
 
 
 def features_from_arrays(
@@ -44,8 +63,8 @@ def features_from_arrays(
     ----------
     data : Captions
     arrays : mapping
-        By name of the image, (channels,) or a grid; of more images than the data have, the others
-        are left out.
+        By name of the image, (channels,) or a grid; those of images that are not in the data are
+        left out.
     encoder, layer : str
         What made them, such as "clip ViT-B/32": it is noted.
     to : path
@@ -60,8 +79,8 @@ def features_from_arrays(
     Raises
     ------
     DataError
-        An image has no array; arrays have different shapes, or one that is no such layout; values
-        are not finite, or too large for ``dtype``; the file exists.
+        An image has no array; arrays hold no numbers, have different shapes, or one that is no
+        such layout; values are not finite, or too large for ``dtype``; the file exists.
 
     Examples
     --------
@@ -116,23 +135,29 @@ def named_arrays(path: Path, names: Path | None) -> dict[str, np.ndarray]:
     Raises
     ------
     DataError
-        Not such a file; no names, or another number of them; a name that is listed twice.
+        Not such a file, or damaged; no names, or another number of them; a name that is listed
+        twice.
     """
     if path.suffix.lower() not in (".npy", ".npz") or not path.is_file():
         raise DataError(f"{path}: features come as a file .npy, with a list of names, or .npz")
     try:
+        with path.open("rb") as file:  # np.load alone would leave a damaged one open
+            if file.read(2) == b"PK":
+                file.seek(0)
+                with np.load(file, allow_pickle=False) as archive:
+                    return {name: archive[name] for name in archive.files}
         loaded = np.load(path, allow_pickle=False, mmap_mode="r")
-        if not isinstance(loaded, np.ndarray):
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: cannot be read ({str(error).partition(chr(10))[0]})") from None
+    if not loaded.ndim:
+        raise DataError(f"{path}: is one number, not a row for each image")
     if names is None:
         raise DataError(f"{path}: which row is which image? Name a list, one a line, with --names")
     listed = [line.strip() for line in read_text(names).split("\n") if line.strip()]
     if len(listed) != len(loaded):
         raise DataError(f"{names}: lists {len(listed):,} images, {path} has {len(loaded):,} rows")
-    if len(set(listed)) != len(listed):
-        twice = next(name for name in listed if listed.count(name) > 1)
+    twice = next((name for name, count in Counter(listed).items() if count > 1), None)
+    if twice is not None:
         raise DataError(f"{names}: lists {twice} twice")
     return dict(zip(listed, loaded, strict=True))
 
@@ -146,9 +171,16 @@ def _rows(arrays: Mapping[str, np.ndarray], names: Sequence[str], source: Path) 
     for name in names:
         same = [name] if name in arrays else alike.get(_bare(name), [])
         if len(same) > 1:
-            raise DataError(f"{name}: several arrays fit it ({', '.join(same[:3])}): name it alike")
-        found += [np.asarray(arrays[key]) for key in same]
-        missing += [] if same else [name]
+            raise DataError(
+                f"{name}: several arrays match ({', '.join(same[:3])}): call one {name}"
+            )
+        if not same:
+            missing.append(name)
+            continue
+        array = np.asarray(arrays[same[0]])
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{name}: features are real numbers, not {array.dtype}")
+        found.append(array)
     if missing:
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
         raise DataError(f"{source}: no features of {', '.join(missing[:3])}{more}")
@@ -162,10 +194,10 @@ def _bare(name: str) -> str:
 
 def _axes(shape: tuple[int, ...], layout: str | None) -> tuple[int, ...]:
     """The axes of stored features in the order (channels, rows, columns)."""
+    if len(shape) not in (1, 3) or 0 in shape:
+        raise DataError(f"features are (channels,) or a grid of three axes, not {shape}")
     if len(shape) == 1:
         return (0,)
-    if len(shape) != 3:
-        raise DataError(f"features are (channels,) or a grid of three axes, not {shape}")
     if layout is None and shape[1] != shape[2]:
         raise DataError(
             f"features of shape {shape}: are channels the first or the last? Say so: layout "
@@ -177,10 +209,7 @@ def _axes(shape: tuple[int, ...], layout: str | None) -> tuple[int, ...]:
 def _write(
     to: Path, header: dict[str, object], rows: Mapping[str, list[np.ndarray]], axes: tuple[int, ...]
 ) -> None:
-    part = to.with_name(to.name + atomic.UNFINISHED)
-    with resumable(to, part):
-        part.mkdir(parents=True, exist_ok=True)
-    with locked(part / "lock", to):
+    with unfinished(to) as part:
         plan = Plan(part, header)
         for piece in plan.pieces():
             some = rows[piece.split][piece.start : piece.stop]
@@ -189,6 +218,4 @@ def _write(
             made = checked_rows(stacked, len(some), plan.shape, plan.dtype, what)
             with resumable(to, part):
                 plan.save(piece, made)
-        with resumable(to, part):
-            atomic.finish(plan.join(), to)
-            shutil.rmtree(part, ignore_errors=True)
+        plan.finish(to)

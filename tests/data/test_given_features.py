@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_names_may_differ_in_folder_case_and_suffix(data: Captions, tmp_path: Pa
     made = Features.from_arrays(data, arrays, encoder="clip", to=tmp_path / "f.h5")
     assert made.read("test", [0])[0, 0] == 7
     twice = arrays | {f"others/{Path(data.names[0]).stem}.png": np.ones(4)}
-    with pytest.raises(DataError, match="several arrays fit it"):
+    with pytest.raises(DataError, match="several arrays match"):
         Features.from_arrays(data, twice, encoder="clip", to=tmp_path / "g.h5")
 
 
@@ -75,6 +76,8 @@ def test_what_does_not_fit_is_named(data: Captions, tmp_path: Path) -> None:
     refuse({**arrays, first: np.full(4, np.nan)}, "not finite")
     refuse({**arrays, first: np.full(4, 1e9)}, "keep these features as float32")
     refuse(arrays_of(data, (3, 4)), "three axes, not")
+    refuse(arrays_of(data, (0,)), r"not \(0,\)")
+    refuse({**arrays, first: np.array(["x"] * 4)}, f"{first}: features are real numbers, not <U1")
     refuse(arrays, "layout is channels-first or channels-last, not 'x'", layout="x")
 
 
@@ -97,9 +100,25 @@ def test_files_of_arrays(data: Captions, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("\n".join([data.names[0]] * 8))
     with pytest.raises(DataError, match="twice"):
         named_arrays(tmp_path / "a.npy", tmp_path / "names.txt")
-    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(DataError, match="cannot be read"):
+    np.save(tmp_path / "a.npy", np.float32(3))
+    with pytest.raises(DataError, match="is one number, not a row for each image"):
         named_arrays(tmp_path / "a.npy", tmp_path / "names.txt")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("content", [b"\x93NUMPY", b"PK\x03\x04 not a zip", b"", "compressed"])
+def test_damaged_files_of_arrays(name: str, content: bytes | str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if content == "compressed":
+        file = io.BytesIO()
+        np.savez_compressed(file, a=np.arange(500.0))
+        whole = bytearray(file.getvalue())
+        whole[100:400] = bytes(300)
+        content = bytes(whole)
+    assert isinstance(content, bytes)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: cannot be read"):
+        named_arrays(path, None)
 
 
 def test_a_file_that_seems_to_have_channels_last_is_refused(data: Captions, tmp_path: Path) -> None:
