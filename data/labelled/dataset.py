@@ -152,16 +152,21 @@ class LabelledSplit:
         DataError
             An index is out of range, or the file is damaged.
         """
-        indices = np.asarray(indices, np.int64).reshape(-1)
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            raise DataError(
-                f"{self.name} has images 0..{len(self) - 1}, not {indices.min()}..{indices.max()}"
-            )
+        indices = self._checked(indices)
         if len(self) * np.prod(self.shape) <= IN_MEMORY:
             return self.images[indices]
         places, inverse = np.unique(indices, return_inverse=True)  # HDF5 reads in this order only
         with self._data.damage():
             return np.asarray(self._group["images"][places])[inverse]
+
+    def _checked(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Places in the split as an array (n,) int64; DataError for one that is out of range."""
+        indices = np.asarray(indices, np.int64).reshape(-1)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise DataError(
+                f"{self.name} has images 0..{len(self) - 1}, not {indices.min()}..{indices.max()}"
+            )
+        return indices
 
     @property
     def _group(self) -> h5py.Group:

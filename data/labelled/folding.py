@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -50,8 +51,8 @@ class PartOfSplit(LabelledSplit):
     def features(self, kind: str) -> np.ndarray:
         return self.whole.features(kind)[self.places]
 
-    def load_images(self, indices: np.ndarray) -> np.ndarray:  # type: ignore[override]
-        return self.whole.load_images(self.places[indices])
+    def load_images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self.whole.load_images(self.places[self._checked(indices)])
 
 
 def fold(split: LabelledSplit, folds: int, number: int) -> tuple[PartOfSplit, PartOfSplit]:

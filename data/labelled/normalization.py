@@ -51,8 +51,7 @@ class Normalization:
             raise DataError(f"unknown normalization {self.kind!r}{suggest(self.kind, KINDS)}")
         if self.mean.shape not in (self.shape, (channels,)) or self.scale.shape != (channels,):
             raise DataError(f"normalization: mean and scale do not fit images of {self.shape}")
-        if not np.isfinite(self.mean).all() or not (self.scale > 0).all():
-            raise DataError("normalization: the mean must be finite and the scale positive")
+        self._check_numbers()
 
     @property
     def inputs(self) -> tuple[int, int, int]:
@@ -102,10 +101,7 @@ class Normalization:
             They have another shape or are not bytes: pixels that were normalized twice look right
             to a program.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
-            raise DataError(
-                f"expected uint8 images of {self.shape}, not {images.dtype} of {images.shape[1:]}"
-            )
+        self._check_images(images)
         rows, columns, channels = self.shape
         result = np.empty((len(images), channels, rows, columns), dtype)
         mean = np.broadcast_to(self.mean, self.shape).transpose(2, 0, 1).astype(dtype)
@@ -113,6 +109,16 @@ class Normalization:
         if (self.scale != 1).any():
             result /= self.scale.astype(dtype)[:, None, None]
         return result
+
+    def _check_numbers(self) -> None:
+        if not np.isfinite(self.mean).all() or not (self.scale > 0).all():
+            raise DataError("normalization: the mean must be finite and the scale positive")
+
+    def _check_images(self, images: np.ndarray) -> None:
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
+            raise DataError(
+                f"expected uint8 images of {self.shape}, not {images.dtype} of {images.shape[1:]}"
+            )
 
     def load(self, split: LabelledSplit, index: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """The images at some places of a split, normalized."""
@@ -143,7 +149,7 @@ class Normalization:
             raise DataError("normalization: a shape of three numbers, mean and scale are needed")
         rows, columns, channels = shape
         if not all(isinstance(side, int) and side > 0 for side in shape):
-            raise DataError(f"normalization: {list(shape)} is no shape of images")
+            raise DataError(f"normalization: {list(shape)} is not the shape of images")
         mean, scale = np.asarray(arrays["mean"]), np.asarray(arrays["scale"])
         kind = str(value.get("kind"))
         made = FeatureNormalization if kind in FEATURES else Normalization
@@ -166,9 +172,8 @@ class FeatureNormalization(Normalization):
         if self.kind not in FEATURES:
             raise DataError(f"unknown features {self.kind!r}{suggest(self.kind, FEATURES)}")
         if self.mean.ndim != 1 or self.mean.shape != self.scale.shape:
-            raise DataError("normalization: mean and scale must be of as many features")
-        if not np.isfinite(self.mean).all() or not (self.scale > 0).all():
-            raise DataError("normalization: the mean must be finite and the scale positive")
+            raise DataError("normalization: mean and scale need a number for each feature")
+        self._check_numbers()
 
     @property
     def inputs(self) -> tuple[int, int, int]:
@@ -176,10 +181,7 @@ class FeatureNormalization(Normalization):
 
     def __call__(self, images: np.ndarray, dtype: str = "float32") -> np.ndarray:
         """uint8 images (n, rows, columns, channels) → (n, features, 1, 1)."""
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
-            raise DataError(
-                f"expected uint8 images of {self.shape}, not {images.dtype} of {images.shape[1:]}"
-            )
+        self._check_images(images)
         return self._normalized(FEATURES[self.kind](images), dtype)
 
     def load(self, split: LabelledSplit, index: np.ndarray, dtype: str = "float32") -> np.ndarray:

@@ -25,6 +25,10 @@ def test_folds_divide_a_split(tmp_path: Path) -> None:
         np.testing.assert_array_equal(part.labels, train.labels[part.places])
         np.testing.assert_array_equal(part.images, train.images[part.places])
         np.testing.assert_array_equal(part.load_images(np.array([2, 0])), part.images[[2, 0]])
+        np.testing.assert_array_equal(part.load_images([1]), part.images[[1]])
+        for outside in (-1, len(part)):
+            with pytest.raises(DataError, match=f"has images 0..{len(part) - 1}, not {outside}.."):
+                part.load_images([outside])
         assert part.names == [train.names[place] for place in part.places]
     assert sorted(seen) == list(range(60))
     assert len({fold(train, 7, number)[1].hash for number in range(7)} | {train.hash}) == 8
