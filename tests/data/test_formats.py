@@ -447,6 +447,16 @@ class TestObjects:
             *("x.jsonl, entry 3", "x.jsonl, entry 2", "x.jsonl, entry 4"),
         ]
 
+    def test_images_that_could_not_be_read_are_noted(self, tmp_path: Path) -> None:
+        rows = [
+            {"image": "a.jpg", "text": "A dog", "error": 0.1},  # a column of someone else
+            {"image": "b.jpg", "error": "b.jpg: is empty"},  # of `dlmie caption`
+        ]
+        listing = formats.read(write(tmp_path / "x.json", rows))
+        assert [(r.name, r.captions) for r in listing.records] == [("a.jpg", ["A dog"])]
+        assert not listing.problems
+        assert listing.notes == ["x.json, entry 2: b.jpg has no caption but an error; left out"]
+
     def test_folders_of_hugging_face(self, tmp_path: Path) -> None:
         sources = []
         for split in ("train", "validation"):

@@ -29,8 +29,7 @@ def read(source: Source) -> Iterator[Entry]:
     for number, row in enumerate(source.document, 1):
         where = f"{source.where}, entry {number}"
         if isinstance(row, dict):
-            if "error" not in row or "caption" in row:  # else `dlmie caption` could not read it
-                rows.append((where, row))
+            rows.append((where, row))
         else:
             source.problems.append(f"{where}: is not an object but {row!a:.60}")
     yield from read_rows(source, rows, columns)
