@@ -56,8 +56,8 @@ def function(
     profile : bool
         Collect PyTensor's profile (``result.profile.summary()``).
     progress : bool
-        Write one line to standard error while compiling: what, and for how long. Commands tell
-        of all that takes longer than two seconds.
+        Write one line to standard error while compiling: what, and for how long. Commands report
+        whatever takes longer than two seconds.
     kernels : bool, optional
         Whether operations run their C kernels (default: yes, unless ``DLMIE_KERNELS=0``) or the
         plain NumPy definitions, which are the oracle of the tests.

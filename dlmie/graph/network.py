@@ -181,14 +181,6 @@ class Network(View):
         inner = {n: v for n, v in made.items() if self.input not in ancestors([v])}
         return View(self, x, {layer: x, **inner})
 
-    def head_on(self, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
-        """The 1×1 convolution with ReLU6 from a layer to what is pooled for the classes.
-
-        Returns its weights (channels, units) and biases (units,); None where the network has none
-        there.
-        """
-        return None
-
     @property
     def parameters(self) -> list[Parameter]:
         return find_parameters(self.variables.values())

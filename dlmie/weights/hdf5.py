@@ -27,7 +27,7 @@ def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
     weights file, under `model_weights` in a whole model), names are `LAYER/WEIGHT` in that order,
     such as `block1_conv1/kernel`. Anything else keeps its path: `layers/conv2d/vars/0` in Keras 3,
     `W1` in a flat file. The state of Keras's optimizer is left out. Kernels of the backend Theano
-    are turned: see :func:`_turned`.
+    are rotated: see :func:`_rotated`.
     """
     import h5py
 
@@ -40,7 +40,7 @@ def read_hdf5(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
             if group is not None and _names(group, "layer_names"):
                 arrays = _in_keras_order(nodes, prefix, _names(group, "layer_names"))
         found = {name: native(np.asarray(dataset[()])) for name, dataset in arrays.items()}
-        return _turned(found) if _of_theano(root, file) else found
+        return _rotated(found) if _of_theano(root, file) else found
 
 
 #: The weights inside a ``.keras`` archive.
@@ -61,34 +61,35 @@ def read_keras_archive(file: IO[bytes], size: int) -> dict[str, np.ndarray]:
 
 
 def _of_theano(root: Any, file: IO[bytes]) -> bool:
-    """Whether Keras ran on Theano when it wrote a file: as it says, or as the file is called."""
-    for attributes in (root.attrs, *(root[g].attrs for g in ("model_weights",) if g in root)):
-        if "backend" in attributes:
-            return name_of(attributes["backend"]) == "theano"
+    """Whether Keras ran on Theano when it wrote a file: as it says, or else as its name says."""
+    groups = [root, root["model_weights"]] if "model_weights" in root else [root]
+    for group in groups:
+        if "backend" in group.attrs:
+            return name_of(group.attrs["backend"]) == "theano"
     name = Path(str(file.name)).name
     if "th_kernels" not in name:
         return False
     warnings.warn(
         f"{name} does not say by which backend it was written: Theano is assumed, as its name has "
-        "th_kernels, and its kernels are turned by 180°",
+        "th_kernels, and its kernels are rotated by 180°",
         WeightsWarning,
         stacklevel=2,
     )
     return True
 
 
-def _turned(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays with the kernels of convolutions turned by 180°: Theano flips what it convolves with.
+def _rotated(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays with the kernels of convolutions rotated by 180°: Theano flips them.
 
     Rows and columns are the first axes of a kernel; in files of "th" dimension ordering the last.
     """
     kernels = {n: a for n, a in arrays.items() if a.ndim > 2 and _KERNEL.fullmatch(n)}
     last = sum(map(_last_is_space, kernels.values())) * 2 > len(kernels)
-    turned = {}
+    rotated = {}
     for name, kernel in kernels.items():
         axes = range(2, kernel.ndim) if last else range(kernel.ndim - 2)
-        turned[name] = np.flip(kernel, tuple(axes))
-    return {**arrays, **turned}
+        rotated[name] = np.flip(kernel, tuple(axes))
+    return {**arrays, **rotated}
 
 
 def _last_is_space(kernel: np.ndarray) -> bool:

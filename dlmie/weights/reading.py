@@ -33,7 +33,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         In the file's order, with the file's shapes and numeric types (bfloat16, which NumPy lacks,
         becomes float32). A training checkpoint gives its state dict alone, without the prefixes
         that PyTorch's wrappers put before each name (`module.`, `_orig_mod.`). Kernels that Keras
-        stored for Theano, which turns them by 180°, come as all other programs store them.
+        stored for Theano, rotated by 180°, come as all other programs store them.
         Containers inside containers give names with slashes: `vgg16.npy`, a dictionary of `[W, b]`,
         gives `conv1_1/0` and `conv1_1/1`. Arrays may be read-only, and may be views that share
         memory where the file's arrays do.

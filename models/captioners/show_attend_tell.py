@@ -22,6 +22,7 @@ from dlmie.layers.noise import dropout as drop
 from dlmie.layers.options import LayerOptions
 from dlmie.layers.position import grid_position
 from dlmie.models.captioners.captioner import Captioner, Extra, Forward
+from dlmie.models.encoders.image_network import Classifier
 from dlmie.ops.losses.cross_entropy import log_softmax
 from dlmie.typing import Json
 
@@ -220,7 +221,9 @@ class ShowAttendTell(Captioner):
         channels = self.annotation_shape[0]
         if self.encoder is None:
             return np.zeros((channels, units), self.dtype), np.zeros(units, self.dtype)
-        head = self.encoder.head_on(self.layer)
+        head = None
+        if isinstance(self.encoder, Classifier) and self.layer is not None:
+            head = self.encoder.head_on(self.layer)
         if head is None or head[0].shape != (channels, units):
             has = "has none there" if head is None else f"has {head[0].shape[1]} there"
             raise DlmieError(

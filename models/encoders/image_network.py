@@ -104,6 +104,14 @@ class Classifier(Network):
         name = self.chosen_preprocessing
         return {} if name is None else {"preprocessing": name}
 
+    def head_on(self, layer: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """The 1×1 convolution with ReLU6 from a layer to what is pooled for the classes.
+
+        Returns its weights (channels, units) and biases (units,); None where the network has none
+        there.
+        """
+        return None
+
     # Weights
 
     def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:

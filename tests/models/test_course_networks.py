@@ -74,6 +74,8 @@ class Learner:
             parameter.set_value(np.asarray(value, parameter.type.dtype))
 
 
+#: The course's names of what two layers learn, and ours.
+NAMES = {"W1": "/layer1/W", "b1": "/layer1/b", "W2": "/layer2/W", "b2": "/layer2/b"}
 CLASSES = [str(label) for label in range(10)]
 
 
@@ -100,8 +102,7 @@ def test_toy_net(shared: Path) -> None:
     entry = course_entry(shared, "toy_two_layer_grads")
     learner, _, x, y = toy_net(0.05)
     loss, gradients = learner.losses(x, y)
-    names = {"W1": "/layer1/W", "b1": "/layer1/b", "W2": "/layer2/W", "b2": "/layer2/b"}
-    found = {name: gradients[ours] for name, ours in names.items()}
+    found = {name: gradients[ours] for name, ours in NAMES.items()}
     for name, array in {"loss": loss, **found}.items():
         assert_matches(np.asarray(array), entry["expected"][name], entry["rtol"])
 
@@ -137,8 +138,8 @@ def test_two_layer_net(shared: Path, strength: float) -> None:
     assert_matches(model.predict(learner.images(x)), expected["scores"], rtol)
     loss, gradients = learner.losses(x, np.array([0, 5, 1]))
     assert loss == pytest.approx(expected[f"reg_{strength}"]["loss"], rel=rtol)
-    for name, ours in (("W1", "layer1/W"), ("b1", "layer1/b"), ("W2", "layer2/W")):
-        assert_matches(gradients["/" + ours], expected[f"reg_{strength}"][name], rtol)
+    for name, ours in NAMES.items():
+        assert_matches(gradients[ours], expected[f"reg_{strength}"][name], rtol)
 
 
 def deep_net(r: np.random.RandomState, noise: Noise | None = None, **options: object) -> Learner:
