@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError
@@ -18,7 +18,7 @@ from dlmie.visualize.ascent.models import Model, describe_model, network_of
 from dlmie.visualize.attribution.activations import grid
 from dlmie.visualize.attribution.maps import saliency, saliency_rows
 from dlmie.visualize.figures.figure import Figure
-from dlmie.visualize.figures.manifests import read_manifest
+from dlmie.visualize.figures.manifests import check_manifest, read_manifest
 from dlmie.visualize.figures.sources import ImageDescription, find_image
 from dlmie.visualize.synthesis.adversarial import fool
 from dlmie.visualize.synthesis.class_images import visualize
@@ -37,6 +37,20 @@ _PICTURES: dict[str, Callable[..., Figure]] = {
     "grid": grid,
     "dream": dream,
     "stylize": stylize,
+}
+
+# What a manifest says of the model, as far as it is compared.
+_MODEL = {
+    "name": Key(str),
+    "weights": Key(dict, required=False, null=True),
+    "captioner": Key(list, required=False, each=Key(dict, keys={"sha256": Key(str)})),
+}
+
+# Arguments of `saliency_rows`.
+_ROWS = {
+    "rows": Key(list, each=Key(dict, keys={"picture": Key(str, among=("saliency",))})),
+    "titles": Key(list, required=False),
+    "colors": Key(str, required=False),
 }
 
 # Arguments that manifests have always named otherwise.
@@ -77,14 +91,17 @@ def reproduce(
     >>> reproduce("dream.png", net).save("again.png")                       # doctest: +SKIP
     """
     folder = None
-    if not isinstance(manifest, dict):
+    if isinstance(manifest, dict):
+        check_manifest(manifest, "the manifest")
+    else:
         folder = Path(manifest).resolve().parent
         manifest = read_manifest(manifest)
     picture = manifest["picture"]
     arguments = {_ARGUMENTS.get(k, k): value for k, value in manifest["arguments"].items()}
     if picture == "saliency_rows":
+        check_document(arguments, _ROWS, "the manifest's arguments")
         rows = [reproduce(row, model, progress=progress) for row in arguments.pop("rows")]
-        return saliency_rows(rows, **arguments)
+        return _make(saliency_rows, rows, {}, arguments)
     if picture not in _PICTURES:
         raise DlmieError(f"no picture {picture!r} can be reproduced{suggest(picture, _PICTURES)}")
     _check_arguments(picture, arguments)
@@ -97,7 +114,7 @@ def reproduce(
         sources.setdefault("content", None)
     if picture != "grid":
         arguments["progress"] = progress
-    return _PICTURES[picture](_subject(picture, arguments, model), **sources, **arguments)
+    return _make(_PICTURES[picture], _subject(picture, arguments, model), sources, arguments)
 
 
 def redo(
@@ -112,6 +129,20 @@ def redo(
     return reproduce(manifest, model, images=images, progress=progress)
 
 
+def _make(
+    make: Callable[..., Figure],
+    subject: object,
+    images: Mapping[str, object],
+    arguments: JsonObject,
+) -> Figure:
+    """Call a function with what a manifest holds; a DlmieError if it does not fit the function."""
+    try:
+        call = signature(make).bind(subject, **images, **arguments)
+    except TypeError as error:  # something is missing, unknown or given twice
+        raise DlmieError(f"the manifest does not fit its picture: {error}") from None
+    return make(*call.args, **call.kwargs)
+
+
 def _subject(picture: str, arguments: JsonObject, model: Model) -> object:
     """The first argument of a picture: an objective, one or several layers, or the model.
 
@@ -119,12 +150,19 @@ def _subject(picture: str, arguments: JsonObject, model: Model) -> object:
     """
     network = network_of(model)
     if picture in ("invert", "grid"):
-        layers = arguments.pop("layer")
+        layers = _taken("layer", arguments)
         return [network[n] for n in layers] if isinstance(layers, list) else network[layers]
     if picture in ("dream", "visualize"):
-        stated, layer = arguments.pop("objective"), arguments.pop("layer", None)
+        stated, layer = _taken("objective", arguments), arguments.pop("layer", None)
         return network[layer] if stated is None else objectives.from_json(stated, model)
     return model
+
+
+def _taken(name: str, arguments: JsonObject) -> Any:
+    """An argument, which is taken out of the others."""
+    if name not in arguments:
+        raise DlmieError(f"the manifest has no argument {name!r}")
+    return arguments.pop(name)
 
 
 def _find_images(
@@ -136,6 +174,8 @@ def _find_images(
     """The image that an argument means, or the list of images."""
     if isinstance(described, list):
         several = given if isinstance(given, (list, tuple)) else [given] * len(described)
+        if len(several) != len(described):
+            raise DlmieError(f"the picture has {len(described)} of {name}, not {len(several)}")
         return [
             find_image(name, one, other, folder)
             for one, other in zip(described, several, strict=True)
@@ -153,19 +193,16 @@ def _check_arguments(picture: str, arguments: JsonObject) -> None:
         if name not in known:
             raise DlmieError(f"the manifest's argument {name!r} is not known{suggest(name, known)}")
     keys = {
-        name: Key(type(parameter.default))
+        name: Key(type(parameter.default), required=False)
         for name, parameter in parameters.items()
         if type(parameter.default) in (bool, int, float, str)
         and not isinstance(arguments.get(name), (list, dict))  # sizes, and presets in full
     }
-    check_document(
-        {n: arguments[n] for n in keys if n in arguments},
-        {name: key for name, key in keys.items() if name in arguments},
-        "the manifest's arguments",
-    )
+    check_document(arguments, keys, "the manifest's arguments")
 
 
 def _check_model(described: JsonObject, model: Model) -> None:
+    check_document(described, _MODEL, "the manifest's network")
     theirs, ours = _named(described), _named(describe_model(model))
     if theirs != ours:
         raise DlmieError(f"the picture was made with {_listed(theirs)}, not with {_listed(ours)}")

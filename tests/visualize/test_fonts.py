@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlmie.visualize.figures import fonts
+from dlmie.visualize.figures.charts import Chart, Plot, training_curves
 from dlmie.visualize.figures.contact_sheet import contact_sheet
 from dlmie.visualize.figures.drawing import draw
 from dlmie.visualize.figures.figure import Figure
@@ -69,7 +70,13 @@ def test_usual_text_needs_no_other_font(install: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "script"),
-    [("一只狗", "CJK"), ("कुत्ता", "Devanagari"), ("สุนัข", "Thai"), ("개", "Hangul")],
+    [
+        ("一只狗", "CJK"),
+        ("कुत्ता", "Devanagari"),
+        ("สุนัข", "Thai"),
+        ("개", "Hangul"),
+        ("🐕", "symbol"),
+    ],
 )
 def test_an_installed_font_is_taken_else_the_script_is_named(
     text: str, script: str, install: Callable[..., None], tmp_path: Path
@@ -77,7 +84,7 @@ def test_an_installed_font_is_taken_else_the_script_is_named(
     install()
     with pytest.warns(FontWarning) as caught:
         draw([Panel(GRAY, text)], 1, title=text)
-    assert [str(w.message).partition(" letters")[0] for w in caught] == [
+    assert [str(w.message).partition(" characters")[0] for w in caught] == [
         f"no installed font has the {script}"
     ]
     other = font_of("xyz", tmp_path / "Latin.ttf")
@@ -104,9 +111,15 @@ def test_text_of_others_is_no_mathematics(text: str, kind: str, tmp_path: Path) 
     draw([Panel(GRAY, text), curves], 2, kind=kind, title=text)
     path = contact_sheet([GRAY], [text], title=text).save(tmp_path / f"sheet.{kind}")
     assert path.stat().st_size > 1000
+    runs = {text: [{"epoch": 1, text: 2.0}], "b": [{"epoch": 1, text: 1.0}]}
+    training_curves(runs).save(tmp_path / f"curves.{kind}")
 
 
 def test_dollars_look_like_dollars(tmp_path: Path) -> None:
     drawn = contact_sheet([GRAY], ["$x$"]).save(tmp_path / "sheet.svg").read_bytes()
     assert b"DejaVuSans-" in drawn
     assert b"Oblique" not in drawn  # in which mathematics is set
+    lines = {name: ([1e-3, 1.0], [1.0, 2.0]) for name in ("$x$", "b")}
+    chart = Chart([Plot(lines=lines, logarithmic=("x",))])
+    drawn = chart.save(tmp_path / "chart.svg").read_bytes()
+    assert b"Oblique" not in drawn

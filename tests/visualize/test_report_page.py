@@ -108,7 +108,7 @@ def test_where_attention_rests_stands_beside_the_pointing_score() -> None:
 def test_the_size_of_the_page_stands_in_its_place_alone() -> None:
     html = build_page(
         title="$size", subtitle="$size {size}", scores={"protocol": {"data": "$size"}},
-        protocol_line="$size", examples=[], rank_by="cider_d", facts={"command": "dlmie $size"},
+        protocol_line="$size", examples=[], rank_by="cider_d", facts={"command": "dlmie $size \0"},
     )  # fmt: skip
     assert html.count("$size") == 6
     assert re.search(r"This page is \d+\.\d MB large", html)

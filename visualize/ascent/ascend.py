@@ -105,7 +105,7 @@ def ascend(
     Raises
     ------
     DlmieError
-        No step is asked for; or L-BFGS is to do what it cannot.
+        ``steps`` is less than 1; or L-BFGS is given what it cannot use.
 
     Examples
     --------

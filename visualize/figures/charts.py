@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 from dlmie.errors import DlmieError
 from dlmie.files import atomic
 from dlmie.typing import JsonObject
+from dlmie.visualize.figures.drawing import file_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ class Plot:
     lines : mapping
         By name: x and y of points that a line joins.
     dots : (x, y), optional
-        Points that nothing joins.
+        Points that are not joined.
     bars : (x, y, deviation), optional
         Means with bars of their standard deviation, joined.
     colored : (x, y, numbers), optional
@@ -91,20 +91,15 @@ class Chart:
             _draw(canvas, one, plot)
         for one in axes[len(self.plots) :]:
             one.set_axis_off()
-        content = io.BytesIO()
-        kind = path.suffix[1:].lower()
-        # No date: the same chart is the same file, but for the identifiers in an SVG.
-        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-        canvas.savefig(content, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
-        return atomic.write(path, content.getvalue())
+        return atomic.write(path, file_of(canvas, kind=path.suffix[1:].lower(), dpi=dpi))
 
 
 def _draw(canvas: Canvas, axes: Axes, plot: Plot) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(plot.title, fontsize=10, parse_math=False)
-    axes.set_xlabel(plot.x_label, fontsize=9, parse_math=False)
-    axes.set_ylabel(plot.y_label, fontsize=9, parse_math=False)
+    axes.set_title(plot.title, fontsize=10)
+    axes.set_xlabel(plot.x_label, fontsize=9)
+    axes.set_ylabel(plot.y_label, fontsize=9)
     axes.grid(alpha=0.3)
     if "x" in plot.logarithmic:
         axes.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Figures of classifiers: what they weigh, what they mistake, how far images are apart."""
+"""Figures of classifiers: their weights, their mistakes, distances between images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def weight_images(
     columns : int, optional
         By default 5 with names, else as many as rows.
     side : int
-        Pixels of a unit in the picture, at least; whole numbers of pixels stay square.
+        Least side of a unit in the picture, in pixels; each weight is a square of them.
 
     Raises
     ------

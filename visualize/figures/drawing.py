@@ -60,7 +60,7 @@ def draw(
 
 
 def file_of(canvas: Canvas, *, kind: str, dpi: int) -> bytes:
-    """A canvas as an image file; its text, which is of others, as it stands, in any script."""
+    """A canvas as an image file; text is drawn as it is, in any script, never as mathematics."""
     from matplotlib.text import Text
 
     ticks = [
@@ -77,7 +77,7 @@ def file_of(canvas: Canvas, *, kind: str, dpi: int) -> bytes:
     buffer = io.BytesIO()
     # No creation date: the same picture is the same file.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
-    with warnings.catch_warnings():  # what no font has was said, once
+    with warnings.catch_warnings():  # `font_families` has warned already
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         canvas.savefig(buffer, format=kind, dpi=dpi, facecolor="white", metadata=metadata)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Fonts for text of others, whatever script it is in: those that are installed, or one line."""
+"""Installed fonts that have the letters of a text, whatever its script; a warning if none has."""
 
 from __future__ import annotations
 
@@ -86,13 +86,17 @@ def _letters(path: Path) -> frozenset[str]:
 def _what_is_missing(letters: Iterable[str]) -> str:
     scripts = dict.fromkeys(_scripts(sorted(letters)))
     return (
-        f"no installed font has the {' and '.join(scripts)} letters of this text, which are drawn "
-        "as boxes: install one that has them (Debian/Ubuntu: apt install fonts-noto fonts-noto-cjk)"
+        f"no installed font has the {' and '.join(scripts)} characters of this text, which are "
+        "drawn as boxes: install one that has them (Debian/Ubuntu: apt install fonts-noto "
+        "fonts-noto-cjk fonts-symbola)"
     )
 
 
 def _scripts(letters: Iterable[str]) -> Iterator[str]:
-    """The script of each letter, as the first word of its name says it: ``CJK``, ``Devanagari``."""
+    """The script of each letter, by the first word of its name: ``CJK``, ``Devanagari``; symbol."""
     for letter in letters:
         word = unicodedata.name(letter, "unknown").split()[0].split("-")[0]
-        yield word if word in ("CJK",) else word.capitalize()
+        if unicodedata.category(letter)[0] == "S":  # whose name says what it shows
+            yield "symbol"
+        else:
+            yield word if word == "CJK" else word.capitalize()

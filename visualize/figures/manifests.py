@@ -155,10 +155,20 @@ def read_manifest(path: str | Path) -> JsonObject:
         path = manifest_path(path)
     if not path.exists():
         raise DataError(f"{path}: no such manifest")
-    manifest = read_json(path)
+    return check_manifest(read_json(path), path)
+
+
+def check_manifest(manifest: Json, source: str | Path) -> JsonObject:
+    """A manifest, if it is one; messages begin with its source.
+
+    Raises
+    ------
+    DataError
+        It is not, or it is damaged or of a later version.
+    """
     if not isinstance(manifest, dict) or "picture" not in manifest:
-        raise DataError(f"{path}: is not the manifest of a picture of dlmie")
-    check_document(manifest, {"format": Key(int, low=0)}, path)
-    if manifest["format"] > FORMAT:
-        raise DataError(f"{path}: was written by a later version of dlmie; update dlmie")
-    return check_document(manifest, _KEYS, path)
+        raise DataError(f"{source}: is not the manifest of a picture of dlmie")
+    stated = check_document(manifest, {"format": Key(int, low=0)}, source)
+    if stated["format"] > FORMAT:
+        raise DataError(f"{source}: was written by a later version of dlmie; update dlmie")
+    return check_document(manifest, _KEYS, source)

@@ -52,7 +52,6 @@ _CURVES = (
     ),
 )
 _QUALITY = 80  # of the JPEGs
-_SIZE_COMES_HERE = "\0"  # which no text of a page holds
 
 
 @dataclass(frozen=True)
@@ -133,21 +132,24 @@ def build_page(
         "worst": order[::-1][:extremes],
     }
     here, curves = Path(__file__).parent, _curves(records)
-    page = Template((here / "report.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
-        scores=_scores(scores, protocol_line),
-        curves=curves,
-        curves_link='<a href="#curves-title">Learning curves</a>' if curves else "",
-        hint=_hint(colors, LABELS.get(rank_by, rank_by)),
-        footer=_facts(facts or {}),
-        style=(here / "report.css").read_text(encoding="utf-8"),
-        script=(here / "report.js").read_text(encoding="utf-8"),
-        data=_json(data),
-    )
+    template = Template((here / "report.html").read_text(encoding="utf-8"))
+    parts = {
+        "title": escape(title),
+        "subtitle": escape(subtitle),
+        "scores": _scores(scores, protocol_line),
+        "curves": curves,
+        "curves_link": '<a href="#curves-title">Learning curves</a>' if curves else "",
+        "hint": _hint(colors, LABELS.get(rank_by, rank_by)),
+        "style": (here / "report.css").read_text(encoding="utf-8"),
+        "script": (here / "report.js").read_text(encoding="utf-8"),
+        "data": _json(data),
+    }
+
+    def page(size: str) -> str:
+        return template.substitute(parts, footer=_facts(facts or {}, size))
+
     # What the number itself adds does not show in one decimal.
-    before, after = page.split(_SIZE_COMES_HERE)
-    return f"{before}{len(page.encode()) / 1e6:.1f} MB{after}"
+    return page(f"{len(page('').encode()) / 1e6:.1f} MB")
 
 
 def _rank(example: Example, first: str) -> tuple[float, ...]:
@@ -274,5 +276,5 @@ def _curves(records: Sequence[JsonObject]) -> str:
     )
 
 
-def _facts(facts: Mapping[str, object]) -> str:
-    return f"<p>This page is {_SIZE_COMES_HERE} large and loads nothing.</p>{_list(facts)}"
+def _facts(facts: Mapping[str, object], size: str) -> str:
+    return f"<p>This page is {size} large and loads nothing.</p>{_list(facts)}"

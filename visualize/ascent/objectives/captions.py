@@ -84,7 +84,7 @@ def sentence_log_likelihood(
     Objective(sentence_log_likelihood(a dog is running))
     """
     if not hasattr(captioner, "members"):
-        raise DlmieError("a sentence is likely or not to a captioner: load one, not a network")
+        raise DlmieError("the likelihood of a sentence needs a captioner, not a network: load one")
     words = captioner.vocabulary.tokenize(sentence)
     if not words:
         raise DlmieError("the sentence has no words")

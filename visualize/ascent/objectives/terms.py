@@ -175,8 +175,7 @@ def check_objective(thing: object) -> Objective:
     """An objective as it is; a DlmieError for anything else, such as a layer alone."""
     if not isinstance(thing, Objective):
         raise DlmieError(
-            "what is to be increased is an objective, such as channel(net['block5'], 17), not "
-            f"{type(thing).__name__}"
+            f"expected an objective, such as channel(net['block5'], 17), not {type(thing).__name__}"
         )
     return thing
 
