@@ -2,16 +2,19 @@
 
 ``python fuzz_targets.py TARGET FOLDER FIRST COUNT`` reads so many damaged files, each drawn from
 its number, and prints a line for each error that is not dlmie's own. It ends by itself where one of
-them takes more than ten seconds of processor time, or more memory than 2 GB.
+them takes more than ten seconds of processor time or two minutes, or more memory than 2 GB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import random
+import re
 import resource
 import shutil
+import signal
 import sys
 import traceback
 import warnings
@@ -27,6 +30,9 @@ from dlmie.errors import DlmieError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SECONDS, BYTES = 10, 2 * 2**30  # of processor time for each file; of memory beyond the start's
+PATIENCE = 120  # seconds for each file: what waits takes no processor time
+
+Reading = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,31 @@ class Target:
     Attributes
     ----------
     make : callable
-        Puts whole files into a folder.
-    read : callable
-        Reads one of them.
+        Puts whole files into a folder. Each of them is read in one of the ways at least, and in
+        each way one of them, so that damage is what keeps them from being read.
+    readings : tuple of callable
+        The ways to read one of them.
     suffixes : tuple of str
         Of the files that are damaged.
     """
 
     make: Callable[[Path], object]
-    read: Callable[[Path], object]
+    readings: tuple[Reading, ...]
     suffixes: tuple[str, ...]
+
+    def read(self, path: Path) -> None:
+        """Read a file in every way; errors of dlmie are as they should be."""
+        for reading in self.readings:
+            with contextlib.suppress(DlmieError):
+                reading(path)
+
+    def whole(self, folder: Path) -> list[Path]:
+        """The files of a folder that are damaged."""
+        return [path for path in sorted(folder.iterdir()) if path.suffix in self.suffixes]
+
+
+class Reached(DlmieError):
+    """What a reading leads to, where that is left out: it takes long, or needs other files."""
 
 
 def damage(path: Path, rng: random.Random) -> None:
@@ -85,6 +106,11 @@ def _make_captions(folder: Path) -> None:
             ]
         },
     }
+    written["boxes.json"] = {
+        "images": written["coco.json"]["images"],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}],
+        "categories": [{"id": 1, "name": "dog"}],
+    }
     for name, document in written.items():
         (folder / name).write_text(json.dumps(document))
     rows = [f'{n},"{t.replace(chr(34), chr(34) * 2)}",train' for n, t in pairs]
@@ -100,21 +126,29 @@ def _make_captions(folder: Path) -> None:
     (folder / "utf16.csv").write_bytes(texts["table.csv"].encode("utf-16"))
 
 
-def _read_captions(path: Path) -> None:
-    from dlmie.captioning.caption_files import read_captions
+def _survey(path: Path) -> None:
     from dlmie.data.captions.dataset import survey
 
-    references = path.parent / "whole" / "mapping.json"
-    for read in (
-        lambda: survey([path], images=path.parent, progress=False, min_count=1),
-        lambda: read_captions(path, [references], subset=True),
-        lambda: read_captions(references, [path], subset=True),
-        lambda: survey([references], images=path.parent, boxes=[path], progress=False),
-    ):
-        try:
-            read()
-        except DlmieError:
-            continue
+    survey([path], images=path.parent / "whole", progress=False, min_count=1)
+
+
+def _survey_boxes(path: Path) -> None:
+    from dlmie.data.captions.dataset import survey
+
+    whole = path.parent / "whole"
+    survey([whole / "mapping.json"], images=whole, boxes=[path], progress=False)
+
+
+def _read_candidates(path: Path) -> None:
+    from dlmie.captioning.caption_files import read_captions
+
+    read_captions(path, [path.parent / "whole" / "mapping.json"], subset=True)
+
+
+def _read_references(path: Path) -> None:
+    from dlmie.captioning.caption_files import read_captions
+
+    read_captions(path.parent / "whole" / "mapping.json", [path], subset=True)
 
 
 # Files of dlmie
@@ -203,17 +237,18 @@ def _make_models(folder: Path) -> None:
     shutil.copy(OLD / "model.h5", folder / "old.h5")
 
 
-def _read_model(path: Path) -> None:
+def _load_model(path: Path) -> None:
     import dlmie
+
+    loaded = dlmie.load(path)
+    if hasattr(loaded, "decoding"):
+        loaded.decoding()
+
+
+def _describe(path: Path) -> None:
     from dlmie.cli.commands.inspect import describe
 
-    for read in (lambda: dlmie.load(path), lambda: describe(str(path))):
-        try:
-            loaded = read()
-        except DlmieError:
-            continue
-        if hasattr(loaded, "decoding"):
-            loaded.decoding()
+    describe(str(path))
 
 
 def _make_runs(folder: Path) -> None:
@@ -221,44 +256,72 @@ def _make_runs(folder: Path) -> None:
         shutil.copy(OLD / "run" / name, folder / name)
 
 
-def _read_run(path: Path) -> None:
-    from dlmie.cli.commands.inspect import describe
-    from dlmie.training.checkpoint import Checkpoint
-    from dlmie.training.loop import MainLoop
-    from dlmie.training.runs import read_config, read_log, resume
-
+def _run_with(path: Path) -> Path:
+    """A run with this file in place of its own."""
     run = path.parent / "run"
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(path.parent / "whole", run)
     shutil.copy(path, run / path.name)
+    return run
+
+
+def _describe_run(path: Path) -> None:
+    _describe(_run_with(path))
+
+
+def _read_config_and_log(path: Path) -> None:
+    from dlmie.training.runs import read_config, read_log
+
+    run = _run_with(path)
+    read_config(run)
+    read_log(run)
+
+
+def _restore(path: Path) -> None:
+    from dlmie.files import containers
+    from dlmie.training.checkpoint import Checkpoint, KeptArray
+    from dlmie.training.loop import MainLoop
+
+    _, arrays = containers.load(path.parent / "whole" / "state.h5")
+    names = {name: name.replace("/optimiser/", "/optimizer/") for name in arrays}
+    state = {names[name]: KeptArray(array.copy()) for name, array in arrays.items()}
     loop = MainLoop(lambda batch: None, lambda epoch, start: [])  # type: ignore[arg-type,return-value]
-    for read in (
-        lambda: describe(str(run)),
-        lambda: (read_config(run), read_log(run)),
-        lambda: Checkpoint(run / "state.h5", {}).restore(loop),
-        lambda: resume(run, progress=False),
-    ):
-        try:
-            read()
-        except DlmieError:
-            continue
+    Checkpoint(_run_with(path) / "state.h5", state).restore(loop)
+
+
+def _resume(path: Path) -> None:
+    from unittest import mock
+
+    from dlmie.training import registry
+    from dlmie.training.runs import resume
+
+    captioning = type(registry.task("captioning"))
+    with mock.patch.object(captioning, "build", side_effect=Reached("training")):
+        resume(_run_with(path), data=OLD / "scenes.h5", progress=False)
 
 
 def _make_manifests(folder: Path) -> None:
-    for place in (
-        *OLD.glob("*.json"),
-        *sorted((GOLDEN.parents[1] / "docs/gallery").glob("*.json")),
-    ):
-        if '"picture"' in place.read_text(encoding="utf-8"):
-            shutil.copy(place, folder)
+    gallery = GOLDEN.parents[1] / "docs" / "gallery"
+    saliency = []
+    for place in (*OLD.glob("*.json"), *sorted(gallery.glob("*.json"))):
+        text = place.read_text(encoding="utf-8")
+        if '"picture"' not in text or '"faithfulness"' in text:  # which cannot be reproduced
+            continue
+        # The layers of a network that is quickly made.
+        text = re.sub(r'"(block\d+|head|fire\d+|conv\d_\d)[^"]*"', '"conv2"', text)
+        (folder / place.name).write_text(text, encoding="utf-8")
+        if (manifest := json.loads(text))["picture"] == "saliency":
+            saliency.append(manifest)
+    rows = {**saliency[0], "picture": "saliency_rows", "images": {}}
+    rows["arguments"] = {"rows": saliency, "titles": ["a", "b"], "colours": "hot"}
+    (folder / "rows.json").write_text(json.dumps(rows))
 
 
-def _read_manifest(path: Path) -> None:
+def _reproduce(path: Path) -> None:
     from unittest import mock
 
     from small_networks import Small
 
-    from dlmie.captioning import figures
     from dlmie.visualize import reproduction
     from dlmie.visualize.figures.manifests import image_paths, read_manifest
 
@@ -266,19 +329,22 @@ def _read_manifest(path: Path) -> None:
     image_paths(described)
     # Up to where the picture would be made, which takes long and is tested elsewhere.
     stubs = {name: _stub(make) for name, make in reproduction._PICTURES.items()}
-    for read in (
-        lambda: reproduction.reproduce(path, Small(), images=_Any()),
-        lambda: figures.reproduce_attention(described, image=np.zeros((8, 8, 3), np.uint8)),
+    with (
+        mock.patch.dict(reproduction._PICTURES, stubs),
+        mock.patch.object(reproduction, "saliency_rows", _stub(reproduction.saliency_rows)),
+        mock.patch.object(reproduction, "describe_model", return_value=described["network"]),
     ):
-        try:
-            with (
-                mock.patch.dict(reproduction._PICTURES, stubs),
-                mock.patch.object(reproduction, "_check_model"),
-                mock.patch.object(figures, "load", side_effect=DlmieError("no model")),
-            ):
-                read()
-        except DlmieError:
-            continue
+        reproduction.reproduce(path, Small(), images=_Any())
+
+
+def _reproduce_attention(path: Path) -> None:
+    from unittest import mock
+
+    from dlmie.captioning import figures
+    from dlmie.visualize.figures.manifests import read_manifest
+
+    with mock.patch.object(figures, "load", side_effect=Reached("a captioner")):
+        figures.reproduce_attention(read_manifest(path), image=np.zeros((8, 8, 3), np.uint8))
 
 
 def _stub(make: Callable[..., Any]) -> Callable[..., None]:
@@ -320,15 +386,28 @@ def _make_images(folder: Path) -> None:
     palette.save(folder / "palette.png", transparency=3)
 
 
-def _read_image(path: Path) -> None:
-    from dlmie.data.images import image_size, load_image, load_with_alpha
+def _image_size(path: Path) -> None:
+    from dlmie.data.images import image_size
 
     image_size(path)
-    for read in (load_image, load_with_alpha, lambda p: load_image(p, 8)):
-        try:
-            read(path)
-        except DlmieError:
-            continue
+
+
+def _load_image(path: Path) -> None:
+    from dlmie.data.images import load_image
+
+    load_image(path)
+
+
+def _load_with_alpha(path: Path) -> None:
+    from dlmie.data.images import load_with_alpha
+
+    load_with_alpha(path)
+
+
+def _load_small(path: Path) -> None:
+    from dlmie.data.images import load_image
+
+    load_image(path, 8)
 
 
 def _make_weights(folder: Path) -> None:
@@ -359,64 +438,95 @@ def _make_rows(folder: Path) -> None:
     (folder / "captions.txt").write_text("a.jpg: a dog\nb.jpg: a cat\n")
 
 
-def _read_rows(path: Path) -> None:
+def _read_complete(path: Path) -> None:
     from dlmie.files.outputs import kind_of
+
+    kind_of(path)
+    _add_row(path, "")
+
+
+def _read_unfinished(path: Path) -> None:
+    _add_row(path, ".part")
+
+
+def _add_row(path: Path, ending: str) -> None:
+    """Add a row to a file that is there under a name with this ending."""
     from dlmie.files.rows import JsonList, Row, RowFile, Table, Text
 
     forms = {".json": JsonList(), ".csv": Table(["image", "rank", "caption"]), ".txt": Text()}
-    kind_of(path)
-    row = Row("b.jpg", {"image": "b.jpg", "caption": "x"}, "b.jpg: x", [["b.jpg", 1, "x"]])
-    for unfinished in (False, True):
-        target = path.parent / f"rows{path.suffix}"
-        for left in path.parent.glob("rows*"):
-            left.unlink()
-        shutil.copy(path, f"{target}.part" if unfinished else target)
-        try:
-            rows = RowFile(target, forms[path.suffix], settings={} if not unfinished else {"a": 1})
-            if "b.jpg" not in rows:
-                rows.add(row)
-            rows.finish()
-        except DlmieError:
-            continue
+    target = path.parent / f"rows{path.suffix}"
+    for left in path.parent.glob("rows*"):
+        left.unlink()
+    shutil.copy(path, f"{target}{ending}")
+    rows = RowFile(target, forms[path.suffix], settings={})
+    if "b.jpg" not in rows:
+        rows.add(Row("b.jpg", {"image": "b.jpg", "caption": "x"}, "b.jpg: x", [["b.jpg", 1, "x"]]))
+    rows.finish()
+
+
+def _make_arrays(folder: Path) -> None:
+    names = ["0.jpg", "1.jpg"]
+    for kind in (np.savez, np.savez_compressed):
+        kind(folder / f"{kind.__name__}.npz", **{name: np.ones((2, 3)) for name in names})
+    np.save(folder / "a.npy", np.arange(12, dtype=np.float32).reshape(2, 6))
+    (folder / "names.list").write_text("\n".join(names))
+
+
+def _read_arrays(path: Path) -> None:
+    from dlmie.data.captions.given_features import named_arrays
+
+    names = path.parent / "whole" / "names.list"
+    for array in named_arrays(path, names if path.suffix == ".npy" else None).values():
+        array.sum()
 
 
 TARGETS = {
-    "captions": Target(_make_captions, _read_captions, (".json", ".csv", ".tsv", ".jsonl", ".txt")),
-    "prepared": Target(_make_prepared, _read_prepared, (".h5",)),
-    "labelled": Target(_make_labelled, _read_labelled, (".h5",)),
-    "features": Target(_make_features, _read_features, (".h5",)),
-    "models": Target(_make_models, _read_model, (".h5",)),
-    "runs": Target(_make_runs, _read_run, (".json", ".jsonl", ".h5")),
-    "manifests": Target(_make_manifests, _read_manifest, (".json",)),
+    "captions": Target(
+        _make_captions,
+        (_survey, _survey_boxes, _read_candidates, _read_references),
+        (".json", ".csv", ".tsv", ".jsonl", ".txt"),
+    ),
+    "prepared": Target(_make_prepared, (_read_prepared,), (".h5",)),
+    "labelled": Target(_make_labelled, (_read_labelled,), (".h5",)),
+    "features": Target(_make_features, (_read_features,), (".h5",)),
+    "models": Target(_make_models, (_load_model, _describe), (".h5",)),
+    "runs": Target(
+        _make_runs,
+        (_describe_run, _read_config_and_log, _restore, _resume),
+        (".json", ".jsonl", ".h5"),
+    ),
+    "manifests": Target(_make_manifests, (_reproduce, _reproduce_attention), (".json",)),
     "images": Target(
-        _make_images, _read_image, (".png", ".jpg", ".bmp", ".gif", ".tif", ".webp", ".ppm", ".tga")
+        _make_images,
+        (_image_size, _load_image, _load_with_alpha, _load_small),
+        (".png", ".jpg", ".bmp", ".gif", ".tif", ".webp", ".ppm", ".tga"),
     ),
     "weights": Target(
-        _make_weights, _read_weights, (".h5", ".npz", ".npy", ".pth", ".pt", ".safetensors")
+        _make_weights, (_read_weights,), (".h5", ".npz", ".npy", ".pth", ".pt", ".safetensors")
     ),
-    "rows": Target(_make_rows, _read_rows, (".json", ".csv", ".txt")),
+    "rows": Target(_make_rows, (_read_complete, _read_unfinished), (".json", ".csv", ".txt")),
+    "arrays": Target(_make_arrays, (_read_arrays,), (".npz", ".npy")),
 }
 
 
 def read_damaged(name: str, folder: Path, number: int) -> str | None:
     """Read the damaged file of a number; return the traceback of an error that is not dlmie's."""
     target, rng = TARGETS[name], random.Random(f"{name} {number}")
-    whole = [p for p in sorted((folder / "whole").iterdir()) if p.suffix in target.suffixes]
-    source = rng.choice(whole)
+    source = rng.choice(target.whole(folder / "whole"))
     path = Path(shutil.copy(source, folder / source.name))
     damage(path, rng)
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = int(used.ru_utime + used.ru_stime) + SECONDS + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+    signal.alarm(PATIENCE)  # which ends the process
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             target.read(path)
-    except DlmieError:
-        pass
     except Exception:
         return traceback.format_exc()
     finally:
+        signal.alarm(0)
         path.unlink(missing_ok=True)
     return None
 
