@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dlmie.models.agents.tables import QNetwork as QNetwork
     from dlmie.models.agents.tables import QTable as QTable
     from dlmie.models.agents.world_model import WorldModel as WorldModel
+    from dlmie.models.captioners.bottleneck_lstm import BottleneckLSTM as BottleneckLSTM
     from dlmie.models.captioners.caption_rnn import CaptionRNN as CaptionRNN
     from dlmie.models.captioners.show_attend_tell import ShowAttendTell as ShowAttendTell
     from dlmie.models.captioners.show_tell import ShowTell as ShowTell

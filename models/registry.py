@@ -88,6 +88,7 @@ MODELS: dict[str, Entry] = {
     "show-tell": Entry("captioner", f"{_CAPTIONERS}.show_tell:ShowTell"),
     "show-attend-tell": Entry("captioner", f"{_CAPTIONERS}.show_attend_tell:ShowAttendTell"),
     "caption-rnn": Entry("captioner", f"{_CAPTIONERS}.caption_rnn:CaptionRNN"),
+    "bottleneck-lstm": Entry("captioner", f"{_CAPTIONERS}.bottleneck_lstm:BottleneckLSTM"),
     "softmax": Entry("classifier", f"{_CLASSIFIERS}.linear:Softmax"),
     "linear-svm": Entry("classifier", f"{_CLASSIFIERS}.linear:LinearSVM", objective="hinge"),
     "two-layer": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:TwoLayerNet"),

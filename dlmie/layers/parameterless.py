@@ -19,6 +19,14 @@ def halve(x: Variable) -> Variable:
     return max_pool(x, 2)
 
 
+def elu(x: Variable) -> Variable:
+    """``x`` where it is positive, else ``exp(x) - 1`` (Clevert et al. 2016)."""
+    zero, one = (np.asarray(value, x.type.dtype) for value in (0, 1))
+    positive = pt.maximum(x, zero)
+    # The exponential is of what is not positive, and never infinite.
+    return positive + (pt.exp(x - positive) - one)
+
+
 def leaky_relu(x: Variable, slope: float = 0.01) -> Variable:
     """``x`` where it is positive, else ``slope · x`` (Maas et al. 2013); any derivative of it."""
     zero, factor = (np.asarray(value, x.type.dtype) for value in (0, slope))

@@ -21,6 +21,7 @@ from dlmie.data.batches import Batch
 from dlmie.data.captions.vocabulary import END, PAD, START, Vocabulary
 from dlmie.errors import DlmieError
 from dlmie.layers.noise import Noise
+from dlmie.models.captioners.bottleneck_lstm import BottleneckLSTM
 from dlmie.models.captioners.caption_rnn import CaptionRNN
 from dlmie.models.captioners.show_attend_tell import ShowAttendTell
 from dlmie.models.captioners.show_tell import ShowTell
@@ -76,6 +77,17 @@ KINDS = {
         query="current", gate="vector", score="dot", global_context=5, project=3, position=2
     ),
     "standardized": lambda: attend(standardize=True, gate="none", position=1),
+    "bottleneck": lambda: spread(
+        BottleneckLSTM(
+            (4, 2, 3),
+            VOCABULARY,
+            image_bottleneck=3,
+            embedding=6,
+            hidden=5,
+            output_bottleneck=4,
+            dtype="float64",
+        )
+    ),
     "hard-plain": lambda: attend(hard=True, gate="none", score="dot", deep_output=False),
 }
 
@@ -359,6 +371,7 @@ def every_captioner() -> Iterator[tuple[str, CaptioningStep]]:
         ("soft", ShowAttendTell(grid, VOCABULARY, **small), soft),
         ("hard", ShowAttendTell(grid, VOCABULARY, gate="vector", hard=True, **small), {}),
         ("tied", ShowTell(grid, VOCABULARY, tied=True, **small), {"scheduled_sampling": 0.1}),
+        ("bottleneck", BottleneckLSTM(grid, VOCABULARY, dropout=0.1, **small), {}),
         *((c, CaptionRNN(grid, VOCABULARY, cell=c, **small), {})
           for c in ("rnn", "lstm", "attention")),
     ):  # fmt: skip
