@@ -84,6 +84,8 @@ class Split:
         ``"train"``, ``"dev"``, ``"test"``, …
     hash : str
         SHA-256 (hex) of its names, captions and pixels.
+    path : Path
+        The prepared file.
     data_hash : str
         That of the whole data set.
     source : dict
@@ -94,6 +96,7 @@ class Split:
 
     def __init__(self, captions: Captions, name: str) -> None:
         self.name = name
+        self.path: Path = captions.path
         self.data_hash: str = captions.hash
         self.size: int = captions.size
         self.hash: str = captions.header["splits"][name]["hash"]

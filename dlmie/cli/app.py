@@ -32,6 +32,7 @@ VERBS = {
     "caption": "Caption images and folders of images.",
     "attend": "Draw where a captioner looks at each word.",
     "report": "Write one HTML page about a captioner: scores, curves, a gallery.",
+    "showcase": "Show what a captioner says best and worst; exchange examples by hand.",
     "score": "Score captions that anyone made against references.",
     "classify": "Name what images show, with an ImageNet network or a classifier of your own.",
     "neighbors": "Classify labeled images by their nearest neighbors; choose k by folds.",

@@ -96,7 +96,7 @@ READING = {
     "train": ("x.jpg",), "visualize": ("--encoder-weights", "x.jpg", "--target", "1"),
     "search": ("x.jpg", "--over", "lr=0.1,0.2", "--to", "y"), "curves": ("x.jpg",),
     "sample": ("x.jpg",), "play": ("x.jpg", "--to", "y.gif"), "neighbors": ("x.jpg",),
-    "weights": ("x.jpg",), "inspect": ("x.jpg",),
+    "weights": ("x.jpg",), "inspect": ("x.jpg",), "showcase": ("x.jpg",),
 }  # fmt: skip
 
 

@@ -162,17 +162,23 @@ def _json(data: JsonObject) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _item(example: Example, names: Sequence[str], thumbnail: int) -> JsonObject:
+def jpeg_of(example: Example, longer: int) -> tuple[str, tuple[int, int]]:
+    """An example's image as a JPEG in base64, its longer side so long; its width and height."""
     pixels = example.image() if callable(example.image) else example.image
-    factor = min(1, thumbnail / max(pixels.shape[:2]))
+    factor = min(1, longer / max(pixels.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    return _jpeg(resize_image(pixels, (height, width))), (width, height)
+
+
+def _item(example: Example, names: Sequence[str], thumbnail: int) -> JsonObject:
+    photo, size = jpeg_of(example, thumbnail)
     item: JsonObject = {
         "name": example.name,
         "words": list(example.words),
         "references": list(example.references),
         "scores": [round(float(example.scores[name]), 4) for name in names],
-        "photo": _jpeg(resize_image(pixels, (height, width))),
-        "size": [width, height],
+        "photo": photo,
+        "size": list(size),
     }
     if example.alphas is not None and len(example.alphas):
         peak = float(example.alphas.max())
