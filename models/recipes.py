@@ -157,21 +157,21 @@ RECIPES: dict[str, JsonObject] = {
         },
     },
     "show-attend-tell-scenes": {
-        # Enlarged scenes give a grid fine enough to point at a thing; without the penalty attention
-        # need not visit the background, which tells nothing.
+        # Enlarged scenes give a grid fine enough to point at a thing; early layers tell colors and
+        # textures, late ones shapes. Without the penalty attention need not visit the background.
         "about": "Show, Attend and Tell (soft) on the embedded scenes.",
         "model": "show-attend-tell",
         "config": {
-            "embedding": 128, "hidden": 256, "attention": 128, "dropout": 0.2, "score": "dot",
-            "global_context": 64,
+            "embedding": 128, "hidden": 256, "attention": 128, "dropout": 0.1, "score": "dot",
+            "gate": "none", "query": "current", "standardize": True, "position": 3,
         },
-        "encoder": {"name": "efficientnet-lite0", "layer": "block10", "size": 128},
+        "encoder": {"name": "efficientnet-lite0", "layer": "block4+block7+block10", "size": 128},
         "optimizer": {
-            "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "0.5 epochs",
-            "clip_norm": 5.0, "ema": 0.995,
+            "optimizer": "adam", "lr": 2e-3, "schedule": "cosine", "warmup": "50",
+            "clip_norm": 5.0, "ema": 0.99,
         },
-        "objective": {"attention_supervision": 1.0},
-        "training": {"epochs": 6, "batch": 64, "monitor": "bleu_4", "decoding": {"beam": 3}},
+        "objective": {"attention_supervision": 1.0, "attention_each": True},
+        "training": {"epochs": 3, "batch": 32, "monitor": "dev_loss", "decoding": {"beam": 3}},
     },
     "softmax-cifar10": {
         "about": "Softmax regression on CIFAR-10's pixels: less than a minute.",
