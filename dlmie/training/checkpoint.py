@@ -121,9 +121,13 @@ class Checkpoint(Callback):
         """Set state and position from the file, and cut the log back to where it was."""
         header, arrays = containers.load(self.path)
         check_document(header, _HEADER, self.path, WeightsError)
+        try:
+            position = Position.from_json(header["position"])
+        except KeyError as error:  # version 0.1 wrote all of its sums or none
+            raise WeightsError(f"{self.path}: position.{error.args[0]} is missing") from error
         named = [_Named(name, value) for name, value in self.state.items()]
         containers.assign(named, _renamed(arrays), self.path)
-        loop.position = Position.from_json(header["position"])
+        loop.position = position
         if self.log:
             self.log.truncate(header["log_bytes"])
 

@@ -345,3 +345,19 @@ def test_a_score_that_stays_0_is_said(capsys: pytest.CaptureFixture[str]) -> Non
     assert "bleu_4 is 0 so far: dev_loss decides which epoch is best" in capsys.readouterr().err
     bar.on_epoch(loop, {"epoch": 2, "bleu_4": 0.1, "dev_loss": 2.0})
     assert "so far" not in capsys.readouterr().err
+
+
+def test_a_position_of_version_0_1_that_lacks_a_sum_is_damaged(tmp_path: Path) -> None:
+    toy = Toy()
+    checkpoint = Checkpoint(tmp_path / "s.h5", {"/weight": toy.weight})
+    old = {"epoch": 1, "batch": 0, "step": 4, "words": 20, "loss_sum": 30.0}
+    position = {**old, "word_sum": 5}
+    weight = {"/weight": np.ones(3, np.float32)}
+    storage.save(checkpoint.path, weight, {"position": position, "log_bytes": 0})
+    loop = toy.loop()
+    checkpoint.restore(loop)
+    assert (loop.position.epoch_weight, loop.position.sums) == (5, {"loss": 30.0})
+
+    storage.save(checkpoint.path, weight, {"position": old, "log_bytes": 0})
+    with pytest.raises(DlmieError, match=r"s\.h5: position\.word_sum is missing"):
+        checkpoint.restore(toy.loop())
