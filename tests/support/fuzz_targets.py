@@ -48,11 +48,14 @@ class Target:
         The ways to read one of them.
     suffixes : tuple of str
         Of the files that are damaged.
+    refused : frozenset of str
+        Names of whole files that are read, and then refused: they are of what is not here.
     """
 
     make: Callable[[Path], object]
     readings: tuple[Reading, ...]
     suffixes: tuple[str, ...]
+    refused: frozenset[str] = frozenset()
 
     def read(self, path: Path) -> None:
         """Read a file in every way; errors of dlmie are as they should be."""
@@ -211,7 +214,8 @@ def _read_features(path: Path) -> None:
         for split, images in cache.splits.items():
             if images:
                 cache.read(split, [0, images - 1])
-        cache.check_matches({"data": "x", "encoder": {"name": "nobody"}})
+        with contextlib.suppress(DlmieError):  # they are of other data
+            cache.check_matches({"data": "x", "encoder": {"name": "nobody"}})
 
 
 def _make_models(folder: Path) -> None:
@@ -360,6 +364,9 @@ def _stub(make: Callable[..., Any]) -> Callable[..., None]:
 class _Any(dict):
     """An image for whatever is asked for."""
 
+    def __bool__(self) -> bool:
+        return True
+
     def get(self, key: object, default: object = None) -> object:
         return np.zeros((16, 16, 3), np.uint8)
 
@@ -495,7 +502,13 @@ TARGETS = {
         (_describe_run, _read_config_and_log, _restore, _resume),
         (".json", ".jsonl", ".h5"),
     ),
-    "manifests": Target(_make_manifests, (_reproduce, _reproduce_attention), (".json",)),
+    "manifests": Target(
+        _make_manifests,
+        (_reproduce, _reproduce_attention),
+        (".json",),
+        # Of a larger network, of a captioner, of an image that is absent.
+        refused=frozenset({"classes.json", "inversion_filter.json", "rows.json", "sentence.json"}),
+    ),
     "images": Target(
         _make_images,
         (_image_size, _load_image, _load_with_alpha, _load_small),
