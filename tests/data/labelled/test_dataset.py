@@ -308,7 +308,7 @@ class TestDamage:
         from dlmie.data.scenes import prepare_scenes
 
         prepare_scenes(tmp_path / "s.h5", train=2, dev=0, test=0, progress=False).close()
-        with pytest.raises(DataError, match=r"is a dlmie\.captions file, not prepared labelled"):
+        with pytest.raises(DataError, match=r"is a dlmie\.captions file, not prepared labeled"):
             LabelledImages(tmp_path / "s.h5")
 
     def test_a_split_that_is_not_there(self, cifar: Path) -> None:
