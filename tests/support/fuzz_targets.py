@@ -110,7 +110,7 @@ def _make_captions(folder: Path) -> None:
         },
     }
     written["boxes.json"] = {
-        "images": written["coco.json"]["images"],
+        "images": [{**image, "width": 12, "height": 9} for image in written["coco.json"]["images"]],
         "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 1, 4, 4]}],
         "categories": [{"id": 1, "name": "dog"}],
     }
