@@ -151,7 +151,8 @@ def _read_candidates(path: Path) -> None:
 def _read_references(path: Path) -> None:
     from dlmie.captioning.caption_files import read_captions
 
-    read_captions(path.parent / "whole" / "mapping.json", [path], subset=True)
+    # One caption for each image: such are scored.
+    read_captions(path.parent / "whole" / "objects.json", [path], subset=True)
 
 
 # Files of dlmie
