@@ -20,7 +20,7 @@ from dlmie.text import for_terminal
 # Each verb is the module of the same name in this folder, which defines `command`.
 VERBS = {
     "doctor": "Check compiler, BLAS, threads, cache and weights; say how to fix them.",
-    "demo": "Train a captioner on made-up scenes in three minutes; show what it says.",
+    "demo": "Train a captioner on made-up scenes in four minutes; show what it says.",
     "prepare": "Read a data set of captioned or labeled images into one file.",
     "features": "Run an encoder over a prepared data set once, for fast training.",
     "train": "Train a captioner, classifier, generator or agent, or continue a run.",

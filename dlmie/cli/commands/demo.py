@@ -33,7 +33,7 @@ _DRAWN = 3  # test scenes with a figure of attention
 @verb("demo")
 @output_option("The folder for everything the demo makes.  [default: demo]", overwrite=False)
 @click.option(
-    "--train", type=whole(1), default=6000, show_default=True, help="Scenes to learn from."
+    "--train", type=whole(1), default=4500, show_default=True, help="Scenes to learn from."
 )
 @options_of(
     "dlmie.data.scenes:prepare_scenes",
@@ -42,7 +42,7 @@ _DRAWN = 3  # test scenes with a figure of attention
 )
 @click.option("--epochs", type=whole(1), help="Passes over them.  [default: the recipe's]")
 def command(console: Console, to: str | None, epochs: int | None, **counts: int) -> None:
-    """Train a captioner on made-up scenes, score it, see where it looks: about three minutes.
+    """Train a captioner on made-up scenes, score it, see where it looks: about four minutes.
 
     Uses the data set that dlmie draws itself and ImageNet features of EfficientNet-Lite0. Then the
     captioner that comes with dlmie describes photographs. Nothing is downloaded. An interrupted
