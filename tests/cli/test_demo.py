@@ -45,7 +45,7 @@ def test_the_demo_learns_to_look(tmp_path: Path, invoke: Any) -> None:
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document["bleu_4"] > 0.6
-    assert document["truth"] > 0.85
+    assert document["truth"] > 0.8
     assert document["truth_claims"] > 0.95
     assert document["pointing"] > 0.9
 
