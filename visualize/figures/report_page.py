@@ -1,8 +1,8 @@
 """One self-contained HTML page about a captioner: scores, curves and a gallery.
 
 The page loads nothing: photographs are small JPEGs inside it, attention is a few bytes per word
-that its script draws over the photograph when the word is pointed at. ``report.html``,
-``report.css`` and ``report.js`` beside this file are its parts.
+that its script draws over the photograph when the word is pointed at. ``report.html`` and
+``report.js`` beside this file are its body and its script.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from string import Template
 
 import numpy as np
 
 from dlmie.data.images import resize_image
 from dlmie.typing import JsonObject
+from dlmie.visualize.figures.html_page import FOLDER, html_page
 from dlmie.visualize.figures.line_chart import line_chart
 
 LABELS = {
@@ -131,25 +131,37 @@ def build_page(
         "best": order[:extremes],
         "worst": order[::-1][:extremes],
     }
-    here, curves = Path(__file__).parent, _curves(records)
-    template = Template((here / "report.html").read_text(encoding="utf-8"))
+    curves = _curves(records)
+    template = Template((FOLDER / "report.html").read_text(encoding="utf-8"))
     parts = {
-        "title": escape(title),
-        "subtitle": escape(subtitle),
         "scores": _scores(scores, protocol_line),
         "curves": curves,
-        "curves_link": '<a href="#curves-title">Learning curves</a>' if curves else "",
         "hint": _hint(colors, LABELS.get(rank_by, rank_by)),
-        "style": (here / "report.css").read_text(encoding="utf-8"),
-        "script": (here / "report.js").read_text(encoding="utf-8"),
+        "script": (FOLDER / "report.js").read_text(encoding="utf-8"),
         "data": _json(data),
     }
 
     def page(size: str) -> str:
-        return template.substitute(parts, footer=_facts(facts or {}, size))
+        return html_page(
+            title=title,
+            subtitle=subtitle,
+            navigation=_navigation(bool(curves)),
+            body=template.substitute(parts, footer=_facts(facts or {}, size)),
+            scripts=True,
+        )
 
     # What the number itself adds does not show in one decimal.
     return page(f"{len(page('').encode()) / 1e6:.1f} MB")
+
+
+def _navigation(curves: bool) -> str:
+    places = {"scores": "Scores", "curves": "Learning curves", "best": "Best", "worst": "Worst"}
+    links = [
+        f'<a href="#{name}-title">{text}</a>\n'
+        for name, text in {**places, "all": "All images"}.items()
+        if curves or name != "curves"
+    ]
+    return f'<nav aria-label="On this page">\n{"".join(links)}</nav>\n'
 
 
 def _rank(example: Example, first: str) -> tuple[float, ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
-from string import Template
 
+from dlmie.visualize.figures.html_page import html_page
 from dlmie.visualize.figures.report_page import Example, jpeg_of
 
 
@@ -35,20 +34,14 @@ def build_showcase(
     str
         HTML.
     """
-    here = Path(__file__).parent
     sections = [
         f"<section><h2>{escape(heading)}</h2>"
         f'<div class="cards">{"".join(_card(e, ranked_by, thumbnail) for e in examples)}</div>'
-        "</section>"
+        "</section>\n"
         for heading, examples in groups.items()
         if examples
     ]
-    return Template((here / "showcase.html").read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        subtitle=escape(subtitle),
-        sections="\n".join(sections),
-        style=(here / "report.css").read_text(encoding="utf-8"),
-    )
+    return html_page(title=title, subtitle=subtitle, body=f"<main>\n{''.join(sections)}</main>\n")
 
 
 def _card(example: Example, ranked_by: str, thumbnail: int) -> str:
