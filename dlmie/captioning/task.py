@@ -123,6 +123,7 @@ class Captioning(Task[Captions, CaptioningStep]):
             },
             meta={**meta, "versions": versions()},
         )
+        step.model.measure(partial(sample_annotations, step, data["train"], cache))
         return config, self._session(config, step, data, cache)
 
     def steps_per_epoch(self, options: TrainingOptions, data: Captions) -> int:
@@ -167,7 +168,6 @@ class Captioning(Task[Captions, CaptioningStep]):
     ) -> Session:
         options = config.training
         assert isinstance(options, CaptioningOptions)
-        step.model.measure(partial(sample_annotations, step, data["train"], cache))
         return Session(
             batches=partial(training_batches, step, data["train"], cache, options),
             measure=_Measure(step, data, cache, Decoding(**options.decoding)),

@@ -58,7 +58,7 @@ def test_the_loss_is_the_attention_beside_what_is_named(
     )
     where = targets(batch.tokens, batch.image_index, batch.views)
     named = where.max(axis=2) > 0
-    assert 0 < named.sum() < named.size
+    assert 0 < named.sum() <= named.size / 2
     inside = (attention(step.model, batch) * where).sum(axis=2)
     expected = -np.log(inside[named]).sum()
 
