@@ -222,7 +222,7 @@ def check_engine() -> Iterator[Check]:
     if not np.allclose(product(one, one), np.exp(2.0)):
         yield problem("kernels", "compiled code gives wrong numbers", _empty_cache())
         return
-    origin = "came with the installation" if library.came_along() else "compiled here"
+    origin = "came with the installation" if library.is_prebuilt() else "compiled here"
     yield Check("kernels", f"{library.build().name} ({origin}), ready in {built:.1f} s")
     yield Check("linker", f"{_linker(product)}; a first graph compiled in {seconds:.1f} s")
     speed = _measure_gflops()

@@ -76,7 +76,7 @@ def _compiler_identity(compiler: list[str]) -> str:
     return f"{compiler} {version} {platform.machine()} {prebuilt.processor()}"
 
 
-def _bespoke() -> bool:
+def _user_configured() -> bool:
     """Whether the user says how the kernels are compiled, or to which BLAS they are linked."""
     if os.environ.get("CC") or user_flags():
         return True
@@ -93,18 +93,18 @@ def build() -> Path:
 
     What is compiled is kept in the cache.
     """
-    ready = None if _bespoke() or openblas() is None else prebuilt.find()
+    ready = None if _user_configured() or openblas() is None else prebuilt.find()
     return ready or compiled()
 
 
-def came_along() -> bool:
+def is_prebuilt() -> bool:
     """Whether the library is one of the installation's."""
     return build().parent == prebuilt.FOLDER
 
 
 def blas_in_use() -> Blas:
     """The BLAS that the library is linked to."""
-    return (openblas() or NO_BLAS) if came_along() else find_blas()
+    return (openblas() or NO_BLAS) if is_prebuilt() else find_blas()
 
 
 def compiled() -> Path:
