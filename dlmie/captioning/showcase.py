@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Unpack
@@ -27,56 +27,65 @@ from dlmie.visualize.figures.showcase_page import build_showcase
 RANK_BY = "cider_d"
 
 _NAMES = Key(list, each=Key(str))
-_SAID = Key(dict, keys={"caption": Key(str), "score": Key(float)})
+_CAPTION = Key(dict, keys={"caption": Key(str), "score": Key(float)})
+_SOURCE = Key(dict, keys={"path": Key(str), "hash": Key(str), "split": Key(str)})
 _KEYS = {
     "good": _NAMES,
     "bad": _NAMES,
     "title": Key(str),
     "subtitle": Key(str),
     "rank_by": Key(str),
-    "data": Key(dict, keys={"path": Key(str), "hash": Key(str), "split": Key(str)}),
-    "said": Key(dict, each=_SAID),
+    "data": _SOURCE,
+    "captions": Key(dict, each=_CAPTION),
 }
 
 
 @dataclass(frozen=True)
+class ScoredCaption:
+    """The caption of an image, and the score by which it was ranked."""
+
+    caption: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images are: the prepared file, its hash, and the split."""
+
+    path: str
+    hash: str
+    split: str
+
+
+@dataclass(frozen=True)
 class Showcase:
-    """Which images of a split are shown as good and as bad, and what was said of all of them.
+    """Which images of a split are shown as good and as bad, and the captions of all of them.
 
     Attributes
     ----------
     good, bad : list of str
         Names of images, to be exchanged by hand for others of the split.
-    said : dict
-        For each image of the split its caption and the score by which it was ranked.
+    captions : dict of str to ScoredCaption
+        By name, for each image of the split.
     title, subtitle, rank_by : str
         Of the page.
-    data : dict
-        ``path`` and ``hash`` of the prepared file, and the ``split``.
+    data : Source
     """
 
     FORMAT: ClassVar[str] = "dlmie-showcase"
 
     good: list[str]
     bad: list[str]
-    said: JsonObject = field(repr=False)
+    captions: dict[str, ScoredCaption] = field(repr=False)
     title: str
     subtitle: str
     rank_by: str
-    data: dict[str, str]
+    data: Source
 
     def save(self, path: str | Path) -> Path:
         """Write the choice as JSON: two lists of names first, to be edited."""
-        document = {
-            "format": self.FORMAT,
-            "good": self.good,
-            "bad": self.bad,
-            "title": self.title,
-            "subtitle": self.subtitle,
-            "rank_by": self.rank_by,
-            "data": self.data,
-            "said": self.said,
-        }
+        own = asdict(self)
+        document = {"format": self.FORMAT, **{key: own[key] for key in _KEYS}}
         return atomic.write_json(path, document)
 
     @classmethod
@@ -92,13 +101,19 @@ class Showcase:
         if not isinstance(document, dict) or document.get("format") != cls.FORMAT:
             raise DataError(f"{path} is not a list that dlmie showcase wrote")
         found = check_document(document, _KEYS, path)
-        chosen = cls(**{key: found[key] for key in _KEYS})
+        own: JsonObject = {key: found[key] for key in _KEYS}
+        own["data"] = Source(**{key: own["data"][key] for key in ("path", "hash", "split")})
+        own["captions"] = {
+            name: ScoredCaption(each["caption"], each["score"])
+            for name, each in own["captions"].items()
+        }
+        chosen = cls(**own)
         seen: set[str] = set()
         for name in (*chosen.good, *chosen.bad):
-            if name not in chosen.said:
+            if name not in chosen.captions:
                 raise DataError(
-                    f"{path}: {chosen.data['split']} has no image {name!r}"
-                    f"{suggest(name, list(chosen.said))}"
+                    f"{path}: {chosen.data.split} has no image {name!r}"
+                    f"{suggest(name, list(chosen.captions))}"
                 )
             if name in seen:
                 raise DataError(f"{path}: {name!r} is listed twice")
@@ -120,7 +135,7 @@ class Showcase:
         DataError
             The split is of other data.
         """
-        if split.data_hash != self.data["hash"]:
+        if split.data_hash != self.data.hash:
             raise DataError(
                 "the showcase was chosen from other data (their hash differs): name the right "
                 "file with --data, or choose again"
@@ -138,13 +153,13 @@ class Showcase:
         )
 
     def _example(self, split: Split, index: int) -> Example:
-        said = self.said[split.names[index]]
+        said = self.captions[split.names[index]]
         return Example(
             name=split.names[index],
             image=partial(_pixels, split, index),
-            words=said["caption"].split(" "),
+            words=said.caption.split(" "),
             references=split.references[index],
-            scores={self.rank_by: said["score"]},
+            scores={self.rank_by: said.score},
         )
 
 
@@ -187,15 +202,15 @@ def showcase(
     return Showcase(
         good=[names[i] for i in best],
         bad=[names[i] for i in others[::-1][:bad]],
-        said={
-            name: {"caption": caption, "score": round(float(rank), 4)}
+        captions={
+            name: ScoredCaption(caption, round(float(rank), 4))
             for name, caption, rank in zip(names, scores.captions, ranks, strict=True)
         },
         title=f"{' + '.join(member.source for member in captioner.members)} on {split.name}",
         subtitle=f"The best and the worst of {len(split):,} captions by {LABELS[rank_by]}; "
         f"{scores.protocol_line}",
         rank_by=rank_by,
-        data={"path": str(split.path), "hash": split.data_hash, "split": split.name},
+        data=Source(str(split.path), split.data_hash, split.name),
     )
 
 

@@ -31,7 +31,7 @@ def test_the_best_and_the_worst_by_cider_d(shown: Path, run: Path, scenes: Path)
     split = Captions(scenes)["dev"]
     scores = evaluate(run, split)
     ranks = dict(zip(split.names, scores.per_image["cider_d"], strict=True))
-    assert {n: said["score"] for n, said in chosen["said"].items()} == {
+    assert {n: each["score"] for n, each in chosen["captions"].items()} == {
         name: round(float(rank), 4) for name, rank in ranks.items()
     }
     good, bad = ([ranks[name] for name in chosen[group]] for group in ("good", "bad"))
@@ -44,7 +44,7 @@ def test_the_best_and_the_worst_by_cider_d(shown: Path, run: Path, scenes: Path)
     assert re.findall(r'<p class="name">(.*?)</p>', page) == chosen["good"] + chosen["bad"]
     assert page.count("data:image/jpeg") == 5
     for name in chosen["good"]:
-        assert chosen["said"][name]["caption"] in page
+        assert chosen["captions"][name]["caption"] in page
 
 
 def test_examples_are_exchanged_by_hand(
@@ -52,7 +52,7 @@ def test_examples_are_exchanged_by_hand(
 ) -> None:
     mine = tmp_path / "mine.json"
     document = json.loads(shown.with_suffix(".json").read_text())
-    other = next(n for n in document["said"] if n not in document["good"] + document["bad"])
+    other = next(n for n in document["captions"] if n not in document["good"] + document["bad"])
     document["good"][0], document["bad"] = other, document["bad"][:1]
     mine.write_text(json.dumps(document))
     page = tmp_path / "again.html"
@@ -69,6 +69,8 @@ def test_bad_input_is_told_in_one_line(
     listed = shown.with_suffix(".json")
     assert "name a MODEL, or a list" in fails("showcase", code=2)
     assert "name a MODEL, or a list" in fails("showcase", run, "--list", listed, code=2)
+    line = fails("showcase", "--list", listed, "--good", 3, "--to", tmp_path / "p.html", code=2)
+    assert "--good does not go with --list" in line
     assert "perhaps changed by hand" in fails("showcase", run, "--to", shown, code=2)
     assert "name the page" in fails("showcase", run, "--to", listed, code=2)
     document = json.loads(listed.read_text())

@@ -11,7 +11,7 @@ import click
 from dlmie.cli.agents import evaluate_agents
 from dlmie.cli.captioners import split_names
 from dlmie.cli.console import Console
-from dlmie.cli.data import data_of
+from dlmie.cli.data import data_of, features_of_run, open_features
 from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.generators import evaluate_generators
@@ -20,15 +20,12 @@ from dlmie.cli.options import flag_of, given, options_of, whole
 from dlmie.cli.scores import print_scores
 from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
-from dlmie.errors import DlmieError
 from dlmie.files.outputs import COCO
 from dlmie.text import format_table
 
 if TYPE_CHECKING:
-    from dlmie.captioning.captioner import ImageCaptioner
     from dlmie.captioning.metrics.scores import Scores
     from dlmie.data.captions.dataset import Split
-    from dlmie.data.captions.extraction import Features
     from dlmie.models.registry import Role
 
 # What a command line may name beside MODELS and --data, by role; captioners take all other options.
@@ -210,37 +207,6 @@ def _result_files(names: Sequence[str], split: str) -> list[str]:
         for place, stem in enumerate(stems)
     ]
     return [f"captions_{split}_{stem}_results.json" for stem in stems]
-
-
-def features_of_run(model: str) -> list[str]:
-    """The feature cache that a run was trained on, where MODEL is one and has one."""
-    from dlmie.training.runs import read_config
-
-    if not (Path(model) / "config.json").is_file():
-        return []
-    path = read_config(Path(model)).inputs.get("features")
-    return [] if path is None else [path]
-
-
-def open_features(
-    captioner: ImageCaptioner, source: str, images: Split, named: str | None
-) -> Features | None:
-    """The feature cache that is named; else that of the run, if it is there and fits."""
-    from dlmie.captioning import check_features
-    from dlmie.data.captions.extraction import Features
-
-    if named is not None:
-        return Features(named)
-    known = [path for path in features_of_run(source) if Path(path).is_file()]
-    if not known:
-        return None
-    try:
-        cache = Features(known[0])
-        for member in captioner.members:
-            check_features(cache, member, images)
-    except DlmieError:  # other data, or another encoder in the ensemble: encode the images
-        return None
-    return cache if images.name in cache.splits else None
 
 
 def _export(path: Path, images: Split, captions: list[str]) -> None:

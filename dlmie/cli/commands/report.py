@@ -7,7 +7,9 @@ import sys
 
 import click
 
+from dlmie.cli.captioners import split_names
 from dlmie.cli.console import Console
+from dlmie.cli.data import data_of, features_of_run, open_features, split_options
 from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
 from dlmie.cli.options import options_of, whole
@@ -18,13 +20,7 @@ from dlmie.text import bytes_text
 
 @verb("report")
 @click.argument("model")
-@click.option("--split", default="dev", show_default=True, help="The images to caption.")
-@click.option("--data", type=click.Path(), help="Prepared file.  [default: that of the run]")
-@click.option(
-    "--features",
-    type=click.Path(),
-    help="What the encoder makes of the images.  [default: that of the run, if it is there]",
-)
+@split_options
 @options_of(
     "dlmie.captioning.reports:report",
     gallery=("Show so many images, from the best to the worst.  [default: all]", whole(1)),
@@ -58,9 +54,6 @@ def command(
     chosen = {**chosen_decoding(), "seed": console.seed}
     from dlmie import captioning
     from dlmie.captioning.reports import report
-    from dlmie.cli.captioners import split_names
-    from dlmie.cli.commands.evaluate import features_of_run, open_features
-    from dlmie.cli.data import data_of
     from dlmie.data.captions.dataset import Captions
 
     names = split_names(model)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from dlmie.cli.captioners import split_names
 from dlmie.cli.console import Console
+from dlmie.cli.data import data_of, features_of_run, open_features, split_options
 from dlmie.cli.decoding import chosen_decoding, decoding_options
 from dlmie.cli.encoders import weights_option
-from dlmie.cli.options import options_of, whole
+from dlmie.cli.options import flag_of, given, options_of, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import OutputError
 from dlmie.files.outputs import HTML, JSON
+
+if TYPE_CHECKING:
+    from dlmie.captioning.showcase import Showcase
+    from dlmie.data.captions.dataset import Split
+
+# What a command line may name beside a list.
+_WITH_LIST = ("chosen_list", "data", "output", "thumbnail", "overwrite")
 
 
 @verb("showcase")
@@ -29,13 +39,7 @@ from dlmie.files.outputs import HTML, JSON
     metavar="FILE",
     help="Instead of MODEL: show the images of this list, which was written before.",
 )
-@click.option("--split", default="dev", show_default=True, help="The images to caption.")
-@click.option("--data", type=click.Path(), help="Prepared file.  [default: that of the run]")
-@click.option(
-    "--features",
-    type=click.Path(),
-    help="What the encoder makes of the images.  [default: that of the run, if it is there]",
-)
+@split_options
 @options_of(
     "dlmie.visualize.figures.showcase_page:build_showcase",
     thumbnail=("Longer side of the photographs in pixels.", whole(16)),
@@ -67,64 +71,86 @@ def command(
     MODEL is a run folder, a model file or the name of a captioner that comes with dlmie. The page
     needs no network and no server.
     """
-    options = {**chosen_decoding(), "seed": console.seed}
     if (model is None) == (chosen_list is None):
         raise click.UsageError("name a MODEL, or a list with --list")
     page_path = Path(output or "showcase.html")
     if page_path.suffix.lower() == ".json":
         raise click.UsageError(f"{page_path}: name the page, such as showcase.html")
-    from dlmie.captioning.showcase import Showcase, showcase
     from dlmie.data.captions.dataset import Captions
+    from dlmie.files import atomic
 
-    list_path = None
-    if chosen_list is not None:
-        chosen = Showcase.load(chosen_list)
-        console.outputs.reads(chosen_list)
-        images = Captions(data or chosen.data["path"])[chosen.data["split"]]
+    if model is None:
+        assert chosen_list is not None
+        list_path = Path(chosen_list)
+        chosen = _listed(console, list_path, page_path)
+        images = Captions(data or chosen.data.path)[chosen.data.split]
         console.outputs.reads(images.path)
-        console.outputs.writes(page_path, HTML)
     else:
-        assert model is not None
-        from dlmie import captioning
-        from dlmie.cli.captioners import split_names
-        from dlmie.cli.commands.evaluate import features_of_run, open_features
-        from dlmie.cli.data import data_of
-
+        list_path = page_path.with_suffix(".json")
         names = split_names(model)
         source = data or data_of(names[0])
         console.outputs.reads(source, *features_of_run(names[0]))
-        console.outputs.writes(page_path, HTML)
-        list_path = page_path.with_suffix(".json")
-        if list_path.exists() and not console.overwrite:
-            raise OutputError(
-                f"{list_path} is there, perhaps changed by hand: show its images with --list, "
-                "name another page, or replace it with --overwrite"
-            )
-        console.outputs.writes(list_path, JSON)
+        _claim(console, page_path, list_path)
         images = Captions(source)[split]
-        captioner = captioning.load(names, encoder_weights=encoder_weights)
-        kept = open_features(captioner, names[0], images, features)
-        chosen = showcase(
-            captioner,
-            images,
-            good=good,
-            bad=bad,
-            features=kept,
-            progress=console.progress,
-            **options,
-        )
-    from dlmie.files import atomic
-
+        chosen = _choose(console, names, images, features, encoder_weights, good=good, bad=bad)
     atomic.write_text(page_path, chosen.page(images, thumbnail=thumbnail))
-    if list_path is not None:
+    if model is not None:
         chosen.save(list_path)
-        console.note(f"wrote {page_path}; exchange images in {list_path}")
-    else:
-        console.note(f"wrote {page_path}")
-    result = {"page": page_path, "list": list_path or Path(str(chosen_list))}
-    text = [
-        f"{heading:4s} {chosen.said[name]['score']:.2f}  {name}: {chosen.said[name]['caption']}"
-        for heading, chosen_names in (("good", chosen.good), ("bad", chosen.bad))
-        for name in chosen_names
+    console.note(f"wrote {page_path}" + (f"; exchange images in {list_path}" if model else ""))
+    groups = {"good": chosen.good, "bad": chosen.bad}
+    lines = [
+        f"{group:4s} {chosen.captions[name].score:.2f}  {name}: {chosen.captions[name].caption}"
+        for group, shown in groups.items()
+        for name in shown
     ]
-    console.result({**result, "good": chosen.good, "bad": chosen.bad}, "\n".join(text))
+    console.result({"page": page_path, "list": list_path, **groups}, "\n".join(lines))
+
+
+def _listed(console: Console, list_path: Path, page_path: Path) -> Showcase:
+    """What a list chose; the page is claimed."""
+    for name in given(click.get_current_context()):
+        if name not in _WITH_LIST:
+            raise click.UsageError(f"{flag_of(name)} does not go with --list, which says it all")
+    from dlmie.captioning.showcase import Showcase
+
+    chosen = Showcase.load(list_path)
+    console.outputs.reads(list_path)
+    console.outputs.writes(page_path, HTML)
+    return chosen
+
+
+def _claim(console: Console, page_path: Path, list_path: Path) -> None:
+    """Claim the page and its list, which may hold a choice made by hand."""
+    console.outputs.writes(page_path, HTML)
+    if list_path.exists() and not console.overwrite:
+        raise OutputError(
+            f"{list_path} is there, perhaps changed by hand: show its images with --list, "
+            "name another page, or replace it with --overwrite"
+        )
+    console.outputs.writes(list_path, JSON)
+
+
+def _choose(
+    console: Console,
+    names: list[str],
+    images: Split,
+    features: str | None,
+    encoder_weights: str | None,
+    *,
+    good: int,
+    bad: int,
+) -> Showcase:
+    """Caption the images and choose the best and the worst."""
+    from dlmie import captioning
+    from dlmie.captioning.showcase import showcase
+
+    captioner = captioning.load(names, encoder_weights=encoder_weights)
+    return showcase(
+        captioner,
+        images,
+        good=good,
+        bad=bad,
+        features=open_features(captioner, names[0], images, features),
+        progress=console.progress,
+        **{**chosen_decoding(), "seed": console.seed},
+    )
