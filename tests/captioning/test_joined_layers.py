@@ -10,7 +10,11 @@ import pytest
 from captioning_cases import make_data
 
 from dlmie import captioning
+from dlmie.captioning.evaluation import loss_per_word
+from dlmie.captioning.features import Encoder
+from dlmie.captioning.overfitting import overfit
 from dlmie.captioning.planning import plan
+from dlmie.data.batches import Batches, FirstImages
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.feature_cache import Features
 from dlmie.training.runs import resume, train
@@ -34,14 +38,16 @@ def values(run: Path) -> dict[str, np.ndarray]:
     return {str(p.name): p.get_value() for p in model.parameters}
 
 
-def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
-    settings = Settings(
+def make_settings() -> Settings:
+    return Settings(
         model="show-attend-tell",
         config=CONFIG,
         encoder={"name": "efficientnet-lite0", "layer": LAYER, "size": 32},
     )
 
-    step = plan(settings, data).step
+
+def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
+    step = plan(make_settings(), data).step
     step.progress = False
     run = train(step, data, to=tmp_path / "run", epochs=1, **OPTIONS)
     first = values(run.folder)
@@ -73,3 +79,18 @@ def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
     further = plan(Settings(model="show-attend-tell", start=str(resumed.folder)), data).step
     names = {str(p.name): p.get_value() for p in further.model.parameters}
     assert np.array_equal(names["/annotations/mean"], last["/annotations/mean"])
+
+
+def test_the_overfit_check_standardizes_and_leaves_the_step_as_it_was(data: Captions) -> None:
+    step = plan(make_settings(), data).step
+    step.progress = False
+    report = overfit(step, data, images=4, epochs=1, progress=False)
+    assert not step.model.mean.get_value().any()
+
+    encoder = Encoder(step.annotations.encoder, LAYER)
+    seen = encoder.pixels(data["train"].load_images(np.arange(4)))
+    step.model.measure(lambda: seen)
+    assert step.model.mean.get_value().any()
+    few = FirstImages(data["train"], 4, one_caption=True)
+    loss = loss_per_word(step.model, Batches(few, lambda rows, views: seen[rows], batch=4))
+    assert report.first_loss == pytest.approx(loss, rel=1e-6)
