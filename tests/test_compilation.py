@@ -51,6 +51,7 @@ def test_an_update_that_is_given_counts() -> None:
     assert noise.key.get_value() == 10
 
 
+@pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")  # the user's own graph
 def test_the_users_pytensor_stays_as_it_was() -> None:
     before, filters = str(pytensor.config), list(warnings.filters)
     x = pt.fmatrix("x")
