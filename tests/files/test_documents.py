@@ -66,7 +66,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="is a pipe or a device, not a file"):
         read_text(tmp_path / "pipe")
-    with pytest.raises(DataError, match="cannot be opened: embedded null"):
+    with pytest.raises(DataError, match=r"cannot be opened: .*embedded null"):
         read_text("a\0b")
 
 
