@@ -70,6 +70,29 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "tiles, two groups": ((2, 40, 8, 8), (36, 20, 3, 3), {"groups": 2, "padding": 1}),
     "many tiles": ((3, 16, 70, 61), (16, 16, 3, 3), {"padding": 1}),
     "many channels, rounds of tiles": ((2, 130, 40, 44), (70, 130, 3, 3), {"padding": 1}),
+    # Several small images: directly, without patches.
+    "direct": ((5, 5, 12, 9), (7, 5, 5, 3), {}),
+    "direct, stride 2, lopsided, panels of filters": (
+        (3, 17, 23, 20),
+        (70, 17, 4, 5),
+        {"stride": 2, "padding": ((2, 0), (1, 3))},
+    ),
+    "direct, rows and columns that no filter sees": (
+        (7, 6, 16, 16),
+        (5, 6, 2, 3),
+        {"stride": (3, 2), "padding": (1, 0)},
+    ),
+    "direct, two groups, dilated rows": (
+        (4, 34, 12, 11),
+        (20, 17, 3, 2),
+        {"groups": 2, "dilation": (2, 1), "padding": 1},
+    ),
+    "direct, few filters": ((9, 20, 6, 6), (3, 20, 5, 5), {"padding": 2}),
+    "direct, images smaller than a vector": ((70, 16, 4, 4), (18, 16, 3, 3), {}),
+    "direct, padding beyond the filter": ((30, 5, 3, 3), (6, 5, 2, 2), {"padding": 4}),
+    "direct, 33 channels": ((4, 33, 13, 14), (40, 33, 5, 5), {"padding": 2}),
+    "direct, one channel": ((6, 1, 28, 28), (33, 1, 5, 5), {}),
+    "direct, larger images": ((2, 16, 61, 52), (8, 16, 2, 5), {"stride": (1, 2)}),
     "empty batch": ((0, 3, 6, 5), (2, 3, 3, 3), {}),
 }
 

@@ -65,6 +65,10 @@ def convolutions() -> Iterator[Case]:
         ((1, 17, 8, 7), (17, 1, 3, 3), {"groups": 17, "stride": 2, "padding": ((1, 0), (0, 2))}),
         ((2, 6, 8, 9), (4, 3, 3, 2), {"groups": 2, "dilation": (2, 3), "padding": (2, 1)}),
         ((1, 2, 11, 10), (3, 2, 7, 4), {"stride": (3, 2)}),
+        ((5, 5, 12, 9), (7, 5, 5, 3), {}),
+        ((3, 17, 23, 20), (70, 17, 4, 5), {"stride": 2, "padding": ((2, 0), (1, 3))}),
+        ((4, 34, 12, 11), (20, 17, 3, 2), {"groups": 2, "dilation": (2, 1), "padding": 1}),
+        ((70, 16, 4, 4), (3, 16, 3, 3), {}),
     ]
     for x, w, options in shapes:
         arrays = [normal(*x), normal(*w), normal(w[0])]
@@ -91,6 +95,8 @@ def pools() -> Iterator[Case]:
     for options in ({"size": 2}, {"size": 3, "stride": 2, "padding": 1, "ceil_mode": True}):
         yield Case(f"max pool {options}", lambda v, o=options: max_pool(v, **o), [x])
         yield Case(f"average pool {options}", lambda v, o=options: average_pool(v, **o), [x])
+    for shape in ((1, 3, 2, 2), (2, 1, 7, 34), (1, 2, 6, 71)):
+        yield Case(f"max pool {shape}", lambda v: max_pool(v, 2), [normal(*shape)])
     yield Case(
         "average pool with padding counted",
         lambda v: average_pool(v, (3, 2), padding=1, count_include_padding=True),

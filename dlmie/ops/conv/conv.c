@@ -8,7 +8,8 @@
  */
 #include "conv.h"
 
-enum { LANES_WORTH_FILLING = 16 };
+/* Measured limits between the algorithms. */
+enum { LANES_WORTH_FILLING = 16, FEW_CHANNELS = 4, FEW_PIXELS = 256, SMALL_IMAGE = 48 * 48 };
 enum { P_STRIDE, P_SAME = 2, P_PAD, P_DILATION = 7, P_GROUPS = 9, P_ACTIVATION, P_EXACT, P_BIAS };
 
 /* Size of the output along one axis and the padding before it; negative when nothing fits. */
@@ -77,6 +78,9 @@ typedef struct {
 
 static const algorithm gemm = {KERNEL(conv_gemm_forward), NULL, KERNEL(conv_gemm_input_gradient),
                                KERNEL(conv_gemm_weight_gradient)};
+static const algorithm direct = {KERNEL(conv_direct_forward), NULL,
+                                 KERNEL(conv_direct_input_gradient),
+                                 KERNEL(conv_direct_weight_gradient)};
 static const algorithm depthwise = {KERNEL(conv_depthwise_forward), NULL,
                                     KERNEL(conv_depthwise_input_gradient),
                                     KERNEL(conv_depthwise_weight_gradient)};
@@ -95,14 +99,32 @@ static int suits_winograd(const conv_geometry *s) {
 }
 #endif
 
-static const algorithm *algorithm_for(const conv_geometry *s, int exact) {
+/* Direct convolution pays where a filter sees several pixels of a small image, whose rows are too
+ * short to unroll well, or enough channels; and where its other order of the filters is used for
+ * more than a few pixels. Every thread takes whole images. */
+static int suits_direct(const conv_geometry *s) {
+    const int64_t pixels = s->out_h * s->out_w, channels = s->channels / s->groups;
+    return s->kernel_h * s->kernel_w > 1 && s->dilation_w == 1 && s->batch >= thread_count() &&
+           s->batch * pixels >= FEW_PIXELS &&
+           (channels >= LANES_WORTH_FILLING || (s->groups == 1 && pixels <= SMALL_IMAGE));
+}
+
+typedef enum { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT } operation;
+
+static const algorithm *algorithm_for(const conv_geometry *s, int exact, operation wanted) {
     if (s->groups > 1 && s->groups == s->channels) return &depthwise;
 #ifndef DLMIE_DOUBLE
+    /* Winograd's transforms of a gradient cost most: they need more channels to pay. */
+    const int small = min64(s->channels, s->filters) / s->groups <= 2 * LANES_WORTH_FILLING &&
+                      s->out_h * s->out_w <= SMALL_IMAGE;
+    if (wanted == WEIGHT_GRADIENT && small && suits_direct(s)) return &direct;
     if (!exact && suits_winograd(s)) return &winograd;
 #else
     UNUSED(exact);
 #endif
-    return &gemm;
+    /* With few channels, what neighbors add to the gradient of an image overlaps within vectors. */
+    if (wanted == INPUT_GRADIENT && s->channels < FEW_CHANNELS) return &gemm;
+    return suits_direct(s) ? &direct : &gemm;
 }
 
 /* conv2d(x, w, b if has_bias) -> activation(x * w + b) */
@@ -119,7 +141,7 @@ EXPORT int KERNEL(conv2d)(KERNEL_ARGUMENTS) {
     conv_geometry s;
     if (geometry(&in[0], &in[1], p, &s, error)) return 1;
     const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
-    if (algorithm_for(&s, p[P_EXACT] != 0)
+    if (algorithm_for(&s, p[P_EXACT] != 0, FORWARD)
             ->forward(&s, x, w, bias, (int)p[P_ACTIVATION], out[0].data))
         REFUSE("conv2d: out of memory");
     return 0;
@@ -154,7 +176,7 @@ static int convolve_then_pool(const conv_geometry *s, const algorithm *a, const 
 EXPORT int KERNEL(conv2d_pooled)(KERNEL_ARGUMENTS) {
     conv_geometry s;
     if (geometry(&in[0], &in[1], p, &s, error)) return 1;
-    const algorithm *a = algorithm_for(&s, p[P_EXACT] != 0);
+    const algorithm *a = algorithm_for(&s, p[P_EXACT] != 0, FORWARD);
     if (!a->pooled) return convolve_then_pool(&s, a, in, p, out, error);
     const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
     if (a->pooled(&s, x, w, bias, (int)p[P_ACTIVATION], out[0].data))
@@ -174,7 +196,7 @@ EXPORT int KERNEL(conv2d_input_gradient)(KERNEL_ARGUMENTS) {
     conv_geometry s;
     if (geometry(&in[0], &in[1], p, &s, error)) return 1;
     const real *w = in[1].data, *g = in[2].data;
-    if (algorithm_for(&s, p[P_EXACT] != 0)->input_gradient(&s, w, g, out[0].data))
+    if (algorithm_for(&s, p[P_EXACT] != 0, INPUT_GRADIENT)->input_gradient(&s, w, g, out[0].data))
         REFUSE("conv2d: out of memory");
     return 0;
 }
@@ -191,7 +213,7 @@ EXPORT int KERNEL(conv2d_weight_gradient)(KERNEL_ARGUMENTS) {
     conv_geometry s;
     if (geometry(&in[0], &in[1], p, &s, error)) return 1;
     const real *x = in[0].data, *g = in[2].data;
-    if (algorithm_for(&s, p[P_EXACT] != 0)->weight_gradient(&s, x, g, out[0].data))
+    if (algorithm_for(&s, p[P_EXACT] != 0, WEIGHT_GRADIENT)->weight_gradient(&s, x, g, out[0].data))
         REFUSE("conv2d: out of memory");
     return 0;
 }

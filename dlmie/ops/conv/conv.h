@@ -68,6 +68,14 @@ int KERNEL(conv_gemm_input_gradient)(const conv_geometry *s, const real *w, cons
 int KERNEL(conv_gemm_weight_gradient)(const conv_geometry *s, const real *x, const real *g,
                                       real *dw);
 
+/* conv_direct.c: not dilated horizontally; small images. */
+int KERNEL(conv_direct_forward)(const conv_geometry *s, const real *x, const real *w,
+                                const real *bias, int activation, real *y);
+int KERNEL(conv_direct_input_gradient)(const conv_geometry *s, const real *w, const real *g,
+                                       real *dx);
+int KERNEL(conv_direct_weight_gradient)(const conv_geometry *s, const real *x, const real *g,
+                                        real *dw);
+
 /* conv_depthwise.c: groups == channels. */
 int KERNEL(conv_depthwise_forward)(const conv_geometry *s, const real *x, const real *w,
                                    const real *bias, int activation, real *y);
