@@ -17,6 +17,9 @@ from dlmie.ops.pool.pool import average_pool, global_average_pool, max_pool
 CASES: list[tuple[tuple[int, int], dict[str, Any]]] = [
     ((6, 8), {"size": 2}),
     ((7, 9), {"size": 2}),
+    ((3, 2), {"size": 2}),
+    ((12, 34), {"size": 2}),
+    ((5, 71), {"size": 2}),
     ((7, 40), {"size": 2, "ceil_mode": True}),
     ((13, 12), {"size": 3, "stride": 2, "ceil_mode": True}),
     ((9, 8), {"size": 3, "stride": 2, "padding": 1}),

@@ -71,6 +71,81 @@ static int64_t first_maximum(const pool_geometry *s, const real *plane, window v
     return best;
 }
 
+/* The usual case: 2x2 windows side by side, LANES of them at once. */
+static int is_halving(const pool_geometry *s) {
+    return s->size_h == 2 && s->size_w == 2 && s->stride_h == 2 && s->stride_w == 2 &&
+           s->pad_h == 0 && s->pad_w == 0 && s->height >= 2 * s->out_h && s->width >= 2 * s->out_w;
+}
+
+/* Where the windows that are LANES from `next` on begin: the last ones overlap. */
+static inline int64_t windows_from(int64_t next, int64_t out_w) {
+    return min64(next, max64(out_w - LANES, 0));
+}
+
+#define EVENS(d, i) (2 * (i) + (d))
+#define ZIP(d, i) ((d) * LANES / 2 + (i) / 2 + (i) % 2 * LANES)
+
+/* Columns 0, 2, ... and 1, 3, ... of n <= LANES windows in a row of x, which ends at `end`. */
+static inline void read_windows(const real *x, int64_t n, const real *end, vec *even, vec *odd) {
+    vec part[2] = {{0}, {0}};
+    if (end - x >= 2 * LANES) part[0] = load(x), part[1] = load(x + LANES);
+    else memcpy(part, x, (size_t)(2 * n) * sizeof(real));
+    *even = SHUFFLE(part[0], part[1], EACH_LANE(EVENS, 0));
+    *odd = SHUFFLE(part[0], part[1], EACH_LANE(EVENS, 1));
+}
+
+static inline void write_windows(vec even, vec odd, int64_t n, real *x) {
+    const vec part[2] = {SHUFFLE(even, odd, EACH_LANE(ZIP, 0)), SHUFFLE(even, odd, EACH_LANE(ZIP, 1))};
+    if (n == LANES) store(x, part[0]), store(x + LANES, part[1]);
+    else memcpy(x, part, (size_t)(2 * n) * sizeof(real));
+}
+
+static inline index_vec beats_each(vec b, vec a) { return (b > a) | ((b != b) & (a == a)); }
+
+/* Maxima of the two rows of n windows, and which column has them. */
+static inline vec row_maxima(const real *x, int64_t n, const real *end, index_vec *right) {
+    vec even, odd;
+    read_windows(x, n, end, &even, &odd);
+    *right = beats_each(odd, even);
+    return choose(*right, odd, even);
+}
+
+static void halve_plane(const pool_geometry *s, const real *x, const real *end, real *y) {
+    const int64_t n = min64(LANES, s->out_w);
+    for (int64_t oy = 0; oy < s->out_h; oy++, y += s->out_w)
+        for (int64_t next = 0; next < s->out_w; next += LANES) {
+            const int64_t ox = windows_from(next, s->out_w);
+            const real *row = x + 2 * oy * s->width + 2 * ox;
+            index_vec right;
+            const vec upper = row_maxima(row, n, end, &right);
+            const vec lower = row_maxima(row + s->width, n, end, &right);
+            const vec largest = choose(beats_each(lower, upper), lower, upper);
+            if (n == LANES) store(y + ox, largest);
+            else memcpy(y, &largest, (size_t)n * sizeof(real));
+        }
+}
+
+static void halve_plane_gradient(const pool_geometry *s, const real *x, const real *end,
+                                 const real *g, real *dx) {
+    const int64_t n = min64(LANES, s->out_w);
+    for (int64_t oy = 0; oy < s->out_h; oy++, g += s->out_w)
+        for (int64_t next = 0; next < s->out_w; next += LANES) {
+            const int64_t ox = windows_from(next, s->out_w), at = 2 * oy * s->width + 2 * ox;
+            vec given = {0}, winner[2];
+            index_vec right[2];
+            if (n == LANES) given = load(g + ox);
+            else memcpy(&given, g, (size_t)n * sizeof(real));
+            for (int i = 0; i < 2; i++)
+                winner[i] = row_maxima(x + at + i * s->width, n, end, &right[i]);
+            const index_vec lower = beats_each(winner[1], winner[0]);
+            for (int i = 0; i < 2; i++) {
+                const vec mine = choose(i ? lower : ~lower, given, (vec){0});
+                write_windows(choose(right[i], (vec){0}, mine), choose(right[i], mine, (vec){0}), n,
+                              dx + at + i * s->width);
+            }
+        }
+}
+
 /* max_pool(x) -> y */
 EXPORT int KERNEL(max_pool_shape)(SHAPE_ARGUMENTS) {
     pool_geometry s;
@@ -91,9 +166,15 @@ static inline __attribute__((always_inline)) void raise(real *y, const real *x, 
 EXPORT int KERNEL(max_pool)(KERNEL_ARGUMENTS) {
     pool_geometry s;
     if (geometry(&in[0], p, &s, error)) return 1;
+    const int halving = is_halving(&s);
+    const real *end = (const real *)in[0].data + count(&in[0]);
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < s.planes; k++) {
         const real *plane = (const real *)in[0].data + k * s.height * s.width;
+        if (halving) {
+            halve_plane(&s, plane, end, (real *)out[0].data + k * s.out_h * s.out_w);
+            continue;
+        }
         for (int64_t oy = 0; oy < s.out_h; oy++) {
             const window rows = window_at(&s, oy, 0);
             real *y = (real *)out[0].data + (k * s.out_h + oy) * s.out_w;
@@ -120,52 +201,25 @@ EXPORT int KERNEL(max_pool_gradient_shape)(SHAPE_ARGUMENTS) {
     return 0;
 }
 
-#define EVENS(d, i) (2 * (i) + (d))
-#define ZIP(d, i) ((d) * LANES / 2 + (i) / 2 + (i) % 2 * LANES)
-
-static inline index_vec beats_each(vec b, vec a) { return (b > a) | ((b != b) & (a == a)); }
-
-/* The usual case, 2x2 windows side by side: LANES windows of two rows of x and of dx. */
-static void halved_windows(const real *x, int64_t width, vec g, real *dx) {
-    vec winner[2];
-    index_vec right[2];
-    for (int i = 0; i < 2; i++) {
-        const vec first = load(x + i * width), second = load(x + i * width + LANES);
-        const vec a = SHUFFLE(first, second, EACH_LANE(EVENS, 0));
-        const vec b = SHUFFLE(first, second, EACH_LANE(EVENS, 1));
-        right[i] = beats_each(b, a);
-        winner[i] = choose(right[i], b, a);
-    }
-    const index_vec lower = beats_each(winner[1], winner[0]);
-    for (int i = 0; i < 2; i++) {
-        const vec mine = choose(i ? lower : ~lower, g, (vec){0});
-        const vec a = choose(right[i], (vec){0}, mine), b = choose(right[i], mine, (vec){0});
-        store(dx + i * width, SHUFFLE(a, b, EACH_LANE(ZIP, 0)));
-        store(dx + i * width + LANES, SHUFFLE(a, b, EACH_LANE(ZIP, 1)));
-    }
-}
-
 EXPORT int KERNEL(max_pool_gradient)(KERNEL_ARGUMENTS) {
     pool_geometry s;
     if (geometry(&in[0], p, &s, error)) return 1;
-    const int halving = s.size_h == 2 && s.size_w == 2 && s.stride_h == 2 && s.stride_w == 2 &&
-                        s.pad_h == 0 && s.pad_w == 0;
+    const int halving = is_halving(&s);
+    const int covered = halving && s.height == 2 * s.out_h && s.width == 2 * s.out_w;
+    const real *end = (const real *)in[0].data + count(&in[0]);
 #pragma omp parallel for schedule(static)
     for (int64_t k = 0; k < s.planes; k++) {
         const real *plane = (const real *)in[0].data + k * s.height * s.width;
         const real *g = (const real *)in[1].data + k * s.out_h * s.out_w;
         real *dx = (real *)out[0].data + k * s.height * s.width;
-        memset(dx, 0, (size_t)(s.height * s.width) * sizeof(real));
-        for (int64_t oy = 0; oy < s.out_h; oy++) {
-            int64_t ox = 0;
-            if (halving && 2 * oy + 1 < s.height)
-                for (; 2 * (ox + LANES) <= s.width; ox += LANES) {
-                    const int64_t at = 2 * oy * s.width + 2 * ox;
-                    halved_windows(plane + at, s.width, load(g + oy * s.out_w + ox), dx + at);
-                }
-            for (; ox < s.out_w; ox++)
-                dx[first_maximum(&s, plane, window_at(&s, oy, ox))] += g[oy * s.out_w + ox];
+        if (!covered) memset(dx, 0, (size_t)(s.height * s.width) * sizeof(real));
+        if (halving) {
+            halve_plane_gradient(&s, plane, end, g, dx);
+            continue;
         }
+        for (int64_t oy = 0; oy < s.out_h; oy++)
+            for (int64_t ox = 0; ox < s.out_w; ox++)
+                dx[first_maximum(&s, plane, window_at(&s, oy, ox))] += *g++;
     }
     return 0;
 }
