@@ -135,6 +135,24 @@ class Validation(Callback):
             )
 
 
+class KeptEpochs(Callback):
+    """Write the model of each epoch to a file of its own, ``0001.h5``.
+
+    Parameters
+    ----------
+    folder : path
+    save : callable
+        Writes the model; handed the path and the record of the epoch.
+    """
+
+    def __init__(self, folder: Path, save: Callable[[Path, Record], None]) -> None:
+        self.folder, self.save = folder, save
+
+    def on_epoch(self, loop: MainLoop, record: Record) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.save(self.folder / f"{loop.position.epoch:04}.h5", record)
+
+
 class ProgressBar(Callback):
     """A bar for each epoch with loss, rate and time left; a line after each epoch."""
 

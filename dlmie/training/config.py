@@ -131,6 +131,7 @@ class TrainingOptions(OptionGroup):
     patience: int | None = option(None, "Stop after so many epochs without a better score.", low=1)
     limit: int | None = option(None, "Use only so many training images.", low=1)
     checkpoint_every: int = option(200, "Steps between checkpoints; 0: only epochs.", low=0)
+    keep_epochs: bool = option(False, "Keep the model of each epoch, in RUN/epochs.")
     seed: int = option(0, low=0)
 
     #: Options that decide which examples come in which batch of an epoch.

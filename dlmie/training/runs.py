@@ -4,6 +4,7 @@ runs/NAME/config.json   everything that decides the run's course
 runs/NAME/log.jsonl     what was measured, one JSON object per line
 runs/NAME/state.h5      the last checkpoint: resuming continues bit for bit
 runs/NAME/best.h5       the best model so far; all that using it needs
+runs/NAME/epochs/       the model of each epoch, where that is asked for
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dlmie.files.locks import locked
 from dlmie.files.schema import Key, check_document
 from dlmie.text import suggest
 from dlmie.training import registry
-from dlmie.training.callbacks import JsonLog, ProgressBar, Validation
+from dlmie.training.callbacks import JsonLog, KeptEpochs, ProgressBar, Validation
 from dlmie.training.checkpoint import Checkpoint
 from dlmie.training.config import RunConfig
 from dlmie.training.loop import MainLoop, Position
@@ -30,6 +31,7 @@ from dlmie.training.task import AnyTask, Data, Session, Trainable
 from dlmie.typing import JsonObject
 
 CONFIG, LOG, STATE, BEST = "config.json", "log.jsonl", "state.h5", "best.h5"
+EPOCHS = "epochs"
 
 
 @dataclass
@@ -377,8 +379,17 @@ def _loop(
     shown = ProgressBar(
         options.epochs, unit=step.unit, monitor=options.monitor, tie_breaker=task.tie_breaker
     )
+    kept = KeptEpochs(folder / EPOCHS, session.save_best)
     loop = MainLoop(
-        step, session.batches, [validation, *([shown] if progress else []), log, checkpoint]
+        step,
+        session.batches,
+        [
+            validation,
+            *([kept] if options.keep_epochs else []),
+            *([shown] if progress else []),
+            log,
+            checkpoint,
+        ],
     )
     return loop, checkpoint, log
 

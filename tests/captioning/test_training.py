@@ -66,11 +66,22 @@ def run(data: Captions, folder: Path) -> Run:
 @pytest.fixture(scope="module")
 def plain(data: Captions, cache: Features, folder: Path) -> Run:
     """Show and Tell on features whose encoder is out of reach."""
-    return train(make_step(data, cache.shape), data, to=folder / "plain", features=cache, **OPTIONS)
+    step = make_step(data, cache.shape)
+    return train(step, data, to=folder / "plain", features=cache, keep_epochs=True, **OPTIONS)
 
 
 def copy(run: Run, to: Path) -> Path:
     return Path(shutil.copytree(run.folder, to / "run"))
+
+
+def test_the_model_of_each_epoch_is_kept(plain: Run, run: Run) -> None:
+    kept = sorted((plain.folder / "epochs").iterdir())
+    assert [path.name for path in kept] == ["0001.h5", "0002.h5"]
+    best = storage.load(plain.folder / "best.h5")[1]
+    of_epoch = [storage.load(path)[1] for path in kept]
+    equal = [all(np.array_equal(found[n], best[n]) for n in best) for found in of_epoch]
+    assert equal == [epoch == plain.position.best_epoch for epoch in (1, 2)]
+    assert not (run.folder / "epochs").exists()
 
 
 def test_a_run_is_a_folder(run: Run, data: Captions) -> None:
@@ -448,10 +459,10 @@ def test_bad_changes_change_nothing(
     plain: Run, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     folder = copy(plain, tmp_path)
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     with pytest.raises(DlmieError, match=message):
         resume(folder, set=changes, progress=False)
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
 def test_other_data_and_lost_features_are_named(plain: Run, data: Captions, tmp_path: Path) -> None:
