@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite1 as EfficientNetLite1
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite2 as EfficientNetLite2
     from dlmie.models.encoders.image_network import Classifier as Classifier
+    from dlmie.models.encoders.inception import InceptionV3 as InceptionV3
     from dlmie.models.encoders.small_cnn import SmallCNN as SmallCNN
     from dlmie.models.encoders.squeezenet import SqueezeNet as SqueezeNet
     from dlmie.models.encoders.tiny_imagenet import PretrainedCNN as PretrainedCNN

@@ -77,6 +77,9 @@ MODELS: dict[str, Entry] = {
     "squeezenet": Entry(
         "encoder", f"{_ENCODERS}.squeezenet:SqueezeNet", {"vector": "fire9", "grid": "fire9"}
     ),
+    "inception-v3": Entry(
+        "encoder", f"{_ENCODERS}.inception:InceptionV3", {"vector": "pool", "grid": "mixed10"}
+    ),
     "tiny-imagenet": Entry(
         "encoder",
         f"{_ENCODERS}.tiny_imagenet:PretrainedCNN",

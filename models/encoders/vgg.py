@@ -24,6 +24,7 @@ from dlmie.ops.conv.activation import relu as default_relu
 from dlmie.ops.conv.conv import conv2d
 from dlmie.ops.losses.cross_entropy import softmax
 from dlmie.ops.pool.pool import max_pool
+from dlmie.typing import Json
 
 FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 
@@ -156,7 +157,7 @@ class _VGG(Classifier):
 
     # Weights
 
-    def adapt(self, stored: Collection[str]) -> None:
+    def adapt(self, stored: Collection[str], header: Mapping[str, Json]) -> None:
         if self.adaptable and self.top and not any(_TOP.fullmatch(name) for name in stored):
             self.top, self.fc = False, {}
             kept = [layer for layer in self.variables if layer.startswith(("conv", "pool"))]

@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vgg16": SMALL_VGG,
     "vgg19": SMALL_VGG,
     "squeezenet": {"size": 64, "classes": 9},
+    "inception-v3": {"size": 75, "classes": 9, "width": 0.05},
     "tiny-imagenet": {"filters": (2, 3, 4, 5, 6), "units": 7, "classes": 9},
     "small-cnn": {"classes": 9},
 }
@@ -131,6 +132,7 @@ def test_any_size_down_to_the_minimum(name: str) -> None:
     view = net.on(image_input(None))
     layer = {f"efficientnet-lite{i}": "head" for i in range(3)} | {
         "squeezenet": "fire9",
+        "inception-v3": "mixed10",
         "tiny-imagenet": "block8",
         "small-cnn": "conv8",
     }
