@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dlmie.models.classifiers.linear import LinearSVM as LinearSVM
     from dlmie.models.classifiers.linear import Softmax as Softmax
     from dlmie.models.classifiers.nearest import KNearest as KNearest
+    from dlmie.models.classifiers.tiny_imagenet import TinyImageNetCNN as TinyImageNetCNN
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite1 as EfficientNetLite1
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite2 as EfficientNetLite2

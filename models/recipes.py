@@ -310,6 +310,19 @@ RECIPES: dict[str, JsonObject] = {
         "objective": {},
         "training": {"epochs": 40, "batch": 128, "monitor": "accuracy", "flip": True, "shift": 4},
     },
+    "tiny-imagenet": {
+        # One mean color, not a mean image: so the encoder tiny-imagenet takes the weights.
+        "about": "The network of the course's pictures on Tiny-ImageNet's photographs.",
+        "model": "tiny-imagenet-cnn",
+        "config": {"keep": 0.5, "regularization": 2e-5},
+        "normalization": "per-channel",
+        "optimizer": {
+            "optimizer": "adam", "lr": 1e-3, "schedule": "cosine", "warmup": "1 epochs",
+            "clip_norm": 5.0, "ema": 0.998,
+        },
+        "objective": {"label_smoothing": 0.1},
+        "training": {"epochs": 40, "batch": 64, "monitor": "accuracy", "flip": True, "shift": 6},
+    },
 }  # fmt: skip
 
 

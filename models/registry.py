@@ -98,6 +98,7 @@ MODELS: dict[str, Entry] = {
     "fully-connected": Entry("classifier", f"{_CLASSIFIERS}.fully_connected:FullyConnected"),
     "three-layer-convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ThreeLayerConvNet"),
     "convnet": Entry("classifier", f"{_CLASSIFIERS}.convolutional:ConvNet"),
+    "tiny-imagenet-cnn": Entry("classifier", f"{_CLASSIFIERS}.tiny_imagenet:TinyImageNetCNN"),
     "gan": Entry("generator", f"{_GENERATORS}.dense:VanillaGAN"),
     "ls-gan": Entry("generator", f"{_GENERATORS}.dense:LeastSquaresGAN", objective="least-squares"),
     "dc-gan": Entry("generator", f"{_GENERATORS}.convolutional:DCGAN"),

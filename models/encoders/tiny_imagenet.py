@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
-from dlmie.errors import DlmieError
+from dlmie.errors import DlmieError, WeightsError
 from dlmie.graph import init
 from dlmie.layers import BatchNorm, Conv2D, Linear
+from dlmie.layers.noise import Noise, dropout
 from dlmie.models.encoders.image_network import (
     Activation,
     Classifier,
@@ -21,6 +24,7 @@ from dlmie.models.encoders.image_network import (
 from dlmie.models.encoders.layouts import Layout, Shape, permuted, same
 from dlmie.ops.conv.activation import relu as default_relu
 from dlmie.ops.losses.cross_entropy import softmax, softmax_cross_entropy
+from dlmie.typing import JsonObject
 
 SIZES = (5, 3, 3, 3, 3, 3, 3, 3, 3)  # of the filters of the convolutions, 0 to 8
 GRID = 2  # rows and columns that the first affine layer reads, at 64 pixels
@@ -162,13 +166,44 @@ class PretrainedCNN(Classifier):
             The updates move the running statistics; hand them to ``dlmie.function`` with those of
             the optimizer.
         """
-        layers, updates = self._build(x, default_relu, 0, LAST, train=True)
+        logits, updates = self.train(x)
+        return softmax_cross_entropy(logits, labels).mean(), updates
+
+    def train(
+        self, x: Variable, noise: Noise | None = None, keep: float = 1.0
+    ) -> tuple[Variable, Updates]:
+        """The scores in training: batch norms use the batch's own statistics.
+
+        Parameters
+        ----------
+        x : (batch, 3, 64, 64)
+        noise : Noise, optional
+            Where dropout comes from.
+        keep : float
+            Probability by which it keeps what the affine layers read; the course has none.
+
+        Returns
+        -------
+        (batch, classes) and list of updates
+            As of :meth:`loss`.
+        """
+        rate = 0.0 if noise is None else 1 - keep
+        layers, updates = self._build(
+            x, default_relu, 0, LAST, train=True, drop=lambda y: dropout(y, rate, noise)
+        )
         if "logits" not in layers:
             raise DlmieError(f"{self.name} learns from images of 64 × 64 pixels, not {x.type}")
-        return softmax_cross_entropy(layers["logits"], labels).mean(), updates
+        return layers["logits"], updates
 
     def _build(
-        self, x: Variable, relu: Activation, start: int, end: int, *, train: bool
+        self,
+        x: Variable,
+        relu: Activation,
+        start: int,
+        end: int,
+        *,
+        train: bool,
+        drop: Callable[[Variable], Variable] = lambda y: y,
     ) -> tuple[dict[str, Variable], Updates]:
         self._check_range(start, end)
         if start == 0:
@@ -178,7 +213,7 @@ class PretrainedCNN(Classifier):
         for i in range(start, end + 1):
             if x.type.ndim == 4 and i >= len(SIZES) and x.type.shape[2:] != (GRID, GRID):
                 break
-            x = self._affine(self.layers[i], x)
+            x = self._affine(self.layers[i], x if i < len(SIZES) else drop(x))
             if i < LAST:
                 if train:
                     x, moved = self.norms[i].train(x)
@@ -204,6 +239,24 @@ class PretrainedCNN(Classifier):
             )
 
     # Weights
+
+    def from_model_file(
+        self, header: JsonObject, arrays: dict[str, np.ndarray], source: Path
+    ) -> tuple[JsonObject, dict[str, np.ndarray]]:
+        """Also what ``dlmie train --model tiny-imagenet-cnn`` writes: its classes, its pixels."""
+        if "normalization" not in header:
+            return header, arrays
+        mean, scale = (arrays.pop(f"/normalization/{name}", None) for name in ("mean", "scale"))
+        if mean is None or scale is None or mean.shape != (3,):
+            raise WeightsError(
+                f"{source} learned from images less their mean image, and {self.name} subtracts "
+                "one color: train it with --normalization per-channel"
+            )
+        self.classes = list(header["classes"])
+        seen = Preprocessing(
+            self.preprocessing.size, mean=tuple(mean.tolist()), scale=tuple(scale.tolist())
+        )
+        return {**header, "preprocessing": seen.to_json()}, arrays
 
     def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:
         if "W1" not in stored:
