@@ -323,6 +323,19 @@ RECIPES: dict[str, JsonObject] = {
         "objective": {"label_smoothing": 0.1},
         "training": {"epochs": 40, "batch": 64, "monitor": "accuracy", "flip": True, "shift": 6},
     },
+    "captioning-project": {
+        # An image lends each epoch one of its captions, drawn anew.
+        "about": "The HSE course's captioning project; say where the encoder's weights are.",
+        "model": "bottleneck-lstm",
+        "config": {"image_bottleneck": 120, "embedding": 100, "hidden": 300},
+        "encoder": {"name": "inception-v3", "layer": "pool", "size": 299},
+        "optimizer": {"optimizer": "adam", "lr": 1e-3, "clip_norm": 0.0},
+        "objective": {},
+        "training": {
+            "epochs": 12, "batch": 64, "monitor": "dev_loss", "captions_per_image": 1,
+            "keep_epochs": True, "decoding": {"beam": 1},
+        },
+    },
 }  # fmt: skip
 
 
