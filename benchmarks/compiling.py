@@ -1,4 +1,4 @@
-"""Rows of ``dlmie bench``: from start to first training step, with an empty and a filled cache."""
+"""Rows of ``dlmie bench``: from start to the first result, with an empty and a filled cache."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import tempfile
 import time
 from functools import partial
 
-from benchmarks.processes import output_of
+import numpy as np
+
+from benchmarks.processes import ProcessFailed, output_of
 from benchmarks.timing import Entry
+from dlmie.data.images import save_image
 
 # One step of Show, Attend and Tell with Adam, as a user's script does it.
 SCRIPT = """
@@ -61,7 +64,38 @@ def first_step(cache: str) -> Entry:
     return {"dlmie_s": seconds, "peak_memory_gib": memory}
 
 
+# `dlmie caption photo.png`, without the start of Python itself.
+CAPTION = """
+from dlmie.cli import main
+sys.argv = ["dlmie", "caption", {photo!r}]
+main()
+"""
+
+
+@functools.cache
+def _captions() -> dict[str, float]:
+    """Seconds of a whole command that captions one photograph; warm: the fastest of five."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo, cache = f"{folder}/photo.png", f"{folder}/cache"
+        save_image(photo, np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8))
+        seconds, said = [], set()
+        for _ in range(6):
+            start = time.perf_counter()
+            said.add(output_of(CAPTION.format(photo=photo), f"base_compiledir={cache}"))
+            seconds.append(time.perf_counter() - start)
+    if len(said) != 1:
+        raise ProcessFailed(f"captions differ from run to run: {sorted(said)}")
+    return {"cold": seconds[0], "warm": min(seconds[1:])}
+
+
+def first_caption(cache: str) -> Entry:
+    """Seconds of ``dlmie caption`` with one photograph; the cache cold or warm."""
+    return {"dlmie_s": _captions()[cache]}
+
+
 ROWS = {
     "compile_cold": partial(first_step, "cold"),
     "compile_warm": partial(first_step, "warm"),
+    "first_caption_cold": partial(first_caption, "cold"),
+    "first_caption_warm": partial(first_caption, "warm"),
 }

@@ -22,6 +22,8 @@ from dlmie.ops import rewrites
 from dlmie.ops.runtime import headers, library, modules
 from dlmie.ops.runtime.cache import WAITING, cache_folder, heal
 from dlmie.ops.runtime.kernel_op import kernels_ready, use_kernels
+from dlmie.ops.runtime.library import get_threads as get_threads
+from dlmie.ops.runtime.library import set_threads as set_threads
 from dlmie.verbosity import announcing
 
 # PyTensor's configuration is process-global: one compilation at a time holds our settings.
@@ -189,15 +191,3 @@ def _progress_line(name: str, wanted: bool, *, asked: bool = True) -> Iterator[N
         if seconds >= patience:
             carriage = "\r" if live else ""
             sys.stderr.write(f"{carriage}compiled {name} in {seconds:.1f} s\n")
-
-
-def set_threads(threads: int) -> None:
-    """Use this many threads in every kernel and matrix product from now on."""
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1, not {threads}")
-    library.load().dlmie_set_threads(threads)
-
-
-def get_threads() -> int:
-    """The number of threads that kernels use."""
-    return int(library.load().dlmie_get_threads())

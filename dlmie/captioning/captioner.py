@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, TypeVar, Unpack, overload
 
 import numpy as np
 
@@ -20,20 +20,20 @@ from dlmie.captioning.decoding import (
     ensemble_step,
     force,
 )
-from dlmie.captioning.features import Encoder, encoder_from_header
+from dlmie.captioning.finding import DEFAULT as DEFAULT
+from dlmie.captioning.finding import SHIPPED as SHIPPED
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError, WeightsError
-from dlmie.models.captioners.captioner import Captioner
 from dlmie.typing import JsonObject
+
+if TYPE_CHECKING:
+    from dlmie.captioning.features import Encoder
+    from dlmie.models.captioners.captioner import Captioner
+    from dlmie.models.captioners.decoder import Decoder
 
 Image = TypeVar("Image", bound=ImageSource)
 """What an image is given as."""
-
-# Captioners that are installed with the package, by name.
-SHIPPED = {"flickr8k-coco": "flickr8k-coco.h5", "flickr8k": "flickr8k.h5"}
-#: The one that commands use where none is named.
-DEFAULT = "flickr8k-coco"
 
 
 @dataclass
@@ -44,6 +44,20 @@ class Member:
     header: JsonObject
     path: Path
     arrays: dict[str, np.ndarray]  # what the file holds of the encoder's weights
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        return self.model.vocabulary
+
+    @cached_property
+    def annotation_shape(self) -> tuple[int, ...]:
+        """Of one image: (channels, rows, columns) or (channels,)."""
+        return self.model.annotation_shape
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """The model compiled for decoding."""
+        return self.model.decoder
 
     @property
     def encoder_header(self) -> JsonObject:
@@ -61,6 +75,11 @@ class Member:
         """Whether the model sees the mean of a photograph and its mirror image: see Encoder."""
         return bool((self.header.get("encoder") or {}).get("average_flip"))
 
+    @cached_property
+    def tuned(self) -> bool:
+        """Whether the file brings along weights of the encoder."""
+        return bool(self.arrays)
+
     @property
     def finetuned(self) -> str | None:
         """The first layer of the encoder that was trained together with the model, if any."""
@@ -69,6 +88,8 @@ class Member:
     @cached_property
     def encoder(self) -> Encoder:
         """The compiled encoder; weights that training changed come from the model's own file."""
+        from dlmie.captioning.features import Encoder, encoder_from_header
+
         header = self.encoder_header
         network = encoder_from_header(header, self.arrays, self.path)
         return Encoder(network, header["layer"], average_flip=self.average_flip)
@@ -97,7 +118,7 @@ class ImageCaptioner:
         self.members = list(members)
         first = self.members[0]
         for other in self.members[1:]:
-            first.model.vocabulary.check_matches(other.model.vocabulary, str(other.path))
+            first.vocabulary.check_matches(other.vocabulary, str(other.path))
 
     @property
     def model(self) -> Captioner:
@@ -111,7 +132,7 @@ class ImageCaptioner:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return self.model.vocabulary
+        return self.members[0].vocabulary
 
     def decoding(self, **options: Unpack[DecodingOptions]) -> Decoding:
         """How captions are found: as the (first) model's file says, but for the options given.
@@ -153,9 +174,7 @@ class ImageCaptioner:
 
     def step(self, features: Sequence[np.ndarray]) -> tuple[Step, State]:
         """The step function of a search over images, and their first state."""
-        begun = [
-            member.model.decoder.begin(x) for member, x in zip(self.members, features, strict=True)
-        ]
+        begun = [member.decoder.begin(x) for member, x in zip(self.members, features, strict=True)]
         if len(begun) == 1:
             return begun[0]
         return ensemble_step([step for step, _ in begun]), tuple(state for _, state in begun)
@@ -175,7 +194,7 @@ class ImageCaptioner:
         caption.text = self.vocabulary.text(caption.words)
         alphas = caption.extras.get("alphas")
         if alphas is not None and alphas.ndim == 2:  # cells of a row-major grid
-            rows, columns = self.model.annotation_shape[1:]
+            rows, columns = self.members[0].annotation_shape[1:]
             caption.extras["alphas"] = alphas.reshape(len(alphas), rows, columns)
 
     @overload
@@ -222,5 +241,5 @@ class ImageCaptioner:
 
 
 def _feature_key(member: Member) -> str:
-    tuned = str(member.path) if member.arrays else ""  # an encoder trained with the captioner
+    tuned = str(member.path) if member.tuned else ""  # an encoder trained with the captioner
     return json.dumps([member.encoder_header, tuned], sort_keys=True)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Unpack
 
 import numpy as np
 from pytensor.graph.basic import Variable
 from pytensor.graph.replace import clone_replace
 
 from dlmie import models
+from dlmie.captioning.encoding import CompiledEncoder, mean_of_flipped
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.extraction import ExtractionOptions, Features, extract_features
-from dlmie.data.images import ImageSource, Preprocessing, load_image, preprocess
-from dlmie.errors import DlmieError, WeightsError, WeightsWarning
+from dlmie.data.images import Preprocessing
+from dlmie.errors import WeightsError, WeightsWarning
 from dlmie.files import containers as storage
 from dlmie.graph.network import Network, View
 from dlmie.typing import JsonObject
-
-Array = TypeVar("Array", np.ndarray, Variable)
 
 
 def encoder_header(network: Network, layer: str) -> JsonObject:
@@ -159,7 +158,7 @@ def _options(header: JsonObject) -> JsonObject:
     return {"size": header["size"], **header.get("options", {})}
 
 
-class Encoder:
+class Encoder(CompiledEncoder):
     """One layer of a network, compiled: photographs → annotations.
 
     Parameters
@@ -175,16 +174,9 @@ class Encoder:
     def __init__(self, network: Network, layer: str, *, average_flip: bool = False) -> None:
         from dlmie.compilation import function
 
-        self.network, self.layer, self.average_flip = network, layer, average_flip
-        self.preprocessing: Preprocessing = network.preprocessing
-        self._run = function([network.input], network[layer], name=f"{network.name} {layer}")
-
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """Preprocessed images (n, 3, size, size) → annotations (n, channels[, rows, columns])."""
-        rows = self._run(inputs)
-        if not self.average_flip:
-            return rows
-        return mean_of_flipped(rows, self._run(np.ascontiguousarray(inputs[..., ::-1])))
+        self.network, self.layer = network, layer
+        run = function([network.input], network[layer], name=f"{network.name} {layer}")
+        super().__init__(run, network.preprocessing, average_flip=average_flip)
 
     def annotations(self, view: View) -> Variable:
         """The same symbolically: what the network says on ``view.input``, for gradients."""
@@ -193,33 +185,6 @@ class Encoder:
             return layer
         mirrored = {view.input: view.input[:, :, :, ::-1]}
         return mean_of_flipped(layer, clone_replace(layer, replace=mirrored))
-
-    def pixels(self, images: np.ndarray) -> np.ndarray:
-        """Images (n, rows, columns, 3) uint8 → annotations."""
-        return self(preprocess(images, self.preprocessing))
-
-    def photographs(self, images: Iterable[ImageSource], batch: int = 16) -> np.ndarray:
-        """Anything ``load_image`` reads → annotations, with bounded memory."""
-        first = self.preprocessing.sizes[0]
-        parts, pending = [], []
-        for image in images:
-            pending.append(load_image(image, first))
-            if len(pending) == batch:
-                parts.append(self.pixels(np.stack(pending)))
-                pending = []
-        if pending:
-            parts.append(self.pixels(np.stack(pending)))
-        if not parts:
-            raise DlmieError("no image was given")
-        return np.concatenate(parts)
-
-
-def mean_of_flipped(features: Array, flipped: Array) -> Array:
-    """The mean of the features of images and of their mirror images, cell by cell.
-
-    NumPy or symbolic, (n, channels, rows, columns) or (n, channels) each.
-    """
-    return (features + (flipped[..., ::-1] if features.ndim == 4 else flipped)) * np.float32(0.5)
 
 
 def feature_path(data: Captions, header: JsonObject) -> Path:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dlmie.captioning.captioner import SHIPPED, ImageCaptioner, Member
+from dlmie.captioning.captioner import ImageCaptioner, Member
 from dlmie.captioning.features import own_prefix
+from dlmie.captioning.finding import find_model as find_model
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.errors import DlmieError, WeightsError
 from dlmie.files import containers as storage
@@ -17,7 +18,6 @@ from dlmie.graph import init
 from dlmie.graph.network import Parameter, parameter
 from dlmie.models import registry
 from dlmie.models.captioners.captioner import Captioner, current_config
-from dlmie.training.runs import best_model, holds_run
 from dlmie.typing import Json, JsonObject
 
 _HEADER = {
@@ -46,33 +46,6 @@ _HEADER = {
 _TRAINING = ("seed", "dropout", "weight_scale", "regularization")
 
 
-def find_model(source: str | Path) -> Path:
-    """The model file that a run folder, a file or the name of a shipped captioner stands for.
-
-    A folder of that name hides a shipped captioner only if it holds a run.
-    """
-    path = Path(source)
-    if path.is_file():
-        return path
-    if str(source) in SHIPPED and not holds_run(path):
-        from dlmie import models
-
-        shipped = Path(models.__path__[0]) / "pretrained" / SHIPPED[str(source)]
-        if shipped.is_file():
-            return shipped
-    if path.is_dir():
-        return best_model(path)
-    if "," in str(source):
-        raise WeightsError(
-            f"there is no run folder or model file {str(source)!r}: captioners with commas between "
-            "them decide together in dlmie caption, attend, evaluate and report; here one is named"
-        )
-    raise WeightsError(
-        f"there is no run folder, model file or shipped captioner {str(source)!r} "
-        f"(shipped: {', '.join(SHIPPED)})"
-    )
-
-
 def load(
     source: str | Path | Sequence[str | Path], *, encoder_weights: str | Path | None = None
 ) -> ImageCaptioner:
@@ -92,10 +65,11 @@ def load(
     """
     if isinstance(source, (str, Path)):
         source = [source]
-    return ImageCaptioner([_load_member(find_model(s), encoder_weights) for s in source])
+    return ImageCaptioner([load_member(find_model(s), encoder_weights) for s in source])
 
 
-def _load_member(path: Path, encoder_weights: str | Path | None) -> Member:
+def load_member(path: Path, encoder_weights: str | Path | None) -> Member:
+    """Load one model file; the encoder's weights may lie elsewhere than it says."""
     header, arrays = storage.load(path)
     check_document(header, _HEADER, path, WeightsError)
     try:

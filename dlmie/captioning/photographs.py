@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dlmie.captioning.captioner import Image, ImageCaptioner
 from dlmie.captioning.decoding import Caption, Decoding
-from dlmie.captioning.features import Encoder
-from dlmie.classification.labelling import Label
 from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import prefetch
-from dlmie.graph.network import Network
+
+if TYPE_CHECKING:
+    from dlmie.classification.labelling import Label
+    from dlmie.graph.network import Network
 
 
 def caption_images(
@@ -96,6 +98,8 @@ def classify_images(
     tuple
         The image as it was given, with its classes or the error; in order.
     """
+    from dlmie.captioning.features import Encoder
+
     encoder = Encoder(network, "probabilities")
     for _, items in _read(images, encoder.preprocessing.sizes[0], batch, done):
         pixels = [x for _, x in items if isinstance(x, np.ndarray)]
@@ -107,6 +111,8 @@ def classify_images(
 
 
 def _labels(probabilities: np.ndarray, network: Network, top: int) -> list[Label]:
+    from dlmie.classification.labelling import Label
+
     order = np.argsort(-probabilities, kind="stable")[:top]
     names = network.classes or [f"class {i}" for i in range(len(probabilities))]
     return [Label(int(i), names[i], float(probabilities[i])) for i in order]

@@ -19,7 +19,8 @@ from dlmie.captioning.model_files import load
 from dlmie.data.captions.dataset import Split
 from dlmie.data.captions.feature_cache import FeatureSource
 from dlmie.files import atomic
-from dlmie.training.runs import BEST, CONFIG, read_log
+from dlmie.training.folders import BEST, CONFIG
+from dlmie.training.runs import read_log
 from dlmie.typing import Json, JsonObject
 from dlmie.visualize.figures.report_page import Example, build_page
 

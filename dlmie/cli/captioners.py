@@ -36,7 +36,7 @@ def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:
     (['runs/sat'], ['photo.jpg'])
     """
     from dlmie.captioning.captioner import DEFAULT, SHIPPED
-    from dlmie.training.runs import holds_run
+    from dlmie.training.folders import holds_run
 
     first, *others = words
     names = split_names(first)
@@ -59,7 +59,7 @@ def captioner_and_images(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_image(word: str) -> bool:
-    from dlmie.training.runs import holds_run
+    from dlmie.training.folders import holds_run
 
     path = Path(word)
     if word == "-" or is_image_name(path.name):

@@ -12,7 +12,7 @@ from dlmie.files import containers
 from dlmie.generation.album import as_rgb, grid
 from dlmie.generation.model_files import load
 from dlmie.models.generators.gan import GAN
-from dlmie.training.runs import STATE
+from dlmie.training.folders import STATE
 from dlmie.visualize.figures.figure import Figure
 
 

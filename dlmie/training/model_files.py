@@ -15,7 +15,7 @@ from dlmie.files.schema import Key, check_document
 from dlmie.graph import init
 from dlmie.models import registry
 from dlmie.models.registry import Role
-from dlmie.training.runs import best_model
+from dlmie.training.folders import best_model
 from dlmie.typing import JsonObject
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from dlmie import optim
-from dlmie.errors import DataError, DlmieError, MisuseError, OutputError, WeightsError
+from dlmie.errors import DataError, DlmieError, MisuseError, OutputError
 from dlmie.files import atomic
 from dlmie.files.documents import parse_json, read_json, read_text
 from dlmie.files.locks import locked
@@ -25,13 +25,11 @@ from dlmie.training import registry
 from dlmie.training.callbacks import JsonLog, KeptEpochs, ProgressBar, Validation
 from dlmie.training.checkpoint import Checkpoint
 from dlmie.training.config import RunConfig
+from dlmie.training.folders import BEST, CONFIG, EPOCHS, LOG, STATE
 from dlmie.training.loop import MainLoop, Position
 from dlmie.training.step import TrainingStep
 from dlmie.training.task import AnyTask, Data, Session, Trainable
 from dlmie.typing import JsonObject
-
-CONFIG, LOG, STATE, BEST = "config.json", "log.jsonl", "state.h5", "best.h5"
-EPOCHS = "epochs"
 
 
 @dataclass
@@ -46,28 +44,6 @@ class Run:
     def log(self) -> list[JsonObject]:
         """The records of ``log.jsonl``."""
         return read_log(self.folder)
-
-
-def holds_run(folder: Path) -> bool:
-    """Whether a folder holds a run, or at least its model."""
-    return any((folder / name).is_file() for name in (BEST, CONFIG))
-
-
-def best_model(folder: Path) -> Path:
-    """The model file of a run.
-
-    Raises
-    ------
-    WeightsError
-        It has none yet.
-    """
-    best = folder / BEST
-    if not best.is_file():
-        raise WeightsError(
-            f"{folder} holds no trained model yet ({BEST}): train at least one epoch, or continue "
-            f"with dlmie train --resume {folder}"
-        )
-    return best
 
 
 def read_log(folder: Path) -> list[JsonObject]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
@@ -23,11 +23,9 @@ from dlmie.data.captions.vocabulary import PAD, Vocabulary
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Parameter, find_parameters, parameter_table
 from dlmie.layers.noise import Noise
+from dlmie.models.captioners.decoder import Decoder
 from dlmie.ops.losses.cross_entropy import softmax_cross_entropy
 from dlmie.typing import Json, JsonObject
-
-if TYPE_CHECKING:
-    from dlmie.captioning.decoding import Extras, State, Step
 
 # Keyword arguments as files of version 0.1 have them.
 _FORMER = {"words": "embedding"}
@@ -286,69 +284,19 @@ class Captioner:
     @cached_property
     def decoder(self) -> Decoder:
         """The compiled step by step decoder."""
-        return Decoder(self)
+        state, context = self.begin(self.features)
+        begin = function([self.features], [*state, *context], name=f"{self.kind} begin")
+        words = pt.tensor("words", dtype="int32", shape=(None,))
+        state_in = [v.type(f"state{i}") for i, v in enumerate(state)]
+        context_in = [v.type(f"context{i}") for i, v in enumerate(context)]
+        scores, new_state, extras = self.advance(words, state_in, context_in)
+        advance = function(
+            [words, *state_in, *context_in],
+            [scores, *new_state, *extras.values()],
+            name=f"{self.kind} advance",
+        )
+        return Decoder(begin, advance, len(state), list(extras), self.dtype)
 
     def summary(self) -> str:
         """A table of the parameters."""
         return parameter_table(self.kind, self.parameters)
-
-
-class Decoder:
-    """A captioner compiled for decoding: ``begin`` once an image, ``advance`` once a word.
-
-    It hands a search a step function over (images, beams); the context of an image is stored once,
-    however many beams it has.
-    """
-
-    def __init__(self, model: Captioner) -> None:
-        self.model = model
-        state, context = model.begin(model.features)
-        self.states = len(state)
-        self._begin = function([model.features], [*state, *context], name=f"{model.kind} begin")
-        words = pt.tensor("words", dtype="int32", shape=(None,))
-        state_in = [v.type(f"state{i}") for i, v in enumerate(state)]
-        context_in = [v.type(f"context{i}") for i, v in enumerate(context)]
-        scores, new_state, extras = model.advance(words, state_in, context_in)
-        self.extras = list(extras)
-        self._advance = function(
-            [words, *state_in, *context_in],
-            [scores, *new_state, *extras.values()],
-            name=f"{model.kind} advance",
-        )
-
-    def begin(self, features: np.ndarray) -> tuple[Step, State]:
-        """Features (images, …) → the step function over these images, and their first state.
-
-        The state has one beam: each array is (images, 1, …).
-        """
-        arrays = self._begin(np.ascontiguousarray(features, dtype=self.model.dtype))
-        state = tuple(a[:, None] for a in arrays[: self.states])
-        return _Step(self, arrays[self.states :]), state
-
-
-class _Step:
-    """The step protocol of :mod:`dlmie.captioning.decoding` for one batch of images."""
-
-    def __init__(self, decoder: Decoder, context: Sequence[np.ndarray]) -> None:
-        self.decoder, self.context = decoder, list(context)
-        self._active: np.ndarray | None = None
-        self._chosen = self.context
-
-    def __call__(
-        self, words: np.ndarray, state: State, images: np.ndarray
-    ) -> tuple[np.ndarray, State, Extras]:
-        count, beams = words.shape
-        arrays = [np.ascontiguousarray(part) for part in state]
-        rows = [array.reshape(count * beams, *array.shape[2:]) for array in arrays]
-        if self._active is not images:  # the search hands over the same object until one leaves
-            self._active = images
-            self._chosen = [c[images] for c in self.context]
-        flat = np.ascontiguousarray(words, dtype=np.int32).reshape(-1)
-        results = self.decoder._advance(flat, *rows, *self._chosen)
-        shaped = [r.reshape(count, beams, *r.shape[1:]) for r in results]
-        n = 1 + self.decoder.states
-        return (
-            shaped[0],
-            tuple(shaped[1:n]),
-            dict(zip(self.decoder.extras, shaped[n:], strict=True)),
-        )

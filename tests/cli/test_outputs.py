@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dlmie import captioning
+from dlmie.captioning import ready
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.cli.app import VERBS
 from dlmie.cli.verbs import OutputOption
@@ -75,7 +75,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def captioner(place: Path, monkeypatch: pytest.MonkeyPatch) -> Captioner:
     made = Captioner(place / "m.h5")
-    monkeypatch.setattr(captioning, "load", lambda *_, **__: made)
+    monkeypatch.setattr(ready, "load", lambda *_, **__: made)
+    monkeypatch.setattr(ready, "keep", lambda _: None)
     return made
 
 

@@ -54,13 +54,13 @@ def command(
 
     kind = form_of(console, output, as_csv=as_csv)
     chosen = {**chosen_decoding(), "n_best": n_best, "seed": console.seed}
-    from dlmie import captioning
+    from dlmie.captioning import ready
     from dlmie.captioning.photographs import caption_images
     from dlmie.progress import Bar
 
     names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
-    captioner = captioning.load(names, encoder_weights=encoder_weights)
+    captioner = ready.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     console.outputs.reads(*(member.path for member in captioner.members))
     settings = {"models": model_hashes(captioner), **asdict(decoding), "batch": batch}
@@ -82,6 +82,7 @@ def command(
                             console.warn(f"{path}: the caption is empty")
                         writer.add(describe(str(path), captions))
                 bar.update()
+    ready.keep(captioner)
     run.finish()
 
 

@@ -147,7 +147,7 @@ class _Classifier:
 def _is_model(name: str) -> bool:
     """Whether an argument is a trained classifier, not an image or a folder of images."""
     from dlmie.trained import role_of
-    from dlmie.training.runs import holds_run
+    from dlmie.training.folders import holds_run
 
     path = Path(name)
     if not holds_run(path) and path.suffix != ".h5":

@@ -26,7 +26,8 @@ def command(console: Console, runs: tuple[str, ...], to: str, x: str) -> None:
     dlmie curves runs/sgd runs/momentum runs/adam --to rules.png
     """
     path = claim_drawing(console, "--to", to, CHARTS)
-    from dlmie.training.runs import CONFIG, read_log
+    from dlmie.training.folders import CONFIG
+    from dlmie.training.runs import read_log
     from dlmie.visualize.figures.charts import training_curves
 
     for run in runs:

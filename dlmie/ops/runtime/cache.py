@@ -10,8 +10,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytensor
-
 from dlmie.errors import CompilerError
 
 WAITING = "dlmie: waiting for another process that is compiling into {}\n"
@@ -25,8 +23,10 @@ def cache_folder() -> Path:
     CompilerError
         It cannot be written; names the flag that moves it.
     """
+    from pytensor.configdefaults import config
+
     try:
-        folder = Path(pytensor.config.compiledir)
+        folder = Path(config.compiledir)
         if os.access(folder, os.W_OK):
             return folder
         reason = f"{folder} is read-only"
@@ -94,7 +94,9 @@ def compile_lock() -> Iterator[None]:
 @contextlib.contextmanager
 def announced_wait() -> Iterator[None]:
     """What takes over a second in here waits for another process: say so."""
-    line = WAITING.format(pytensor.config.compiledir)
+    from pytensor.configdefaults import config
+
+    line = WAITING.format(config.compiledir)
     announcement = threading.Timer(1.0, sys.stderr.write, [line])
     announcement.daemon = True
     announcement.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -89,22 +88,25 @@ class KernelOp(COp):
             )
         return Apply(self, variables, outputs)
 
-    def get_params(self, node: Apply) -> bytes:
-        """Everything that varies between operations, packed as int64: the generated C source does
-        not, so operations of equal arity share one compiled module."""
-        dtype = precision(node)
-        functions = [
-            library.address(f"{self.kernel}_shape", dtype),
-            library.address(self.kernel, dtype),
-            *library.memory_functions(),
-        ]
+    def symbols(self, node: Apply) -> list[str]:
+        """The C functions that a call of the kernel needs."""
+        suffix = {"float32": "f32", "float64": "f64"}[precision(node)]
+        kernel = (f"{self.kernel}_shape_{suffix}", f"{self.kernel}_{suffix}")
+        return [*kernel, "dlmie_take", "dlmie_give"]  # the latter lend and take memory: memory.c
+
+    def numbers(self, node: Apply) -> list[int]:
+        """What is overwritten and the type of each output; then the kernel's parameters."""
         outputs = [
             number
             for i, variable in enumerate(node.outputs)
             for number in (self.aliases.get(i, -1), np.dtype(variable.type.dtype).num)
         ]
-        numbers = [*functions, *outputs, *(int(x) for x in self.parameters())]
-        return struct.pack(f"={len(numbers)}q", *numbers)
+        return [*outputs, *(int(x) for x in self.parameters())]
+
+    def get_params(self, node: Apply) -> bytes:
+        """Everything that varies between operations: the generated C source does not, so operations
+        of equal arity share one compiled module."""
+        return library.packed(self.symbols(node), self.numbers(node))
 
     def c_code_cache_version(self) -> tuple[int, ...]:
         return (3,)

@@ -9,9 +9,11 @@ import hashlib
 import os
 import platform
 import shlex
+import struct
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from dlmie.errors import CompilerError
@@ -175,11 +177,19 @@ def _address(symbol: str) -> int:
     return ctypes.cast(getattr(load(), symbol), ctypes.c_void_p).value or 0
 
 
-def address(name: str, dtype: str) -> int:
-    """Address of a kernel's function for "float32" or "float64"."""
-    return _address(name + {"float32": "_f32", "float64": "_f64"}[dtype])
+def packed(symbols: Sequence[str], numbers: Sequence[int]) -> bytes:
+    """Addresses of functions and then numbers, as int64: what the call of a kernel is handed."""
+    values = [*map(_address, symbols), *numbers]
+    return struct.pack(f"={len(values)}q", *values)
 
 
-def memory_functions() -> tuple[int, int]:
-    """Addresses of the functions that lend and take back blocks of memory (``memory.c``)."""
-    return _address("dlmie_take"), _address("dlmie_give")
+def set_threads(threads: int) -> None:
+    """Use this many threads in every kernel and matrix product from now on."""
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
+    load().dlmie_set_threads(threads)
+
+
+def get_threads() -> int:
+    """The number of threads that kernels use."""
+    return int(load().dlmie_get_threads())
