@@ -233,13 +233,12 @@ class JsonList:
         return {str(item["image"]): str(item["error"]) for item in items if "error" in item}
 
     def join(self, earlier: str, parts: Sequence[str]) -> str:
-        anew = {_key(json.loads(part)["image"]) for part in parts}
-        kept = [
-            item
-            for item in self._items(earlier)
-            if "error" not in item or _key(str(item["image"])) not in anew
-        ]
-        every = [*map(self._part, kept), *parts]
+        anew = {_key(json.loads(part)["image"]): part for part in parts}
+        every = []
+        for item in self._items(earlier):  # what failed then has its new row in the old place
+            again = anew.pop(_key(str(item["image"])), None) if "error" in item else None
+            every.append(again or self._part(item))
+        every += anew.values()
         return self.head + self.between.join(every) + self.tail if every else self.empty
 
     def _items(self, text: str) -> list[dict[str, Any]]:

@@ -290,8 +290,8 @@ def test_pictures_without_a_result_are_told_in_json_and_tried_again(tmp_path: Pa
     more.finish()
     items = json.loads(path.read_text())
     assert [(item["image"], "error" in item) for item in items] == [
+        ("./a.jpg", False),  # where it stood
         ("b.jpg", False),
-        ("./a.jpg", False),
     ]
     table = RowFile(tmp_path / "captions.csv", Table(HEAD), settings={})
     table.fail("a.jpg", "is empty")
