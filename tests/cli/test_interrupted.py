@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +86,45 @@ def test_stopped_by_signals(name: str, run: Path, photos: Path, tmp_path: Path) 
     assert finished.returncode == 0, finished.stderr
     assert path.read_bytes() == whole
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([name, "whole"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs to mount a small disk, which this user may not")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.json", "c.txt"])
+def test_stopped_by_a_full_disk(name: str, run: Path, photos: Path, small_disk: Path) -> None:
+    whole = uninterrupted(run, photos, name, small_disk.parent)
+    path, rng = small_disk / name, random.Random(name)
+    part, filler = path.with_name(f"{name}.part"), small_disk / "filler"
+    pages = len(whole) // 4096 + 2
+    for free in sorted(rng.sample(range(pages), 3)):
+        filler.write_bytes(b"")
+        left = part.stat().st_size if part.exists() else 0
+        with filler.open("wb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            file.truncate(max(0, file.tell() - free * 4096))
+        done = subprocess.run(
+            command(run, photos, path), capture_output=True, text=True, check=False
+        )
+        if path.exists():
+            break
+        assert done.returncode == 1
+        assert "the disk is full" in done.stderr.splitlines()[-1]
+        assert not part.exists() or part.stat().st_size >= left
+        check_part(part, 0)
+    filler.unlink()
+    finished = subprocess.run(command(run, photos, path), capture_output=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert path.read_bytes() == whole
+    assert [each.name for each in small_disk.iterdir()] == [name]
