@@ -15,6 +15,7 @@ from course import assert_matches, course_entry
 from dlmie import losses
 from dlmie.compilation import function
 from dlmie.errors import DlmieError
+from dlmie.generation.options import OBJECTIVES
 
 Compiled = Callable[..., list[np.ndarray]]
 Loss = Callable[..., pt.TensorVariable]
@@ -151,3 +152,15 @@ def test_the_numbers_of_the_course(shared: Path, name: str, prefix: str) -> None
     single = compiled(name, "float32")(scores.astype(np.float32), labels)
     np.testing.assert_allclose(single[1], mean, rtol=1e-6)
     np.testing.assert_allclose(single[3], gradient, atol=1e-7)
+
+
+def test_advantages_are_constants_of_a_policy() -> None:
+    values = pt.vector("values", dtype="float64")
+    logits, actions = pt.constant(np.zeros((2, 3))), pt.constant([0, 2])
+    loss = losses.policy_gradient(logits, actions, 1 - values)
+    slope = pytensor.grad(loss, values, disconnected_inputs="ignore")
+    assert not slope.eval({values: np.ones(2)}).any()
+
+
+def test_each_adversarial_game_has_its_options() -> None:
+    assert losses.GAMES.keys() == OBJECTIVES.keys()

@@ -1,7 +1,7 @@
 """Losses: symbolic functions of a model's outputs and the targets.
 
-Each gives the loss of every example, their mean or their sum, in the precision of its first
-argument.
+Each gives the loss of every example, in the precision of its first argument; most give their mean
+or sum as well.
 """
 
 from dlmie.losses.adversarial import GAMES, Game, critic_loss, generator_loss, gradient_penalty

@@ -1,8 +1,9 @@
-"""Losses of policies, and what values move towards."""
+"""Losses of policies, and what values move toward."""
 
 from __future__ import annotations
 
 import pytensor.tensor as pt
+from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Variable
 
 from dlmie.losses.reduction import Reduction, like, reduce
@@ -32,7 +33,8 @@ def policy_gradient(
     1.3863
     """
     each = softmax_cross_entropy(logits, actions)
-    return reduce(pt.cast(advantages, logits.type.dtype) * each, reduction)
+    constant = disconnected_grad(pt.cast(advantages, logits.type.dtype))
+    return reduce(constant * each, reduction)
 
 
 def value_of(scores: Variable, actions: Variable) -> Variable:
@@ -49,7 +51,7 @@ def q_targets(
     *,
     gamma: float,
 ) -> Variable:
-    """``r + γ (1 - terminated) Q(s', a')``: what Q-learning (Watkins 1989) moves values towards.
+    """``r + γ (1 - terminated) Q(s', a')``: what Q-learning (Watkins 1989) moves values toward.
 
     ``a'`` is the best action of ``chosen_by`` at the next state: of the values themselves, or of
     another network (double Q-learning, van Hasselt et al. 2016). Only an end that the environment
