@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -120,6 +121,8 @@ class Validation(Callback):
             report(score)
 
     def _improved(self, here: Position, score: float, tie: float | None) -> bool:
+        if math.isnan(score):
+            return False
         if here.best is None or self.monitor.better(score, than=here.best):
             return True
         if score != here.best or self.tie_breaker is None or tie is None or here.best_tie is None:

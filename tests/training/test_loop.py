@@ -144,7 +144,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_saves_nothing(tmp_path: Path
     header, arrays = storage.load(tmp_path / "s.h5")
     assert header["position"]["step"] == 2
     assert arrays["/weight"].tolist() == [2, 2, 2]
-    assert lines[-1].startswith("d stop: broken off: DlmieError")
+    assert lines[-1].startswith("d stop: failed: DlmieError")
 
 
 def test_weights_that_became_nan_never_replace_a_checkpoint(tmp_path: Path) -> None:
@@ -297,6 +297,12 @@ def test_without_patience_a_run_goes_on() -> None:
     assert best == [1]
     assert loop.position.epoch == 4
     assert loop.stop_reason is None
+
+
+def test_a_score_that_is_no_number_is_never_the_best() -> None:
+    loop, (best, _) = validated("bleu_4", [float("nan"), 0.2, float("nan"), 0.3], None)
+    assert best == [2, 4]
+    assert loop.position.best == 0.3
 
 
 def test_an_unknown_score_is_named() -> None:
