@@ -1,1 +1,1 @@
-"""Networks that see: classifiers of ImageNet whose layers serve as annotations."""
+"""Networks that see: image classifiers whose layers serve as annotations."""

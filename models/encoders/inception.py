@@ -98,7 +98,7 @@ def _coarse() -> Block:
     )
 
 
-#: The first layers; a number is a max pool of this name, 3 × 3 with stride 2.
+#: The first layers; ``POOLS`` says where a max pool follows.
 STEM = (
     Unit("conv1a", 32, (3, 3), stride=2, valid=True),
     Unit("conv2a", 32, (3, 3), valid=True),

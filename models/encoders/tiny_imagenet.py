@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie.data.images import Preprocessing
 from dlmie.errors import DlmieError, WeightsError
+from dlmie.files import containers as storage
 from dlmie.graph import init
 from dlmie.layers import BatchNorm, Conv2D, Linear
 from dlmie.layers.noise import Noise, dropout
@@ -20,15 +22,27 @@ from dlmie.models.encoders.image_network import (
     Weights,
     check_images,
     first_values,
+    is_model_file,
 )
 from dlmie.models.encoders.layouts import Layout, Shape, permuted, same
 from dlmie.ops.conv.activation import relu as default_relu
 from dlmie.ops.losses.cross_entropy import softmax, softmax_cross_entropy
-from dlmie.typing import JsonObject
+from dlmie.typing import Json, JsonObject
 
 SIZES = (5, 3, 3, 3, 3, 3, 3, 3, 3)  # of the filters of the convolutions, 0 to 8
 GRID = 2  # rows and columns that the first affine layer reads, at 64 pixels
 LAST = 10
+
+
+class Sizes(NamedTuple):
+    """Filters of the convolutions 0-1, 2-3, 4-5, 6-7 and 8; outputs of blocks 9 and 10."""
+
+    filters: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    units: int = 512
+    classes: int = 100
+
+
+COURSE = Sizes()
 
 Updates = list[tuple[Variable, Variable]]
 
@@ -53,10 +67,11 @@ class PretrainedCNN(Classifier):
         Height and width of the images of ``net.input``; None for any.
     mean : 3 float
         The mean pixel (RGB) of the training images; the default is ImageNet's.
-    filters : sequence of 5 int
-        Of the convolutions 0-1, 2-3, 4-5, 6-7 and 8.
-    units, classes : int
-        Outputs of blocks 9 and 10.
+    filters : sequence of 5 int, optional
+        Of the convolutions 0-1, 2-3, 4-5, 6-7 and 8; by default those of the file, or the course's
+        64, 128, 256, 512 and 1024.
+    units, classes : int, optional
+        Outputs of blocks 9 and 10; by default those of the file, or the course's 512 and 100.
     dtype : str
     preprocessing : str, optional
         What the weights expect of images, such as "caffe": see :class:`Classifier`.
@@ -78,13 +93,20 @@ class PretrainedCNN(Classifier):
         seed: int = 0,
         size: int | None = 64,
         mean: tuple[float, float, float] = (123.68, 116.779, 103.939),
-        filters: Sequence[int] = (64, 128, 256, 512, 1024),
-        units: int = 512,
-        classes: int = 100,
+        filters: Sequence[int] | None = None,
+        units: int | None = None,
+        classes: int | None = None,
         dtype: str = "float32",
         preprocessing: str | None = None,
     ) -> None:
         self.preprocessing = Preprocessing(size or 64, mean=mean)
+        trained = _sizes_in(weights)
+        self.sizes = Sizes(
+            trained.filters if filters is None else tuple(filters),
+            trained.units if units is None else units,
+            trained.classes if classes is None else classes,
+        )
+        filters, units, classes = self.sizes
         options = first_values(weights, seed, dtype, W=init.he_normal())
         self.layers: list[Conv2D | Linear] = []
         before = 3
@@ -109,6 +131,13 @@ class PretrainedCNN(Classifier):
         super().__init__(
             weights, size=size, classes=classes, dtype=dtype, preprocessing=preprocessing
         )
+
+    @property
+    def options(self) -> dict[str, Json]:
+        options, usual = super().options, COURSE._asdict()
+        own = {**self.sizes._asdict(), "filters": list(self.sizes.filters)}
+        usual["filters"] = list(COURSE.filters)
+        return options | {name: size for name, size in own.items() if size != usual[name]}
 
     def build(
         self,
@@ -252,7 +281,8 @@ class PretrainedCNN(Classifier):
                 f"{source} learned from images less their mean image, and {self.name} subtracts "
                 "one color: train it with --normalization per-channel"
             )
-        self.classes = list(header["classes"])
+        if "classes" in header:
+            self.classes = list(header["classes"])
         seen = Preprocessing(
             self.preprocessing.size, mean=tuple(mean.tolist()), scale=tuple(scale.tolist())
         )
@@ -275,3 +305,16 @@ class PretrainedCNN(Classifier):
                 else:
                     rules.append(same(theirs, name, shape))
         return Layout(rules, self.preprocessing)
+
+
+def _sizes_in(weights: Weights) -> Sizes:
+    """The sizes that a model of ``tiny-imagenet-cnn`` states; of any other file, the course's."""
+    if weights is None or not is_model_file(Path(weights)):
+        return COURSE
+    header = storage.load_header(Path(weights))
+    config = header.get("config")
+    stages, hidden = (config.get("stages"), config.get("hidden")) if config else (None, None)
+    classes = header.get("classes")
+    if not (isinstance(stages, list) and isinstance(hidden, int) and isinstance(classes, list)):
+        return COURSE
+    return Sizes(tuple(stages), hidden, len(classes))

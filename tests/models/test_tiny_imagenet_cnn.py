@@ -61,7 +61,9 @@ def test_it_learns_and_the_encoder_takes_its_weights(tmp_path: Path) -> None:
     again = load(path)
     np.testing.assert_array_equal(again.predict(images), logits)
     assert again.config == model.config
-    encoder = PretrainedCNN(path, filters=(4, 6, 8, 10, 12), units=16, classes=3)
+    encoder = PretrainedCNN(path)
+    assert encoder.options == {"filters": [4, 6, 8, 10, 12], "units": 16, "classes": 3}
+    assert PretrainedCNN().options == {}
     assert encoder.classes == CLASSES
     assert encoder.preprocessing.mean == (120.0, 110.0, 100.0)
     assert encoder.preprocessing.scale == (60.0, 61.0, 62.0)
