@@ -22,9 +22,7 @@ def find_model(source: str | Path) -> Path:
     if path.is_file():
         return path
     if str(source) in SHIPPED and not holds_run(path):
-        from dlmie import models
-
-        shipped = Path(models.__path__[0]) / "pretrained" / SHIPPED[str(source)]
+        shipped = shipped_path(SHIPPED[str(source)])
         if shipped.is_file():
             return shipped
     if path.is_dir():
@@ -32,9 +30,17 @@ def find_model(source: str | Path) -> Path:
     if "," in str(source):
         raise WeightsError(
             f"there is no run folder or model file {str(source)!r}: captioners with commas between "
-            "them decide together in dlmie caption, attend, evaluate and report; here one is named"
+            "them decide together in dlmie caption, attend, evaluate, report and showcase; here "
+            "one is named"
         )
     raise WeightsError(
         f"there is no run folder, model file or shipped captioner {str(source)!r} "
         f"(shipped: {', '.join(SHIPPED)})"
     )
+
+
+def shipped_path(file: str) -> Path:
+    """Where a file of a captioner that comes with dlmie is."""
+    from dlmie import models
+
+    return Path(models.__path__[0]) / "pretrained" / file

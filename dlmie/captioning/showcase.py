@@ -133,13 +133,15 @@ class Showcase:
         Raises
         ------
         DataError
-            The split is of other data.
+            It is another split, or of other data.
         """
         if split.data_hash != self.data.hash:
             raise DataError(
                 "the showcase was chosen from other data (their hash differs): name the right "
                 "file with --data, or choose again"
             )
+        if split.name != self.data.split:
+            raise DataError(f"the showcase was chosen from {self.data.split}, not {split.name}")
         places = {name: index for index, name in enumerate(split.names)}
         return build_showcase(
             title=self.title,
@@ -196,12 +198,13 @@ def showcase(
     scores = evaluate(captioner, split, features=features, progress=progress, **options)
     rank_by = RANK_BY if RANK_BY in scores.per_image else "rouge_l"
     ranks = scores.per_image[rank_by]
-    order = np.lexsort((scores.per_image["rouge_l"], ranks)).tolist()[::-1]  # the best first
-    best, others = order[:good], order[good:]
+    rouge = scores.per_image["rouge_l"]
+    best = np.lexsort((-rouge, -ranks)).tolist()[:good]
+    worst = [i for i in np.lexsort((rouge, ranks)).tolist() if i not in best]
     names = split.names
     return Showcase(
         good=[names[i] for i in best],
-        bad=[names[i] for i in others[::-1][:bad]],
+        bad=[names[i] for i in worst[:bad]],
         captions={
             name: ScoredCaption(caption, round(float(rank), 4))
             for name, caption, rank in zip(names, scores.captions, ranks, strict=True)
@@ -210,7 +213,7 @@ def showcase(
         subtitle=f"The best and the worst of {len(split):,} captions by {LABELS[rank_by]}; "
         f"{scores.protocol_line}",
         rank_by=rank_by,
-        data=Source(str(split.path), split.data_hash, split.name),
+        data=Source(str(split.path.resolve()), split.data_hash, split.name),
     )
 
 
