@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import platform
+import shutil
 import sys
 from pathlib import Path
 
@@ -94,10 +95,11 @@ def installed(whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     for variable in ("CC", "DLMIE_CFLAGS", "PYTENSOR_FLAGS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PYTENSORRC", str(tmp_path / "settings"))
-    path = tmp_path / prebuilt.LEVELS[0].file
+    path = Path(shutil.copy(whole, tmp_path / prebuilt.LEVELS[0].file))
     monkeypatch.setattr(prebuilt, "FOLDER", tmp_path)
     monkeypatch.setattr(prebuilt, "find", lambda: path)
     monkeypatch.setattr(library, "compiled", lambda: tmp_path / "compiled.so")
+    monkeypatch.setattr(library, "installed", library.installed.__wrapped__)
     monkeypatch.setattr(library, "build", library.build.__wrapped__)
     return path
 
@@ -127,17 +129,11 @@ def test_one_that_cannot_be_loaded_is_replaced(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     installed.write_bytes(b"\x7fELF cut off")
-
-    class Build:
-        cache_clear = staticmethod(lambda: None)
-
-        def __call__(self) -> Path:
-            return installed
-
-    monkeypatch.setattr(library, "build", Build())
     monkeypatch.setattr(library, "compiled", lambda: whole)
+    assert library.build() == whole
+    assert library.installed() is None
     assert isinstance(library.load.__wrapped__(), ctypes.CDLL)
-    assert "cannot be loaded" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("cannot be loaded") >= 1
     assert installed.exists()  # the installation is not ours to change
 
 

@@ -90,18 +90,34 @@ def _user_configured() -> bool:
 
 
 @functools.cache
+def installed() -> Path | None:
+    """The library that came with the installation; None where kernels are compiled here.
+
+    They are where the user says how, and where none was brought along that this machine can load.
+    """
+    path = None if _user_configured() or openblas() is None else prebuilt.find()
+    if path is None:
+        return None
+    try:
+        _opened(path)
+    except OSError as error:
+        sys.stderr.write(f"dlmie: {path} cannot be loaded ({error}): using kernels compiled here\n")
+        return None
+    return path
+
+
+@functools.cache
 def build() -> Path:
     """Path of the shared library of kernels: the installation's, or one that is compiled here.
 
     What is compiled is kept in the cache.
     """
-    ready = None if _user_configured() or openblas() is None else prebuilt.find()
-    return ready or compiled()
+    return installed() or compiled()
 
 
 def is_prebuilt() -> bool:
     """Whether the library is one of the installation's."""
-    return build().parent == prebuilt.FOLDER
+    return installed() is not None
 
 
 def blas_in_use() -> Blas:
@@ -130,27 +146,23 @@ def compiled() -> Path:
 @functools.cache
 def load() -> ctypes.CDLL:
     """The kernel library, built first if need be, with its own BLAS threads switched off."""
-    # OpenMP's threads spin while they wait unless told otherwise: on a machine that does anything
-    # else, that costs several times what waking them does.  Read once, when the library loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     path = build()
     try:
         library = _opened(path)
     except OSError as error:  # cut off by a power cut, or linked to a BLAS that has gone
         build.cache_clear()
-        if path.parent == prebuilt.FOLDER:
-            sys.stderr.write(f"dlmie: {path} cannot be loaded ({error}): compiling the kernels\n")
-            library = _opened(compiled())
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            say_healed(path, error)
-            library = _opened(build())
+        with contextlib.suppress(OSError):
+            path.unlink()
+        say_healed(path, error)
+        library = _opened(build())
     _silence_blas_threads(library)
     return library
 
 
 def _opened(path: Path) -> ctypes.CDLL:
+    # OpenMP's threads spin while they wait unless told otherwise: on a machine that does anything
+    # else, that costs several times what waking them does.  Read once, when a library loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if path.parent == prebuilt.FOLDER:  # it asks for OpenBLAS by name, not by place
         import scipy_openblas32
 
