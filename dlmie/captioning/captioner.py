@@ -22,6 +22,7 @@ from dlmie.captioning.decoding import (
 )
 from dlmie.captioning.finding import DEFAULT as DEFAULT
 from dlmie.captioning.finding import SHIPPED as SHIPPED
+from dlmie.captioning.finding import shipped_path
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images import ImageSource
 from dlmie.errors import DlmieError, WeightsError
@@ -97,10 +98,9 @@ class Member:
     @property
     def source(self) -> str:
         """What :func:`load` takes for this model: a shipped name, a run folder or a file."""
-        if self.path.parent.name == "pretrained":
-            for name, file in SHIPPED.items():
-                if self.path.name == file:
-                    return name
+        for name, file in SHIPPED.items():
+            if self.path == shipped_path(file):
+                return name
         return str(self.path.parent if self.path.name == "best.h5" else self.path)
 
 

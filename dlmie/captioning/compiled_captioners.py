@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ from dlmie.captioning.encoding import CompiledEncoder
 from dlmie.captioning.finding import find_model
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.data.images import Preprocessing
-from dlmie.errors import DlmieError
 from dlmie.files import atomic
 from dlmie.files.trust import only_ours
 from dlmie.models.captioners.decoder import Decoder
@@ -46,15 +44,14 @@ from dlmie.weights import sha256
 #: Of the form of what is kept.
 VERSION = 1
 #: The folder beside PyTensor's.
-FOLDER = "dlmie_ready"
+FOLDER = "dlmie_captioners"
 #: Captioners that are kept; the one used longest ago makes room for another.
 KEPT = 8
 
 _DOCUMENT = "document"
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, DlmieError, EOFError)
 
 
-class ReadyMember(Member):
+class CompiledMember(Member):
     """One model of a captioner, compiled before; its graph is made when it is first asked for.
 
     Its encoder sees photographs, and knows no network.
@@ -108,13 +105,11 @@ def load(
 
 def keep(captioner: ImageCaptioner) -> None:
     """Keep what has been compiled of a captioner; do nothing where that cannot be done."""
-    new = [m for m in captioner.members if not isinstance(m, ReadyMember)]
+    new = [m for m in captioner.members if not isinstance(m, CompiledMember)]
     folder = _folder() if new else None
     if folder is None:
         return
-    from dlmie.ops.runtime.capture import CaptureError
-
-    with contextlib.suppress(CaptureError, OSError, DlmieError):
+    with contextlib.suppress(Exception):  # a caption that was made is not lost to a convenience
         if not _is_pytensors(folder.parent):
             return
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -140,12 +135,12 @@ def _packed(member: Member) -> bytes:
     from dlmie.ops.runtime.capture import Archive, capture
 
     archive, decoder = Archive(), member.decoder
-    folder = Path(pytensor.config.compiledir)
+    folder, base = Path(pytensor.config.compiledir), Path(pytensor.config.base_compiledir)
     document = {
         "version": VERSION,
         "header": member.header,
         "tuned": member.tuned,
-        "modules": folder.relative_to(pytensor.config.base_compiledir).as_posix(),
+        "modules": folder.relative_to(base.resolve()).as_posix(),
         "encoder": capture(member.encoder.run, archive),
         "begin": capture(decoder.begin_function, archive),
         "advance": capture(decoder.advance_function, archive),
@@ -160,15 +155,18 @@ def _packed(member: Member) -> bytes:
     return content.getvalue()
 
 
-def _found(entry: Path, path: Path) -> ReadyMember | None:
+def _found(entry: Path, path: Path) -> CompiledMember | None:
     """What is kept in a file; None, and no longer there, if it is of no use."""
     if not entry.exists():
         return None
     if not (only_ours(entry) and only_ours(entry.parent) and only_ours(entry.parent.parent)):
         return None
     try:
-        # NumPy leaves a damaged file open that it opened itself; reading checks the sums.
-        with entry.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        content = entry.read_bytes()
+    except OSError:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:  # reading checks the sums
             arrays = {name: stored[name] for name in stored.files}
         document = json.loads(arrays[_DOCUMENT].tobytes())
         modules = entry.parent.parent / document["modules"]
@@ -179,17 +177,18 @@ def _found(entry: Path, path: Path) -> ReadyMember | None:
         )
         seen = Preprocessing.from_json(document["header"]["encoder"]["preprocessing"])
         flip = bool(document["header"]["encoder"].get("average_flip"))
-        found = ReadyMember(
+        found = CompiledMember(
             path,
             document,
             CompiledEncoder(encoder, seen, average_flip=flip),
             Decoder(begin, advance, document["states"], document["extras"], document["dtype"]),
         )
-        os.utime(entry)
-    except _DAMAGE:
+    except Exception:  # whatever a damaged archive makes of itself
         with contextlib.suppress(OSError):
             entry.unlink()
         return None
+    with contextlib.suppress(OSError):  # where others may read only
+        os.utime(entry)
     return found
 
 

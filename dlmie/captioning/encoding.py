@@ -44,7 +44,7 @@ class CompiledEncoder:
         return self(preprocess(images, self.preprocessing))
 
     def photographs(self, images: Iterable[ImageSource], batch: int = 16) -> np.ndarray:
-        """Anything ``load_image`` reads → annotations, with bounded memory."""
+        """Anything ``load_image`` reads → annotations; pixels of ``batch`` images at a time."""
         first = self.preprocessing.sizes[0]
         parts, pending = [], []
         for image in images:

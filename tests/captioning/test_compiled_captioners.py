@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dlmie import models
-from dlmie.captioning import encoder_header, ready, save_model
+from dlmie.captioning import compiled_captioners, encoder_header, save_model
 from dlmie.captioning.captioner import ImageCaptioner
 from dlmie.data.captions.vocabulary import SPECIAL, Vocabulary
 from dlmie.models.captioners.show_attend_tell import ShowAttendTell
@@ -40,8 +40,8 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     if not library.is_prebuilt():
         pytest.skip("the installation brought no kernels")
     monkeypatch.delenv("DLMIE_KERNELS", raising=False)
-    monkeypatch.setattr(ready, "FOLDER", f"dlmie_ready_test_{os.getpid()}")
-    folder = ready._folder()
+    monkeypatch.setattr(compiled_captioners, "FOLDER", f"dlmie_captioners_test_{os.getpid()}")
+    folder = compiled_captioners._folder()
     if folder is None:
         pytest.skip("PyTensor has settings of the user's")
     yield folder
@@ -50,21 +50,21 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def load_and_keep(model: Path) -> ImageCaptioner:
     """Load a captioner and keep what its first caption compiles."""
-    captioner = ready.load([model])
+    captioner = compiled_captioners.load([model])
     captioner(IMAGE)
-    ready.keep(captioner)
+    compiled_captioners.keep(captioner)
     return captioner
 
 
-def is_ready(captioner: ImageCaptioner) -> bool:
-    return isinstance(captioner.members[0], ready.ReadyMember)
+def is_compiled(captioner: ImageCaptioner) -> bool:
+    return isinstance(captioner.members[0], compiled_captioners.CompiledMember)
 
 
 def test_what_is_kept_captions_alike(model: Path, kept: Path) -> None:
     before = load_and_keep(model)
-    assert not is_ready(before)
-    after = ready.load([model])
-    assert is_ready(after)
+    assert not is_compiled(before)
+    after = compiled_captioners.load([model])
+    assert is_compiled(after)
     for options in ({"beam": 3, "n_best": 3}, {"beam": 1}):
         for one, other in zip(before(IMAGE, **options), after(IMAGE, **options), strict=True):
             assert (one.text, one.log_probability) == (other.text, other.log_probability)
@@ -74,7 +74,7 @@ def test_what_is_kept_captions_alike(model: Path, kept: Path) -> None:
     own = after.model.parameters  # its graph is made when it is asked for
     for parameter, other in zip(own, before.model.parameters, strict=True):
         np.testing.assert_array_equal(parameter.get_value(), other.get_value())
-    assert ready.load([model, model])(IMAGE)[0].text
+    assert compiled_captioners.load([model, model])(IMAGE)[0].text
 
 
 def test_it_needs_no_pytensor(model: Path, kept: Path) -> None:
@@ -82,10 +82,10 @@ def test_it_needs_no_pytensor(model: Path, kept: Path) -> None:
     script = f"""
 import json, sys
 import numpy as np
-from dlmie.captioning import ready
-ready.FOLDER = {ready.FOLDER!r}
+from dlmie.captioning import compiled_captioners
+compiled_captioners.FOLDER = {compiled_captioners.FOLDER!r}
 image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-said = ready.load([{str(model)!r}])(image)[0]
+said = compiled_captioners.load([{str(model)!r}])(image)[0]
 print(json.dumps([said.text, said.log_probability, "pytensor" in sys.modules]))
 """
     done = subprocess.run(
@@ -98,20 +98,20 @@ def test_of_other_models_and_circumstances_nothing_is_found(
     model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     load_and_keep(model)
-    assert is_ready(ready.load([model]))
+    assert is_compiled(compiled_captioners.load([model]))
     changed = tmp_path / "changed.h5"
     changed.write_bytes(model.read_bytes() + b"\0")
-    assert ready._name(changed) != ready._name(model)
+    assert compiled_captioners._name(changed) != compiled_captioners._name(model)
     same = shutil.copy(model, tmp_path / "same.h5")
-    assert is_ready(ready.load([same]))
+    assert is_compiled(compiled_captioners.load([same]))
     with monkeypatch.context() as patch:
         patch.setenv("PYTENSOR_FLAGS", f"{os.environ.get('PYTENSOR_FLAGS', '')},floatX=float32")
-        assert not is_ready(ready.load([model]))
+        assert not is_compiled(compiled_captioners.load([model]))
     with monkeypatch.context() as patch:
-        files = [*ready._own_files(), ["new.py", 1, 1]]
-        patch.setattr(ready, "_own_files", lambda: files)
-        assert not is_ready(ready.load([model]))
-    assert is_ready(ready.load([model]))
+        files = [*compiled_captioners._own_files(), ["new.py", 1, 1]]
+        patch.setattr(compiled_captioners, "_own_files", lambda: files)
+        assert not is_compiled(compiled_captioners.load([model]))
+    assert is_compiled(compiled_captioners.load([model]))
 
 
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.9, None])
@@ -127,14 +127,49 @@ def test_a_damaged_file_is_made_anew(model: Path, kept: Path, place: float | Non
         for i in range(start, start + 200):
             content[i] ^= 0x55
         entry.write_bytes(content)
-    captioner = ready.load([model])
-    assert not is_ready(captioner)
+    captioner = compiled_captioners.load([model])
+    assert not is_compiled(captioner)
     assert not entry.exists()
-    ready.keep(captioner)  # nothing is compiled of it yet
+    compiled_captioners.keep(captioner)  # nothing is compiled of it yet
     assert not entry.exists()
     captioner(IMAGE)
-    ready.keep(captioner)
-    assert is_ready(ready.load([model]))
+    compiled_captioners.keep(captioner)
+    assert is_compiled(compiled_captioners.load([model]))
+
+
+def test_whatever_byte_is_damaged_the_captions_are_the_same(model: Path, kept: Path) -> None:
+    said = load_and_keep(model)(IMAGE)[0]
+    (entry,) = kept.glob("*.npz")
+    whole, rng = entry.read_bytes(), np.random.default_rng(0)
+    for place in rng.integers(0, len(whole), 40):
+        content = bytearray(whole)
+        content[place] ^= int(rng.integers(1, 256))
+        entry.write_bytes(content)
+        found = compiled_captioners._found(entry, model)
+        if found is not None:  # a byte that nothing reads
+            assert ImageCaptioner([found])(IMAGE)[0].text == said.text
+
+
+def test_a_cache_behind_a_link(model: Path, tmp_path: Path) -> None:
+    if not library.is_prebuilt():
+        pytest.skip("the installation brought no kernels")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    script = f"""
+import numpy as np
+from dlmie.captioning import compiled_captioners
+image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+captioner = compiled_captioners.load([{str(model)!r}])
+captioner(image)
+compiled_captioners.keep(captioner)
+print(type(compiled_captioners.load([{str(model)!r}]).members[0]).__name__)
+"""
+    flags = f"base_compiledir={tmp_path / 'link'}"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTENSOR_FLAGS": flags},
+    )  # fmt: skip
+    assert done.stdout.split() == ["CompiledMember"]
 
 
 def test_what_others_can_write_is_not_used(model: Path, kept: Path) -> None:
@@ -143,10 +178,10 @@ def test_what_others_can_write_is_not_used(model: Path, kept: Path) -> None:
     for path, mode in ((entry, 0o666), (kept, 0o777)):
         before = path.stat().st_mode
         path.chmod(mode)
-        assert not is_ready(ready.load([model]))
+        assert not is_compiled(compiled_captioners.load([model]))
         assert entry.exists()
         path.chmod(before)
-    assert is_ready(ready.load([model]))
+    assert is_compiled(compiled_captioners.load([model]))
 
 
 def test_users_settings_come_first(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +189,7 @@ def test_users_settings_come_first(kept: Path, monkeypatch: pytest.MonkeyPatch) 
         with monkeypatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
-            return ready._folder()
+            return compiled_captioners._folder()
 
     assert folder() == kept
     assert folder(DLMIE_KERNELS="0") is None
@@ -166,15 +201,15 @@ def test_users_settings_come_first(kept: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_weights_of_the_users_own_are_not_kept(model: Path, kept: Path) -> None:
-    captioner = ready.load([model])
+    captioner = compiled_captioners.load([model])
     captioner(IMAGE)
     captioner.members[0].header["encoder"]["weights"] = {"path": "/my.h5", "sha256": "0" * 64}
-    ready.keep(captioner)
+    compiled_captioners.keep(captioner)
     assert not list(kept.glob("*.npz"))
 
 
 def test_only_the_latest_are_kept(model: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "KEPT", 2)
+    monkeypatch.setattr(compiled_captioners, "KEPT", 2)
     kept.mkdir(0o700)
     for number, name in enumerate(("old.npz", "older.npz")):
         (kept / name).touch()

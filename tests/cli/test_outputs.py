@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dlmie.captioning import ready
+from dlmie.captioning import compiled_captioners
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.cli.app import VERBS
 from dlmie.cli.verbs import OutputOption
@@ -75,8 +75,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def captioner(place: Path, monkeypatch: pytest.MonkeyPatch) -> Captioner:
     made = Captioner(place / "m.h5")
-    monkeypatch.setattr(ready, "load", lambda *_, **__: made)
-    monkeypatch.setattr(ready, "keep", lambda _: None)
+    monkeypatch.setattr(compiled_captioners, "load", lambda *_, **__: made)
+    monkeypatch.setattr(compiled_captioners, "keep", lambda _: None)
     return made
 
 
@@ -307,7 +307,7 @@ def test_other_options_do_not_go_on(captioner: Captioner, place: Path, invoke: A
     captioner.stop_at = -1
     result = invoke(*words, "--beam", 2)
     assert result.exit_code == 1
-    assert "x.csv.part was begun with other settings (beam)" in result.stderr
+    assert "x.csv.part was started with other settings (beam)" in result.stderr
     assert invoke(*words, "--beam", 2, "--overwrite").exit_code == 0
 
 
@@ -321,7 +321,7 @@ def test_one_picture_more_in_a_table(captioner: Captioner, place: Path, invoke: 
     words = ("caption", "m.h5", "one.jpg", "photos/3.png", "--csv", "-o", "x.csv", "-q")
     result = invoke(*words)
     assert result.exit_code == 0, result.output
-    assert "x.csv has rows, which stay (--overwrite begins anew)" in result.stderr
+    assert "x.csv has rows, which stay (--overwrite starts over)" in result.stderr
     assert (place / "x.csv").read_text("utf-8").startswith(text)
     table = list(csv.DictReader((place / "x.csv").read_text("utf-8-sig").splitlines()))
     assert [row["image"] for row in table][-2:] == ["photos/9.png", "one.jpg"]

@@ -54,13 +54,13 @@ def command(
 
     kind = form_of(console, output, as_csv=as_csv)
     chosen = {**chosen_decoding(), "n_best": n_best, "seed": console.seed}
-    from dlmie.captioning import ready
+    from dlmie.captioning import compiled_captioners
     from dlmie.captioning.photographs import caption_images
     from dlmie.progress import Bar
 
     names, images = captioner_and_images(words)
     run = ImageRun(console, images, strict)
-    captioner = ready.load(names, encoder_weights=encoder_weights)
+    captioner = compiled_captioners.load(names, encoder_weights=encoder_weights)
     decoding = captioner.decoding(**chosen)
     console.outputs.reads(*(member.path for member in captioner.members))
     settings = {"models": model_hashes(captioner), **asdict(decoding), "batch": batch}
@@ -82,7 +82,7 @@ def command(
                             console.warn(f"{path}: the caption is empty")
                         writer.add(describe(str(path), captions))
                 bar.update()
-    ready.keep(captioner)
+    compiled_captioners.keep(captioner)
     run.finish()
 
 

@@ -53,14 +53,16 @@ def compile_ahead(console: Console) -> None:
     """Compile what the usual commands need, so that the first of them starts at once."""
     import numpy as np
 
-    from dlmie import captioning
+    from dlmie.captioning import compiled_captioners
     from dlmie.captioning.captioner import DEFAULT as CAPTIONER
     from dlmie.captioning.photographs import classify_images
     from dlmie.cli.encoders import DEFAULT, make_network
     from dlmie.visualize import saliency
 
     start, gray = time.monotonic(), np.full((64, 64, 3), 128, np.uint8)
-    captioning.load(CAPTIONER)(gray)
+    captioner = compiled_captioners.load([CAPTIONER])
+    captioner(gray)
+    compiled_captioners.keep(captioner)
     network, _ = make_network(DEFAULT, "probabilities", None, None)
     list(classify_images(network, [gray], top=1))
     with warnings.catch_warnings():
