@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Python compiles what it imports, which is less than what is installed.
+QUIETLY := --quiet --disable-pip-version-check --no-compile
 
 .PHONY: demo test test-slow lint clean help
 
@@ -15,11 +17,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	  { echo "dlmie needs Python 3.11 or later: make PYTHON=/path/to/python3.11 demo"; exit 1; }
 	@echo "installing into $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@$(BIN)/python -m pip install $(QUIETLY) -e .
 	@touch $@
 
 $(VENV)/.test-installed: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@$(BIN)/python -m pip install $(QUIETLY) -e ".[test]"
 	@touch $@
 
 demo: $(VENV)/.installed
