@@ -61,7 +61,7 @@ class CrossEntropyOptions(OptionGroup):
 class HingeOptions(OptionGroup):
     """The support vector machine's: wrong classes within a margin of the true one's score."""
 
-    margin: float = option(1.0, "Of linear-svm: by so much the true class shall lead.", low=0)
+    margin: float = option(1.0, "Of linear-svm: how far the true class must lead.", low=0)
 
 
 #: The objectives of classification by the name in a run's configuration.

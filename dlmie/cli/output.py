@@ -84,9 +84,9 @@ def open_writer(
         path, _form(kind, head), settings=settings or {}, overwrite=console.outputs.overwrite
     )
     if rows.rows:
-        console.note(f"going on after the {rows.rows:,} pictures in {rows.part}")
+        console.note(f"continuing after the {rows.rows:,} pictures in {rows.part}")
     if rows.earlier:
-        console.warn(f"{path} has rows, which stay (--overwrite begins anew)")
+        console.warn(f"{path} has rows, which stay (--overwrite starts over)")
     try:
         yield rows
         rows.finish()

@@ -374,7 +374,7 @@ class RowFile:
     def how_to_go_on(self) -> str:
         """How to resume an unfinished file, for messages."""
         count = f"{self.rows:,} {'picture' if self.rows == 1 else 'pictures'}"
-        return f"{self.part} keeps {count}: the same command goes on from there"
+        return f"{self.part} keeps {count}: the same command continues from there"
 
     def _unfinished(self, settings: Mapping[str, Any]) -> list[str]:
         """What an interrupted command left."""
@@ -386,8 +386,8 @@ class RowFile:
             there = begun if isinstance(begun, dict) else {}
             changed = [key for key, value in settings.items() if there.get(key) != value]
             raise DataError(
-                f"{self.part} was begun with other settings ({', '.join(changed)}): finish it with "
-                "those, or delete it"
+                f"{self.part} was started with other settings ({', '.join(changed)}): finish it "
+                "with those, or delete it"
             )
         try:
             return self._form.split(text)

@@ -128,7 +128,7 @@ class ScaleWhere(Transform):
 
 @dataclass(frozen=True)
 class WeightDecay(Transform):
-    """Pull weights towards 0.
+    """Pull weights toward 0.
 
     Coupled (before the rule): the gradient of ``½ rate Σθ²`` is added.  Decoupled (after the rule):
     ``θ`` shrinks by ``learning_rate · rate · θ``, whatever the rule makes of gradients (Loshchilov

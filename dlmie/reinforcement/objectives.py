@@ -33,7 +33,7 @@ ERRORS = ("squared", "huber")
 
 
 class QLearning(Objective):
-    """``½ (Q(s, a) - y)²``: values move towards what was found, by the learning rate.
+    """``½ (Q(s, a) - y)²``: values move toward what was found, by the learning rate.
 
     ``y = r + γ (1 - terminated) max_a' Q(s', a')`` (Watkins 1989); with plain gradient descent that
     is ``Q += lr (y - Q)``. An agent with a target network takes the values of ``s'`` from it; with

@@ -39,7 +39,7 @@ class ReinforcementOptions(TrainingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class QLearningOptions(OptionGroup):
-    """The value of an action moves towards its reward and the value of what follows, each step.
+    """The value of an action moves toward its reward and the value of what follows, each step.
 
     With probability ε an action is drawn; ε falls from ``epsilon`` to ``epsilon_last``.
     """

@@ -21,9 +21,11 @@ def best_model(folder: Path) -> Path:
     Raises
     ------
     WeightsError
-        It has none yet.
+        It has none yet, or it is another folder.
     """
     best = folder / BEST
+    if not holds_run(folder):
+        raise WeightsError(f"{folder} is not a run folder: it has no {CONFIG} or {BEST}")
     if not best.is_file():
         raise WeightsError(
             f"{folder} holds no trained model yet ({BEST}): train at least one epoch, or continue "

@@ -137,7 +137,7 @@ class MainLoop:
                 while here.epoch < epochs and self.stop_reason is None:
                     self._epoch(here)
         except BaseException as error:
-            self.stop_reason = f"broken off: {error!r}"
+            self.stop_reason = f"failed: {error!r}"
             raise
         finally:
             for callback in self.callbacks:
@@ -189,7 +189,7 @@ def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(number, previous[number] or signal.SIG_DFL)
         # Not through sys.stderr: a handler that interrupts its write must not write to it again.
-        os.write(2, b"\nfinishing this batch, then saving (once more to break off)\n")
+        os.write(2, b"\nfinishing this batch, then saving (press Ctrl-C again to stop at once)\n")
         stop(INTERRUPTED)
 
     ending = [signal.SIGINT, signal.SIGTERM]

@@ -79,6 +79,7 @@ def read_model(source: str | Path, role: Role, keys: Mapping[str, Key]) -> Model
     kind = header.get("kind")
     if kind not in registry.names(role):
         article = "an" if role[0] in "aeiou" else "a"
-        raise WeightsError(f"{path} is not {article} {role} but a {kind}")
+        other = f"a {kind}" if kind else "another kind of file"
+        raise WeightsError(f"{path} is not {article} {role} but {other}")
     check_document(header, keys, path, WeightsError)
     return ModelFile(path, header, arrays)

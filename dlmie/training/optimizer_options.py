@@ -28,7 +28,7 @@ class OptimizerOptions(OptionGroup):
     warmup: str = option("0", "Rise to it in so many steps, or '2 epochs'.")
     clip_norm: float = option(5.0, "Shorten longer gradients to this; 0: never.", low=0)
     clip_value: float | None = option(None, "Clip each element of the gradient.", low=0)
-    weight_decay: float | None = option(None, "Pull weights towards zero.", low=0)
+    weight_decay: float | None = option(None, "Pull weights toward zero.", low=0)
     ema: float | None = option(
         None, "Use the running average of the weights, with this decay.", low=0, high=1
     )

@@ -81,7 +81,7 @@ def test_stopped_by_signals(name: str, run: Path, photos: Path, tmp_path: Path) 
         assert part.stat().st_size >= left
         check_part(part, 1 if ending != signal.SIGKILL else 0)
         if ending != signal.SIGKILL:
-            assert "the same command goes on from there" in said
+            assert "the same command continues from there" in said
     finished = subprocess.run(command(run, photos, path), capture_output=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert path.read_bytes() == whole

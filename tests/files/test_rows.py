@@ -135,7 +135,7 @@ def test_of_a_file_that_could_not_begin_nothing_stays(
 
 def test_other_settings_do_not_go_on(path: Path) -> None:
     write(path, stop_after=2)
-    with pytest.raises(DataError, match=r"begun with other settings \(beam\): finish it with"):
+    with pytest.raises(DataError, match=r"started with other settings \(beam\): finish it with"):
         RowFile(path, FORMS[path.name](), settings={"beam": 5})
     anew = RowFile(path, FORMS[path.name](), settings={"beam": 5}, overwrite=True)
     assert anew.rows == 0

@@ -64,7 +64,7 @@ _HELP = {
     "keep": "Probability that dropout keeps a unit while training.",
     "filters": "Filters of the convolution.",
     "filter_size": "Height and width of its filters.",
-    "stages": "Filters of each stage of two convolutions: 32,64,128.",
+    "stages": "Filters of each stage of convolutions: 32,64,128.",
     "latent": "Size of the noise vector that becomes an image.",
     "critic_norm": "Batch norm in the critic, as in the course.",
     "dueling": "Estimate state values and action advantages separately.",
@@ -142,7 +142,9 @@ def _shown(default: object) -> str:
 @section(
     "Encoder",
     click.option(
-        "--features", type=click.Path(), help="The encoder's answers.  [default: beside DATA]"
+        "--features",
+        type=click.Path(),
+        help="Features of the encoder, computed before.  [default: beside DATA]",
     ),
 )
 @section("Model", _model_options)

@@ -1,4 +1,4 @@
-"""Rewrites towards the kernels of dense and recurrent networks."""
+"""Rewrites toward the kernels of dense and recurrent networks."""
 
 from __future__ import annotations
 

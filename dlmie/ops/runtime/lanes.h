@@ -1,6 +1,6 @@
 /* Images of many channels <-> vectors that hold one pixel of LANES channels.
  *
- * In memory the pixels of one channel are neighbours, and channels are `pitch` elements apart.
+ * In memory the pixels of one channel are neighbors, and channels are `pitch` elements apart.
  * Transposed a vector's width at a time, whatever is the same for all pixels but not for all
  * channels becomes plain vector arithmetic, for every image size.
  */

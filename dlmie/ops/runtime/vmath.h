@@ -19,7 +19,7 @@
 
 #include "kernels.h"
 
-/* x - n c, as two roundings at most, which the compiler must not merge with its neighbours
+/* x - n c, as two roundings at most, which the compiler must not merge with its neighbors
  * although it may reorder sums elsewhere (-fassociative-math). */
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
 #ifdef DLMIE_DOUBLE
