@@ -13,6 +13,7 @@ from dlmie.data.epochs import ResumableBatches, at_least
 from dlmie.data.images import Preprocessing, preprocess, view_image
 from dlmie.data.images.views import FIRST_CROP, MIRRORED
 from dlmie.errors import DataError
+from dlmie.parallel import WHOLE, Shards
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -95,6 +96,8 @@ class Batch:
     views : numpy.ndarray
         How the image is seen, 0 as it is: ``(batch,)`` int; see
         :func:`~dlmie.data.images.view_image`.
+    shard_sizes : sequence of int
+        Rows of each shard that it holds; see :class:`~dlmie.parallel.Shards`.
     """
 
     inputs: np.ndarray
@@ -102,6 +105,7 @@ class Batch:
     image_index: np.ndarray
     caption_index: np.ndarray
     views: np.ndarray
+    shard_sizes: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -150,6 +154,8 @@ class Batches(ResumableBatches[Batch]):
         For inputs larger than memory: images are read in contiguous blocks of ``block`` images,
         ``window`` blocks in random order at a time, and captions are shuffled within this window.
         At most ``block * window + batch`` images are held, and what works ahead.
+    shards
+        Give only the rows of these shards of each batch, and read only their images.
 
     Raises
     ------
@@ -186,6 +192,7 @@ class Batches(ResumableBatches[Batch]):
         prefetch: int = 2,
         block: int | None = None,
         window: int = 16,
+        shards: Shards = WHOLE,
     ) -> None:
         super().__init__(batch=batch, seed=seed, prefetch=prefetch)
         at_least({"crops": crops}, 0)
@@ -194,6 +201,7 @@ class Batches(ResumableBatches[Batch]):
             raise DataError("there are no captions to make batches of; choose a split with some")
         self.by_length, self.captions_per_image = by_length, captions_per_image
         self.flip, self.crops, self.block, self.window = flip, crops, block, window
+        self.shards = shards
         self._tokens, self._read = split.tokens, read
         self._image = np.asarray(split.token_image)  # (captions,)
         self._lengths = np.fromiter((len(t) for t in split.tokens), np.int64, len(split.tokens))
@@ -283,25 +291,35 @@ class Batches(ResumableBatches[Batch]):
     def make(self, epoch: int, position: int) -> Iterator[Batch]:
         """The batches of an epoch from number ``position`` on."""
         views = self.views(epoch)
+        for load in self.loads(epoch, position):
+            yield from self.load(load, views)
+
+    def loads(self, epoch: int, position: int = 0) -> Iterator[list[np.ndarray]]:
+        """Batches whose images are read at once, as caption indices; from a position on.
+
+        Those of a whole window; without windows, a batch at a time.
+        """
         for batches in self.order(epoch):
             todo, position = batches[position:], max(0, position - len(batches))
-            # The images of a whole window are read at once; without windows, those of a batch.
-            loads = [todo] if self.block is not None else [[captions] for captions in todo]
-            for load in loads:
-                if load:
-                    yield from self._load(load, views)
+            if self.block is None:
+                yield from ([captions] for captions in todo)
+            elif todo:
+                yield todo
 
-    def _load(self, load: list[np.ndarray], views: np.ndarray) -> Iterator[Batch]:
-        needed = np.unique(self._image[np.concatenate(load)])
+    def load(self, load: Sequence[np.ndarray], views: np.ndarray) -> Iterator[Batch]:
+        """Read the images of some batches as they are seen: (images,) int, and give the batches."""
+        own = [captions[self.shards.rows(len(captions))] for captions in load]
+        needed = np.unique(self._image[np.concatenate(own)])
         inputs = self._read(needed, views[needed])
-        for captions in load:
+        for whole, captions in zip(load, own, strict=True):
             images = self._image[captions]
             tokens = [self._tokens[caption] for caption in captions]
             padded = np.full((len(tokens), max(map(len, tokens))), PAD, np.int32)
             for row, caption in zip(padded, tokens, strict=True):
                 row[: len(caption)] = caption
             rows = inputs[np.searchsorted(needed, images)]
-            yield Batch(rows, padded, images, captions, views[images])
+            sizes = self.shards.sizes(len(whole))
+            yield Batch(rows, padded, images, captions, views[images], sizes)
 
 
 def _cut(captions: np.ndarray, size: int) -> list[np.ndarray]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from dlmie.data.labelled.dataset import LabelledSplit
 from dlmie.data.labelled.normalization import Normalization
 from dlmie.data.prefetch import prefetch as work_ahead
 from dlmie.errors import DataError
+from dlmie.parallel import WHOLE, Shards
 
 # Each use of chance has its own stream, so that one more draw in one does not shift another.
 _ORDER, _VIEWS = 0, 1
@@ -29,11 +30,14 @@ class LabelledBatch:
     labels : (batch,) int64
     index : (batch,) int64
         Where in the split the images stand.
+    shard_sizes : sequence of int
+        Images of each shard that it holds; see :class:`~dlmie.parallel.Shards`.
     """
 
     images: np.ndarray
     labels: np.ndarray
     index: np.ndarray
+    shard_sizes: Sequence[int] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return field_of(self, name)
@@ -70,6 +74,8 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
         How many batches a background thread may work ahead; 0 works without a thread.
     dtype
         Of the images.
+    shards
+        Give only the rows of these shards of each batch, and read only their images.
 
     Raises
     ------
@@ -99,6 +105,7 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
         limit: int | None = None,
         prefetch: int = 2,
         dtype: str = "float32",
+        shards: Shards = WHOLE,
     ) -> None:
         super().__init__(batch=batch, seed=seed, prefetch=prefetch)
         at_least({"shift": shift}, 0)
@@ -110,7 +117,7 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
         if (flip or shift) and normalization.inputs[1:] == (1, 1):
             raise DataError(f"{normalization.kind} has no pixels to flip or shift")
         self._split, self._normalization = split, normalization
-        self.flip, self.shift, self.dtype = flip, shift, dtype
+        self.flip, self.shift, self.dtype, self.shards = flip, shift, dtype, shards
         self._count = len(split) if limit is None else min(limit, len(split))
         self.seek(epoch, position)
 
@@ -126,8 +133,10 @@ class LabelledBatches(ResumableBatches[LabelledBatch]):
         """The batches of an epoch from number ``position`` on."""
         order, views = self.order(epoch), self._views(epoch)
         for start in range(position * self.batch, len(order), self.batch):
-            index = order[start : start + self.batch]
-            yield self._see(load(self._split, self._normalization, index, self.dtype), views)
+            whole = order[start : start + self.batch]
+            index, sizes = whole[self.shards.rows(len(whole))], self.shards.sizes(len(whole))
+            read = load(self._split, self._normalization, index, self.dtype)
+            yield replace(self._see(read, views), shard_sizes=sizes)
 
     def _views(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """How each image is seen: whether mirrored (images,), and moved by what (images, 2)."""
@@ -183,9 +192,13 @@ def batches_in_order(
     batch: int = 500,
     dtype: str = "float32",
     prefetch: int = 2,
+    starts: Iterable[int] | None = None,
 ) -> Iterator[LabelledBatch]:
-    """Every image of a split once, as it is and in order: to evaluate."""
-    starts = range(0, len(split), batch)
+    """Every image of a split once, as it is and in order: to evaluate.
+
+    ``starts`` are the first images of the batches, where not all of them are wanted.
+    """
+    starts = range(0, len(split), batch) if starts is None else starts
     made = (
         load(split, normalization, np.arange(start, min(start + batch, len(split))), dtype)
         for start in starts

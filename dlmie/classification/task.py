@@ -36,6 +36,7 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         Metric("dev_loss", higher_is_better=False),
         LOSS,
     )
+    parallel: ClassVar[bool] = True
     tie_breaker: ClassVar[Metric] = metrics[1]  # the dev loss
 
     def compile(
@@ -106,7 +107,7 @@ class Classification(Task[LabelledImages, ClassificationStep]):
         options = config.training
         assert isinstance(options, ClassificationOptions)
         return Session(
-            batches=partial(training_batches, step.model, data, options),
+            batches=partial(training_batches, step, data, options),
             measure=partial(_measure, step, data, options),
             save_best=partial(_save_best, step, config),
             state=step.unsaved,
@@ -144,7 +145,7 @@ def splits(
 
 
 def training_batches(
-    model: ImageClassifier,
+    step: ClassificationStep,
     data: LabelledImages,
     options: ClassificationOptions,
     epoch: int,
@@ -153,10 +154,11 @@ def training_batches(
     """The batches of an epoch from a position on."""
     return LabelledBatches(
         splits(data, options)[0],
-        model.normalization,
+        step.model.normalization,
         epoch=epoch,
         position=position,
-        dtype=model.dtype,
+        dtype=step.model.dtype,
+        shards=step.shards,
         **options.of_batches(),
     )
 

@@ -24,6 +24,8 @@ class Noise:
     ----------
     seed : int
         From 0 to 2⁶⁴ - 1; of different ones, runs share no masks.
+    streams : bool
+        Whether the masks of one key can be drawn from several streams: :meth:`use_stream`.
 
     Raises
     ------
@@ -31,10 +33,21 @@ class Noise:
         Another seed.
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, streams: bool = False) -> None:
         self.key = pytensor.shared(np.int64(_first_key(seed)), name="/noise/key")
         self.key.tag.update = self.key + np.int64(1)  # which dlmie.function adds
+        self._stream = pytensor.shared(np.int64(0), name="/noise/stream") if streams else None
+        self._drawn = self.key if self._stream is None else pt.xor(self.key, self._stream)
         self._uses = 0
+
+    def use_stream(self, number: int) -> None:
+        """Draw from stream ``number`` from now on: parts of a batch share no masks.
+
+        Stream 0 is that of a source without streams.
+        """
+        assert self._stream is not None, "made without streams"
+        # Exclusive or with 62 random bits: no two streams meet, and no key overflows.
+        self._stream.set_value(np.int64(_random_bits(number) if number else 0))
 
     def _salt(self) -> int:
         self._uses += 1
@@ -42,11 +55,11 @@ class Noise:
 
     def dropout(self, x: Variable, rate: float) -> Variable:
         """Inverted dropout of ``x``; at rate 0, ``x`` itself."""
-        return ops.dropout(x, rate, self.key, self._salt()) if rate else x
+        return ops.dropout(x, rate, self._drawn, self._salt()) if rate else x
 
     def uniform_like(self, x: Variable) -> Variable:
         """Numbers in [0, 1), shaped like ``x``."""
-        return ops.uniform_like(x, self.key, self._salt())
+        return ops.uniform_like(x, self._drawn, self._salt())
 
     def bernoulli_like(self, x: Variable, probability: float) -> Variable:
         """0 or 1 in the dtype of ``x``; 1 with the given probability."""
@@ -59,7 +72,12 @@ def _first_key(seed: int) -> int:
         raise DlmieError(f"the seed must be from 0 to 2**64 - 1, not {seed}")
     if seed < 2**31:
         return seed << 32
-    digest = hashlib.sha256(seed.to_bytes(8, "little")).digest()
+    return _random_bits(seed)
+
+
+def _random_bits(number: int) -> int:
+    """62 bits that a number decides."""
+    digest = hashlib.sha256(number.to_bytes(8, "little")).digest()
     return int.from_bytes(digest[:8], "little") >> 2
 
 

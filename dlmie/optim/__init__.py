@@ -4,7 +4,7 @@
 stands before the rule changes gradients, what stands after it changes steps.
 """
 
-from dlmie.optim.chains import Chain, Updates, adamw, chain, from_json
+from dlmie.optim.chains import Chain, Updates, adamw, chain, from_json, gradients_of
 from dlmie.optim.rules import (
     Rule,
     Transform,
@@ -62,6 +62,7 @@ __all__ = [
     "exponential_decay",
     "from_json",
     "global_norm",
+    "gradients_of",
     "graves_rmsprop",
     "linear_warmup",
     "momentum",

@@ -71,12 +71,7 @@ class Chain:
         OptimizerError
             Two parameters of one name, or some that the loss does not depend on.
         """
-        params = list(params)
-        _check_names(params)
-        gradients = grad(loss, params, disconnected_inputs="ignore", return_disconnected="none")
-        lost = [p.name for p, g in zip(params, gradients, strict=True) if g is None]
-        require(not lost, f"the loss does not depend on {', '.join(lost)}: do not train them")
-        return self.updates_from(gradients, params, name=name)
+        return self.updates_from(gradients_of(loss, params), params, name=name)
 
     def updates_from(
         self, gradients: Sequence[Any], params: Sequence[Any], *, name: str = ""
@@ -141,6 +136,23 @@ class Chain:
     def to_json(self) -> list[dict[str, Any]]:
         """A list of plain dicts, for ``config.json``; :func:`from_json` reads it back."""
         return [transform.to_json() for transform in self.transforms]
+
+
+def gradients_of(loss: Variable, params: Sequence[Any]) -> list[Variable]:
+    """The gradient of a loss with respect to each of some shared variables.
+
+    Raises
+    ------
+    OptimizerError
+        As of :meth:`Chain.updates`.
+    """
+    params = list(params)
+    _check_names(params)
+    gradients = grad(loss, params, disconnected_inputs="ignore", return_disconnected="none")
+    lost = [p.name for p, g in zip(params, gradients, strict=True) if g is None]
+    require(not lost, f"the loss does not depend on {', '.join(lost)}: do not train them")
+    found: list[Variable] = gradients
+    return found
 
 
 @dataclass

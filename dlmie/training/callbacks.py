@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dlmie.errors import DlmieError
 from dlmie.files import atomic
+from dlmie.parallel import world
 from dlmie.training.loop import Callback, MainLoop, Position, Record
 from dlmie.training.metric import Metric
 from dlmie.training.step import StepResult
@@ -30,13 +31,19 @@ class JsonLog(Callback):
         Batches between records.
     unit : str
         What the weight of a loss counts: "words".
+    writes : bool
+        Whether this process writes the log: of several ranks one does.
     """
 
-    def __init__(self, path: Path, *, every: int = 50, unit: str = "examples") -> None:
-        self.path, self.every, self.unit = path, every, unit
+    def __init__(
+        self, path: Path, *, every: int = 50, unit: str = "examples", writes: bool = True
+    ) -> None:
+        self.path, self.every, self.unit, self.writes = path, every, unit, writes
 
     def write(self, record: Mapping[str, object]) -> None:
         """Append a record; it is on the disk when this returns."""
+        if not self.writes:
+            return
         with atomic.explained(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
@@ -48,7 +55,7 @@ class JsonLog(Callback):
 
     def truncate(self, size: int) -> None:
         """Drop what was written after the first ``size`` bytes."""
-        if self.size() > size:
+        if self.writes and self.size() > size:
             os.truncate(self.path, size)
 
     def on_batch(self, loop: MainLoop, result: StepResult, seconds: float) -> None:
@@ -102,7 +109,8 @@ class Validation(Callback):
 
     def on_epoch(self, loop: MainLoop, record: Record) -> None:
         here = loop.position
-        record.update(self.measure())
+        # All ranks measure together, and go by the numbers of one.
+        record.update(world().of_first(self.measure()))
         if self.monitor.name not in record:
             raise DlmieError(
                 f"cannot monitor {self.monitor.name!r}: measured are {', '.join(record)}"

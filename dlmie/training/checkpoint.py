@@ -78,6 +78,8 @@ class Checkpoint(Callback):
         Its length is saved, so that resuming drops records written after the checkpoint.
     every : int
         Batches between checkpoints inside an epoch; 0 for none.
+    writes : bool
+        Whether this process writes the file: of several ranks, whose state is the same, one does.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class Checkpoint(Callback):
         *,
         log: JsonLog | None = None,
         every: int = 0,
+        writes: bool = True,
     ) -> None:
         for name in state:
             if not name.startswith("/"):
@@ -100,7 +103,8 @@ class Checkpoint(Callback):
                     f"a checkpoint finds what it holds by name, and {name!r} is none that lasts: "
                     "name every parameter, such as /decoder/lstm/W"
                 )
-        self.path, self.state, self.log, self.every = path, dict(state), log, every
+        self.path, self.state, self.log = path, dict(state), log
+        self.every, self.writes = every, writes
 
     def save(self, loop: MainLoop) -> None:
         """Write the state and the position."""
@@ -112,6 +116,8 @@ class Checkpoint(Callback):
                 f"{broken[0]} became NaN before step {loop.position.step + 1}: lower the learning "
                 "rate or clip the gradient (the last checkpoint is intact)"
             )
+        if not self.writes:
+            return
         log_bytes = self.log.size() if self.log else 0
         containers.save(
             self.path, arrays, {"position": asdict(loop.position), "log_bytes": log_bytes}

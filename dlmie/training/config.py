@@ -132,6 +132,10 @@ class TrainingOptions(OptionGroup):
     limit: int | None = option(None, "Use only so many training images.", low=1)
     checkpoint_every: int = option(200, "Steps between checkpoints; 0: only epochs.", low=0)
     keep_epochs: bool = option(False, "Keep the model of each epoch, in RUN/epochs.")
+    shards: int | None = option(
+        None, "Compute each batch in so many parts: less memory, and the same on 1, 2, 4 … ranks.",
+        low=1,
+    )  # fmt: skip
     seed: int = option(0, low=0)
 
     #: Options that decide which examples come in which batch of an epoch.

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Protocol
 
 from dlmie.errors import DlmieError
+from dlmie.parallel import world
 from dlmie.training.objective import Batch
 from dlmie.training.step import StepResult
 from dlmie.typing import JsonObject
@@ -122,10 +123,22 @@ class MainLoop:
     position: Position = field(default_factory=Position)
     batches_per_epoch: int = 0
     stop_reason: str | None = None
+    _asked: str | None = None  # by a signal, at any time
 
     def stop(self, reason: str) -> None:
-        """End the loop after the current batch."""
+        """End the loop after the current batch; of several ranks, all must say so."""
         self.stop_reason = reason
+
+    def _ask_to_stop(self, reason: str) -> None:
+        self._asked = reason
+
+    def _ends(self) -> bool:
+        """Whether to end now, which all ranks decide together: a signal reaches each at its time.
+
+        With one rank it does what was asked.
+        """
+        self.stop_reason = self.stop_reason or world().agreed(self._asked)
+        return self.stop_reason is not None
 
     def run(self, epochs: int) -> Position:
         """Train until ``epochs`` epochs are finished or something calls :meth:`stop`."""
@@ -133,8 +146,8 @@ class MainLoop:
         for callback in self.callbacks:
             callback.on_start(self)
         try:
-            with graceful_interrupt(self.stop):
-                while here.epoch < epochs and self.stop_reason is None:
+            with graceful_interrupt(self._ask_to_stop):
+                while not self._ends() and here.epoch < epochs:
                     self._epoch(here)
         except BaseException as error:
             self.stop_reason = f"failed: {error!r}"
@@ -161,7 +174,7 @@ class MainLoop:
             here.seconds += seconds
             for callback in self.callbacks:
                 callback.on_batch(self, result, seconds)
-            if self.stop_reason is not None:
+            if self._ends():
                 return
             started = time.perf_counter()
         record: Record = {
@@ -188,9 +201,11 @@ def graceful_interrupt(stop: Callable[[str], None]) -> Iterator[None]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(number, previous[number] or signal.SIG_DFL)
+        stop(INTERRUPTED)
+        if not world().is_first:
+            return
         # Not through sys.stderr: a handler that interrupts its write must not write to it again.
         os.write(2, b"\nfinishing this batch, then saving (press Ctrl-C again to stop at once)\n")
-        stop(INTERRUPTED)
 
     ending = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

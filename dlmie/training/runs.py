@@ -9,7 +9,8 @@ runs/NAME/epochs/       the model of each epoch, where that is asked for
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from dlmie.files import atomic
 from dlmie.files.documents import parse_json, read_json, read_text
 from dlmie.files.locks import locked
 from dlmie.files.schema import Key, check_document
+from dlmie.parallel import Shards, world
 from dlmie.text import suggest
 from dlmie.training import registry
 from dlmie.training.callbacks import JsonLog, KeptEpochs, ProgressBar, Validation
@@ -27,6 +29,7 @@ from dlmie.training.checkpoint import Checkpoint
 from dlmie.training.config import RunConfig
 from dlmie.training.folders import BEST, CONFIG, EPOCHS, LOG, STATE
 from dlmie.training.loop import MainLoop, Position
+from dlmie.training.parallel import share_out
 from dlmie.training.step import TrainingStep
 from dlmie.training.task import AnyTask, Data, Session, Trainable
 from dlmie.typing import JsonObject
@@ -153,7 +156,7 @@ def train(
         NaN, the disk is full.
     """
     folder = Path(to)
-    check_new(folder)
+    world().on_first(partial(check_new, folder))
     task = task_of(step)
     opened = task.open(data) if isinstance(data, (str, Path)) else data
     config, session = task.configure(step, opened, meta or {}, progress=progress, **options)
@@ -187,15 +190,13 @@ def begin(
 ) -> Run:
     """Write the configuration of a new run, save what it begins with, and train."""
     _check_schedules(config, task, step)
-    folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):
-        check_new(folder)  # it may have taken long to come here
-        write_config(folder, config)
+        world().on_first(partial(_begin, folder, config))
         try:
             loop, checkpoint, _ = _loop(folder, config, task, step, session, progress=progress)
             checkpoint.save(loop)  # what it begins with may be in no other place
         except BaseException:  # a full disk: the same command must be able to begin again
-            for name in (CONFIG, LOG):
+            for name in (CONFIG, LOG) if world().is_first else ():
                 (folder / name).unlink(missing_ok=True)
             raise
         return _finish(folder, config, loop)
@@ -221,10 +222,26 @@ def _check_schedules(config: RunConfig, task: AnyTask, step: TrainingStep) -> No
             )
 
 
-def _held(folder: Path) -> AbstractContextManager[int]:
-    """Keep other processes from training in a folder; the lock ends with the process."""
-    # The one file of a run that is never replaced.
-    return locked(folder / LOG, folder, "training this run")
+def _begin(folder: Path, config: RunConfig) -> None:
+    check_new(folder)  # it may have taken long to come here
+    write_config(folder, config)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder; the lock ends with the process.
+
+    Of several ranks the first holds it.
+    """
+
+    def hold() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # The one file of a run that is never replaced.
+        stack.enter_context(locked(folder / LOG, folder, "training this run"))
+
+    with ExitStack() as stack:
+        world().on_first(hold)
+        yield
 
 
 def resume(
@@ -256,7 +273,7 @@ def resume(
         No run there, or its data was not found or changed.
     """
     folder = Path(folder)
-    read_config(folder)  # is there a run at all?
+    world().on_first(partial(read_config, folder))  # is there a run at all?
     with _held(folder):
         return _resume(folder, epochs, set or {}, data, progress=progress)
 
@@ -269,7 +286,8 @@ def _resume(
     *,
     progress: bool,
 ) -> Run:
-    config = read_config(folder)
+    ranks = world()
+    config = ranks.on_first(partial(read_config, folder))
     task = registry.task(config.task)
     wanted = {**set, **({} if epochs is None else {"epochs": epochs})}
     config, changes = _changed(config, wanted)
@@ -286,8 +304,9 @@ def _resume(
         _check_schedules(config, task, step)
     session = task.session(config, step, opened, progress=progress)
     loop, checkpoint, log = _loop(folder, config, task, step, session, progress=progress)
-    if checkpoint.path.exists():
+    if ranks.on_first(checkpoint.path.exists):
         checkpoint.restore(loop)
+        ranks.wait()  # all have read what one will replace
     elif config.meta.get("start"):
         raise DlmieError(
             f"{folder} was stopped before the weights that it starts with were saved: delete it "
@@ -299,7 +318,7 @@ def _resume(
         _apply(changes, config, step, loop.position)
         log.write({"resumed_with": changes, "step": loop.position.step})
         checkpoint.save(loop)
-        write_config(folder, config)
+        ranks.on_first(partial(write_config, folder, config))
     return _finish(folder, config, loop, resumed=True)
 
 
@@ -339,17 +358,23 @@ def _loop(
     progress: bool,
 ) -> tuple[MainLoop, Checkpoint, JsonLog]:
     """The loop of a run with all that happens beside its steps."""
-    options = config.training
-    log = JsonLog(folder / LOG, unit=step.unit)
+    options, ranks = config.training, world()
+    share_out(step, Shards.of_rank(ranks, options.shards), ranks)
+    step.progress = step.progress and ranks.is_first
+    log = JsonLog(folder / LOG, unit=step.unit, writes=ranks.is_first)
     checkpoint = Checkpoint(
-        folder / STATE, {**session.state, **step.state}, log=log, every=options.checkpoint_every
+        folder / STATE,
+        {**session.state, **step.state},
+        log=log,
+        every=options.checkpoint_every,
+        writes=ranks.is_first,
     )
     validation = Validation(
         session.measure,
         monitor=task.metric(options.monitor),
         tie_breaker=task.tie_breaker,
         patience=options.patience,
-        on_best=partial(session.save_best, folder / BEST),
+        on_best=partial(session.save_best, folder / BEST) if ranks.is_first else None,
         after=[step.report],
     )
     shown = ProgressBar(
@@ -361,8 +386,8 @@ def _loop(
         session.batches,
         [
             validation,
-            *([kept] if options.keep_epochs else []),
-            *([shown] if progress else []),
+            *([kept] if options.keep_epochs and ranks.is_first else []),
+            *([shown] if progress and ranks.is_first else []),
             log,
             checkpoint,
         ],

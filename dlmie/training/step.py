@@ -14,6 +14,7 @@ from dlmie import optim
 from dlmie.compilation import function
 from dlmie.graph.network import Parameter
 from dlmie.layers.noise import Noise
+from dlmie.parallel import WHOLE, Shards
 from dlmie.training.objective import Batch, Loss, Objective
 
 
@@ -60,18 +61,21 @@ class Update:
     ) -> None:
         self.objective, self.name = objective, name
         self.optimizer = optim.chain(optimizer)
-        self._parameters = parameters
+        self.given_parameters = parameters
         self._run: Callable[..., list[np.ndarray]] | None = None
 
     def build(self, noise: Noise) -> None:
         """Make the graphs of the loss, its gradients and the updates; nothing is compiled yet."""
-        inputs = self.objective.inputs
-        self.loss: Loss = self.objective(inputs, noise)
-        chosen = self._parameters
+        self.noise = noise
+        self.loss: Loss = self.objective(self.objective.inputs, noise)
+        chosen = self.given_parameters
         self.parameters = self.objective.trained(self.loss) if chosen is None else list(chosen)
-        self.updates: optim.Updates = self.optimizer.updates(
-            self.loss.total / self.loss.weight, self.parameters, name=self.name
-        )
+        self.updates = self._updates()
+
+    def _updates(self) -> optim.Updates:
+        """What the optimizer makes of the gradients."""
+        mean = self.loss.total / self.loss.weight
+        return self.optimizer.updates(mean, self.parameters, name=self.name)
 
     def compile(self, *, progress: bool) -> None:
         """Compile the update, unless that is done; ``progress``: say so on standard error."""
@@ -118,6 +122,8 @@ class TrainingStep:
     unit: ClassVar[str] = "examples"
     #: Whether to say on standard error that it is being compiled.
     progress = True
+    #: What it computes of each batch: see :func:`~dlmie.training.parallel.share_out`.
+    shards: Shards = WHOLE
 
     def __init__(self, updates: Update | Sequence[Update], *, seed: int = 0) -> None:
         self.parts = [updates] if isinstance(updates, Update) else list(updates)

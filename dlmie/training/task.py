@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from dlmie import optim
 from dlmie.errors import DataError, DlmieError, MisuseError
+from dlmie.parallel import Shards, world
 from dlmie.text import suggest
 from dlmie.training.checkpoint import Stateful
 from dlmie.training.config import RunConfig, TrainingOptions
@@ -73,6 +74,8 @@ class Task(Generic[DataType, Step]):
     options: ClassVar[type[TrainingOptions]]
     #: What is measured, and which way it improves.
     metrics: ClassVar[Sequence[Metric]] = (LOSS,)
+    #: Whether its batches can be shared out (:mod:`dlmie.training.parallel`).
+    parallel: ClassVar[bool] = False
     #: What decides between epochs whose monitored scores are equal.
     tie_breaker: ClassVar[Metric | None] = None
 
@@ -108,6 +111,22 @@ class Task(Generic[DataType, Step]):
         if not self.has_dev(options, data) and options.monitor != LOSS.name:
             raise DataError(
                 f"{data.path} has no split dev to measure {options.monitor}: monitor loss instead"
+            )
+        self._check_shards(options)
+
+    def _check_shards(self, options: TrainingOptions) -> None:
+        """Refuse to share out what cannot be."""
+        ranks = world()
+        if not self.parallel:
+            if ranks.size > 1:
+                raise MisuseError(f"{self.name} trains in one process: start it without mpiexec")
+            if options.shards is not None:
+                raise MisuseError(f"batches of {self.name} are computed whole: leave out shards")
+        shards = Shards.of_rank(ranks, options.shards)
+        if shards.of > options.batch:
+            what = "shards" if shards.fixed else "ranks"
+            raise MisuseError(
+                f"a batch of {options.batch} is too small for {shards.of} {what}: raise --batch"
             )
 
     def has_dev(self, options: TrainingOptions, data: DataType) -> bool:

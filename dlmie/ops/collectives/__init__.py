@@ -1,0 +1,1 @@
+"""Operations that the ranks of a parallel program compute together."""
