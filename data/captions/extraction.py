@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -30,6 +31,7 @@ from dlmie.files.datasets import resumable
 from dlmie.files.documents import read_json
 from dlmie.files.outputs import Outputs
 from dlmie.files.schema import check_document
+from dlmie.parallel import Ranks, world
 from dlmie.progress import Bar
 from dlmie.text import bytes_text
 
@@ -131,19 +133,26 @@ def extract_features(
     }
     to = Path(to).absolute()
     Outputs([data.path]).refuse_inputs(to)
-    if to.exists() and not overwrite:
+    ranks = world()
+    if ranks.on_first(to.exists) and not overwrite:
         with contextlib.closing(Features(to, in_memory=False)) as there:
             _refuse(to, there.header, wanted, "name another file or overwrite it")
         return Features(to)
-    with unfinished(to) as part:
+
+    def begin() -> tuple[Path, dict[str, Any]]:
+        part = folder.enter_context(unfinished(to))
         start = _begin(part, wanted, overwrite)
         if "shape" not in start:
             start = _measure(data, encode, preprocessing, start, batch, to, progress)
             with resumable(to, part), atomic.replacing(part / "header.json") as file:
                 file.write(json.dumps(start).encode())
-        plan = Plan(part, start)
-        _encode_all(plan, data, encode, preprocessing, batch, to, progress)
-        plan.finish(to)
+        return part, start
+
+    with contextlib.ExitStack() as folder:
+        plan = Plan(*ranks.on_first(begin))
+        _encode_all(plan, ranks, data, encode, preprocessing, batch, to, progress)
+        ranks.wait()  # all pieces are there
+        ranks.on_first(partial(plan.finish, to))
     return Features(to)
 
 
@@ -208,6 +217,7 @@ def _measure(
 
 def _encode_all(
     plan: Plan,
+    ranks: Ranks,
     data: Captions,
     encode: Encode,
     preprocessing: Preprocessing,
@@ -215,9 +225,14 @@ def _encode_all(
     to: Path,
     progress: bool,
 ) -> None:
-    """Make every piece that is not there yet."""
-    todo = [piece for piece in plan.pieces() if not piece.path.exists()]
-    left = sum(piece.stop - piece.start for piece in todo)
+    """Make every piece that is not there yet; several ranks share them."""
+
+    def missing() -> list[Piece]:
+        return [piece for piece in plan.pieces() if not piece.path.exists()]
+
+    todo = ranks.on_first(missing)[ranks.rank :: ranks.size]
+    own = sum(piece.stop - piece.start for piece in todo)
+    left = sum(ranks.everyone(own))
 
     def inputs() -> Iterator[tuple[Piece, int, np.ndarray]]:
         for piece in todo:
@@ -240,16 +255,16 @@ def _encode_all(
             what = f"images {start} to {start + len(x) - 1} of {piece.split}"
             made = checked_rows(encode(x), len(x), plan.shape, plan.dtype, what)
             rows[start - piece.start : start - piece.start + len(x)] = made
-            bar.update(len(x))
+            bar.update(min(len(x) * ranks.size, plan.images - bar.n))
             if start + len(x) == piece.stop:
                 with resumable(to, plan.part):
                     plan.save(piece, rows)
-                left -= len(rows)
+                left -= len(rows) * ranks.size  # the others are about as far
                 # Rather now than after hours: the pieces to come, which may compress better than
                 # this one, and the joined file.
                 row_bytes = piece.path.stat().st_size / len(rows)
                 check_room(
                     to,
-                    0.9 * row_bytes * (left + plan.images),
+                    0.9 * row_bytes * (max(left, 0) + plan.images),
                     advice=f"free some and run the same again to go on from {plan.part.name}",
                 )

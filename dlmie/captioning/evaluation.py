@@ -24,6 +24,7 @@ from dlmie.data.images.views import MIRRORED
 from dlmie.data.scenes import scenes_of, truth
 from dlmie.errors import DataError
 from dlmie.models.captioners.captioner import Captioner
+from dlmie.parallel import in_turns, world
 
 
 def decode_in_batches(
@@ -35,14 +36,21 @@ def decode_in_batches(
     batch: int = 32,
     progress: bool = False,
 ) -> Iterator[list[Caption]]:
-    """Caption images 0 … ``images - 1`` a batch at a time; ``read`` gives their annotations."""
+    """Caption images 0 … ``images - 1`` a batch at a time; ``read`` gives their annotations.
+
+    Several ranks work on a batch each, and all of them get all captions.
+    """
     from dlmie.progress import Bar
 
-    with Bar(total=images, unit="image", disable=not progress, leave=False) as bar:
-        for start in range(0, images, batch):
+    def decode(starts: Iterator[int]) -> Iterator[list[list[Caption]]]:
+        for start in starts:
             index = np.arange(start, min(start + batch, images))
-            yield from captioner.decode(read(index), decoding, keys=index.tolist())
-            bar.update(len(index))
+            yield captioner.decode(read(index), decoding, keys=index.tolist())
+
+    with Bar(total=images, unit="image", disable=not progress, leave=False) as bar:
+        for captions in in_turns(range(0, images, batch), decode, world()):
+            yield from captions
+            bar.update(len(captions))
 
 
 def split_reader(
@@ -107,10 +115,20 @@ def caption_split(
 
 def loss_per_word(model: Captioner, batches: Iterable[Batch]) -> float:
     """Teacher-forced negative log-likelihood a word, in nats and without dropout, of batches."""
+    return mean_of_sums(summed_loss(model, batch) for batch in batches)
+
+
+def summed_loss(model: Captioner, batch: Batch) -> tuple[float, float]:
+    """The teacher-forced loss of a batch in nats, and how many words it is of."""
+    loss, words = model.loss_function(batch.inputs, batch.tokens)
+    return float(loss), float(words)
+
+
+def mean_of_sums(sums: Iterable[tuple[float, float]]) -> float:
+    """The loss per word of several sums of losses and their numbers of words."""
     total = words = 0.0
-    for batch in batches:
-        loss, count = model.loss_function(batch.inputs, batch.tokens)
-        total, words = total + float(loss), words + float(count)
+    for loss, count in sums:
+        total, words = total + loss, words + count
     return total / max(words, 1)
 
 

@@ -10,6 +10,7 @@ from dlmie.captioning.step import CaptioningStep
 from dlmie.data.captions.dataset import Captions
 from dlmie.data.captions.feature_cache import Features, FeatureSource
 from dlmie.errors import DataError, DlmieError
+from dlmie.parallel import world
 from dlmie.training.config import RunConfig
 from dlmie.typing import JsonObject
 
@@ -47,7 +48,7 @@ def training_features(
         cache = features
     else:
         path = feature_path(data, header) if features is None else Path(features)
-        if not path.exists():
+        if not world().on_first(path.exists):
             network = step.model.encoder
             if network is None:
                 return Features(path)  # which says that it does not exist

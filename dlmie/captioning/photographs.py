@@ -5,10 +5,12 @@ A photograph that cannot be read takes the place of its answer as an error; the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -16,10 +18,13 @@ from dlmie.captioning.captioner import Image, ImageCaptioner
 from dlmie.captioning.decoding import Caption, Decoding
 from dlmie.data.images import ImageError, load_image
 from dlmie.data.prefetch import prefetch
+from dlmie.parallel import in_turns, world
 
 if TYPE_CHECKING:
     from dlmie.classification.labelling import Label
     from dlmie.graph.network import Network
+
+Answer = TypeVar("Answer")
 
 
 def caption_images(
@@ -60,18 +65,20 @@ def caption_images(
     decoding = captioner.decoding() if decoding is None else decoding
     sizes = {member.encoder.preprocessing.sizes[0] for member in captioner.members}
     size = sizes.pop() if len(sizes) == 1 else None
-    for seen, items in _read(images, size, batch, done):
-        usable = {i: x for i, (_, x) in enumerate(items) if isinstance(x, np.ndarray)}
-        answers: dict[int, list[Caption] | ImageError] = {
-            i: x for i, (_, x) in enumerate(items) if isinstance(x, ImageError)
-        }
-        if usable:
-            features = captioner.features([*usable.values()])
-            keys = [seen + i for i in usable]  # what is drawn does not depend on the batch
-            answers |= zip(usable, captioner.decode(features, decoding, keys), strict=True)
-        for i, (image, _) in enumerate(items):
-            if image not in done:
-                yield image, answers[i]
+
+    def work(batches: Iterator[_Batch[Image]]) -> Iterator[list[list[Caption] | ImageError]]:
+        for batch in _read(batches, size):
+            usable = {i: x for i, x in enumerate(batch.pixels) if isinstance(x, np.ndarray)}
+            answers: dict[int, list[Caption] | ImageError] = {
+                i: x for i, x in enumerate(batch.pixels) if isinstance(x, ImageError)
+            }
+            if usable:
+                features = captioner.features([*usable.values()])
+                keys = [batch.start + i for i in usable]  # what is drawn does not depend on batches
+                answers |= zip(usable, captioner.decode(features, decoding, keys), strict=True)
+            yield [answers[i] for i in range(len(batch.pixels))]
+
+    yield from _answered(images, batch, done, work)
 
 
 def classify_images(
@@ -101,13 +108,17 @@ def classify_images(
     from dlmie.captioning.features import Encoder
 
     encoder = Encoder(network, "probabilities")
-    for _, items in _read(images, encoder.preprocessing.sizes[0], batch, done):
-        pixels = [x for _, x in items if isinstance(x, np.ndarray)]
-        rows = iter(encoder.photographs(pixels) if pixels else ())
-        for image, x in items:
-            found = _labels(next(rows), network, top) if isinstance(x, np.ndarray) else x
-            if image not in done:
-                yield image, found
+
+    def work(batches: Iterator[_Batch[Image]]) -> Iterator[list[list[Label] | ImageError]]:
+        for batch in _read(batches, encoder.preprocessing.sizes[0]):
+            pixels = [x for x in batch.pixels if isinstance(x, np.ndarray)]
+            rows = iter(encoder.photographs(pixels) if pixels else ())
+            yield [
+                _labels(next(rows), network, top) if isinstance(x, np.ndarray) else x
+                for x in batch.pixels
+            ]
+
+    yield from _answered(images, batch, done, work)
 
 
 def _labels(probabilities: np.ndarray, network: Network, top: int) -> list[Label]:
@@ -118,24 +129,58 @@ def _labels(probabilities: np.ndarray, network: Network, top: int) -> list[Label
     return [Label(int(i), names[i], float(probabilities[i])) for i in order]
 
 
-def _read(
-    images: Iterable[Image], size: int | None, batch: int, done: Collection[Image] = ()
-) -> Iterator[tuple[int, list[tuple[Image, np.ndarray | ImageError]]]]:
-    """Batches of (image as given, its pixels or the error), each with the number of its first.
+@dataclass(frozen=True)
+class _Batch(Generic[Image]):
+    """Some images as they were given, the number of the first, and when read what they hold."""
 
-    They are read ahead in a thread; a batch that is ``done`` wholly is not read. The first batches
-    are smaller, so that the first answers, and an estimate of the time, come soon.
+    start: int
+    images: list[Image]
+    pixels: list[np.ndarray | ImageError] = field(default_factory=list)
+
+
+def _answered(
+    images: Iterable[Image],
+    batch: int,
+    done: Collection[Image],
+    work: Callable[[Iterator[_Batch[Image]]], Iterator[list[Answer | ImageError]]],
+) -> Iterator[tuple[Image, Answer | ImageError]]:
+    """Every image that is not ``done`` with what ``work`` makes of it, in order.
+
+    A batch that is done wholly is not worked on.  Several ranks work on a batch each, and all of
+    them get all answers.
+    """
+    todo: deque[_Batch[Image]] = deque()
+
+    def batches() -> Iterator[_Batch[Image]]:
+        for each in _batches(images, batch):
+            if not all(image in done for image in each.images):
+                todo.append(each)
+                yield each
+
+    for answers in in_turns(batches(), work, world()):
+        for image, answer in zip(todo.popleft().images, answers, strict=True):
+            if image not in done:
+                yield image, answer
+
+
+def _batches(images: Iterable[Image], batch: int) -> Iterator[_Batch[Image]]:
+    """Images a batch at a time.
+
+    The first batches are smaller, so that the first answers, and an estimate of the time, come
+    soon.
+    """
+    rest, start, wanted = iter(images), 0, 1
+    while chosen := list(islice(rest, min(wanted, batch))):
+        yield _Batch(start, chosen)
+        start, wanted = start + len(chosen), 2 * wanted
+
+
+def _read(batches: Iterator[_Batch[Image]], size: int | None) -> Iterator[_Batch[Image]]:
+    """Batches with their pixels, read ahead in a thread.
 
     They are resized at once where all encoders see the same ``size`` first: a photograph of a
     phone takes 36 MB, what an encoder sees of it 0.15.
     """
-
-    def load() -> Iterator[tuple[int, list[tuple[Image, np.ndarray | ImageError]]]]:
-        rest, start, wanted = iter(images), 0, 1
-        while chosen := list(islice(rest, min(wanted, batch))):
-            if not all(image in done for image in chosen):
-                yield start, [(image, pixels(image)) for image in chosen]
-            start, wanted = start + len(chosen), 2 * wanted
 
     def pixels(image: Image) -> np.ndarray | ImageError:
         try:
@@ -143,5 +188,6 @@ def _read(
         except ImageError as error:
             return error
 
-    with closing(prefetch(load(), 1)) as batches:
-        yield from batches
+    loaded = (replace(batch, pixels=list(map(pixels, batch.images))) for batch in batches)
+    with closing(prefetch(loaded, 1)) as ready:
+        yield from ready

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,12 @@ from pytensor.graph.basic import Variable
 from dlmie import optim
 from dlmie.captioning.captioner import ImageCaptioner, Member
 from dlmie.captioning.decoding import Decoding
-from dlmie.captioning.evaluation import decode_in_batches, loss_per_word, score_captions
+from dlmie.captioning.evaluation import (
+    decode_in_batches,
+    mean_of_sums,
+    score_captions,
+    summed_loss,
+)
 from dlmie.captioning.feature_caches import encoder_of, reopened_features, training_features
 from dlmie.captioning.features import encoder_from_header, learned_from
 from dlmie.captioning.model_files import save_model
@@ -25,11 +31,13 @@ from dlmie.data.captions.attention_targets import AttentionTargets
 from dlmie.data.captions.dataset import Captions, Split
 from dlmie.data.captions.feature_cache import Features
 from dlmie.data.images import preprocess
+from dlmie.data.prefetch import prefetch
 from dlmie.errors import DlmieError
 from dlmie.files.schema import Key, check_document
 from dlmie.graph.network import Network
 from dlmie.models import registry as models
 from dlmie.models.captioners.captioner import Captioner, current_config
+from dlmie.parallel import in_turns, world
 from dlmie.training.config import DataSource, RunConfig, TrainingOptions
 from dlmie.training.loop import EpochBatches, Record
 from dlmie.training.metric import LOSS, Metric
@@ -51,6 +59,7 @@ class Captioning(Task[Captions, CaptioningStep]):
         Metric("perplexity", higher_is_better=False),
         LOSS,
     )
+    parallel: ClassVar[bool] = True
     tie_breaker: ClassVar[Metric] = metrics[3]  # the dev loss
 
     def compile(
@@ -105,7 +114,7 @@ class Captioning(Task[Captions, CaptioningStep]):
                 "global_head takes weights of the encoder: make the model from its layer: net[...]"
             )
         cache = training_features(step, data, features, header, chosen, progress=progress)
-        if cache is not None and not cache.in_memory:
+        if cache is not None and not world().of_first(cache.in_memory):
             # It stays on disk and is read in runs of images, shuffled window by window.  Noted in
             # the configuration, for the order must be the same on resuming, however much memory
             # there is then.
@@ -236,6 +245,7 @@ def training_batches(
         flip=options.flip,
         crops=options.crops,
         block=options.block,
+        shards=step.shards,
     )
 
 
@@ -282,6 +292,8 @@ class _Measure:
                 self.captioner, lambda index: [self._read(index)], len(self.split), self.decoding
             )
             best = [image[0] for image in decoded]
+        if not world().is_first:
+            return {}  # one rank scores the captions of all
         scores = score_captions(self.captioner, self.split, best, self.decoding)
         names = ("bleu_1", "bleu_4", "cider_d")
         looked = scores.pointing.to_json()["pointing"] if scores.pointing else None
@@ -303,6 +315,8 @@ def dev_loss(
 ) -> dict[str, float]:
     """Teacher-forced loss per word over all captions of a split, and its perplexity.
 
+    Several ranks compute some batches each, and all of them get the bits of one.
+
     Parameters
     ----------
     model : Captioner
@@ -315,7 +329,15 @@ def dev_loss(
     batches = Batches(
         split, lambda index, views: read(index), batch=batch, block=block, window=1
     )  # fmt: skip
-    mean = loss_per_word(model, batches)
+    views = batches.views(epoch=0)
+
+    def work(loads: Iterator[list[np.ndarray]]) -> Iterator[list[tuple[float, float]]]:
+        with closing(prefetch((list(batches.load(load, views)) for load in loads), 1)) as ready:
+            for load in ready:
+                yield [summed_loss(model, each) for each in load]
+
+    loads = in_turns(batches.loads(epoch=0), work, world())
+    mean = mean_of_sums(sums for load in loads for sums in load)
     return {"dev_loss": mean, "perplexity": float(np.exp(min(mean, 50)))}
 
 

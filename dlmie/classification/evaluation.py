@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from dlmie.data.labelled.batches import batches_in_order
 from dlmie.data.labelled.dataset import LabelledSplit
 from dlmie.errors import DataError
 from dlmie.models.classifiers.image_classifier import ImageClassifier
+from dlmie.parallel import in_turns, world
 from dlmie.text import format_table
 
 
@@ -80,7 +82,7 @@ class ClassScores:
 def evaluate(
     classifier: ImageClassifier | str | Path, split: LabelledSplit, *, batch: int = 500
 ) -> ClassScores:
-    """Score a classifier on a split.
+    """Score a classifier on a split; several ranks work on a batch each.
 
     Parameters
     ----------
@@ -107,10 +109,16 @@ def evaluate(
     size = len(model.classes)
     predicted = np.empty(len(split), np.int64)
     loss = 0.0
-    for part in batches_in_order(split, model.normalization, batch=batch, dtype=model.dtype):
-        logits, summed = model.score(part.images, part.labels)
-        predicted[part.index] = logits.argmax(axis=1)
-        loss += float(summed)
+
+    def work(starts: Iterator[int]) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+        seen = model.normalization
+        for part in batches_in_order(split, seen, batch=batch, dtype=model.dtype, starts=starts):
+            logits, summed = model.score(part.images, part.labels)
+            yield part.index, logits.argmax(axis=1), float(summed)
+
+    for index, found, summed in in_turns(range(0, len(split), batch), work, world()):
+        predicted[index] = found
+        loss += summed
     pairs = split.labels * size + predicted
     return ClassScores(
         classes=model.classes,

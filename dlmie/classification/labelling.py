@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from dlmie.data.images import ImageError, ImageSource, load_image
 from dlmie.data.prefetch import prefetch
 from dlmie.models.classifiers.image_classifier import ImageClassifier
+from dlmie.parallel import in_turns, world
 
 Source = TypeVar("Source", bound=ImageSource)
 
@@ -46,6 +48,8 @@ def classify(
 ) -> Iterator[tuple[Source, list[Label] | ImageError]]:
     """Name what images show; they are resized to those that the model learned from.
 
+    Several ranks work on a batch each, and all of them get all answers.
+
     Parameters
     ----------
     model : ImageClassifier
@@ -63,18 +67,24 @@ def classify(
     tuple
         The image as it was given, with its classes or the error that says why it cannot be read.
     """
+    todo: deque[list[Source]] = deque()
 
-    def load() -> Iterator[list[tuple[Source, np.ndarray | ImageError]]]:
+    def batches() -> Iterator[list[Source]]:
         rest = (image for image in images if image not in done)
         while chosen := list(islice(rest, batch)):
-            yield [(image, pixels(model, image)) for image in chosen]
+            todo.append(chosen)
+            yield chosen
 
-    with closing(prefetch(load(), 1)) as batches:
-        for items in batches:
-            read = [x for _, x in items if isinstance(x, np.ndarray)]
-            rows = iter(labels(model, np.array(read), top=top) if read else ())
-            for image, x in items:
-                yield image, x if isinstance(x, ImageError) else next(rows)
+    def work(chosen: Iterator[list[Source]]) -> Iterator[list[list[Label] | ImageError]]:
+        loaded = ([pixels(model, image) for image in each] for each in chosen)
+        with closing(prefetch(loaded, 1)) as ready:
+            for items in ready:
+                read = [x for x in items if isinstance(x, np.ndarray)]
+                rows = iter(labels(model, np.array(read), top=top) if read else ())
+                yield [x if isinstance(x, ImageError) else next(rows) for x in items]
+
+    for answers in in_turns(batches(), work, world()):
+        yield from zip(todo.popleft(), answers, strict=True)
 
 
 def labels(model: ImageClassifier, images: np.ndarray, *, top: int = 5) -> list[list[Label]]:

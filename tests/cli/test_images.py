@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dlmie.captioning.photographs import _read
+from dlmie.captioning.photographs import _batches, _read
 from dlmie.data.images import ImageError
 
 
@@ -30,11 +30,11 @@ def test_reading_stays_a_few_batches_ahead(monkeypatch: pytest.MonkeyPatch) -> N
             yield f"photo{number}"
 
     seen = 0
-    for start, batch in _read(names(), 32, 4):
-        assert start == seen
-        seen += len(batch)
+    for batch in _read(_batches(names(), 4), 32):
+        assert batch.start == seen
+        seen += len(batch.images)
         assert len(loaded) <= seen + 3 * 4  # one batch waits, one is being made
-        for name, pixels in batch:
+        for name, pixels in zip(batch.images, batch.pixels, strict=True):
             if name == "photo7":
                 assert isinstance(pixels, ImageError)
             else:
