@@ -8,13 +8,15 @@ import errno
 import importlib
 import warnings
 from collections.abc import Iterator
-from typing import IO, TextIO
+from functools import partial
+from typing import IO, Any, TextIO
 
 import click
 
 from dlmie.cli.console import MESSAGE, Console
 from dlmie.cli.signals import Stopped, stopping
 from dlmie.cli.verbs import DEBUG
+from dlmie.launchers import launched
 from dlmie.text import for_terminal
 
 # Each verb is the module of the same name in this folder, which defines `command`.
@@ -49,6 +51,9 @@ VERBS = {
     "export": "Write a trained captioner as one small file to hand out.",
     "bench": "Measure speed, side by side with PyTorch.",
 }
+
+# What several processes do together: ``mpiexec -n 4 dlmie train …``.
+PARALLEL_VERBS = ("train", "features", "caption", "classify", "evaluate", "report", "doctor")
 
 # Old names of verbs, understood but not listed; the next release drops them.
 OLD_VERBS = {"redo": "reproduce"}
@@ -91,6 +96,13 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        verb = OLD_VERBS.get(name, name)
+        if verb in VERBS and verb not in PARALLEL_VERBS and launched()[0] > 1:
+            raise click.UsageError(
+                f"{name} runs in one process: start it without mpiexec; several together run "
+                + ", ".join(PARALLEL_VERBS),
+                ctx,
+            )
         if name not in {*VERBS, *OLD_VERBS} and not name.startswith("-"):
             close = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(VERBS)}"
@@ -110,6 +122,14 @@ class Verbs(click.Group):
     ) -> click.Context:
         with _one_line_errors(None):
             return super().make_context(info_name, args, parent, **extra)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command; where a launcher started several processes, in all of them together."""
+        if launched()[0] == 1:
+            return super().main(*args, **extra)
+        from dlmie.cli.ranks import run_together
+
+        return run_together(partial(super().main, *args, **{**extra, "standalone_mode": False}))
 
     def invoke(self, ctx: click.Context) -> object:
         with _one_line_errors(ctx), _one_line_warnings(), stopping():
@@ -178,7 +198,10 @@ def _one_line_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if category.__module__.partition(".")[0] == "dlmie":
-            click.echo(for_terminal(str(message), MESSAGE), err=True)
+            from dlmie.cli.ranks import own_stream
+
+            stream = own_stream(category)
+            click.echo(for_terminal(str(message), MESSAGE), file=stream, err=stream is None)
         else:
             before(message, category, filename, lineno, file, line)
 

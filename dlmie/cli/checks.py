@@ -65,6 +65,7 @@ def run_all() -> Iterator[Check]:
         ("kernels", check_engine),
         ("encoder weights", check_weights),
         ("shipped models", check_shipped),
+        ("MPI", check_ranks),
     ]
     broken: set[str] = set()
     for name, check in checks:
@@ -307,3 +308,21 @@ def check_shipped() -> Iterator[Check]:
             yield warning("shipped models", said, "train a captioner: dlmie demo, dlmie train")
     if found:
         yield Check("shipped models", "; ".join(found))
+
+
+def check_ranks() -> Iterator[Check]:
+    """MPI, where it is installed or has started this command."""
+    from importlib.util import find_spec
+
+    from dlmie.compilation import get_threads
+    from dlmie.parallel import world
+    from dlmie.parallel.ranks import library
+
+    ranks = world()
+    if ranks.size > 1:
+        threads = get_threads()
+        each = f"{threads} thread{'s' if threads > 1 else ''} each"
+        found = f"{ranks.size} ranks, {each}, {library()}"
+        yield Check("MPI", found, numbers={"ranks": ranks.size})
+    elif find_spec("mpi4py"):
+        yield Check("MPI", f"mpi4py {version('mpi4py')}: mpiexec -n N dlmie train … shares work")

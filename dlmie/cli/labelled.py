@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from dlmie.cli.drawings import FIGURES, claim_drawing
 from dlmie.cli.options import flag_of
 from dlmie.cli.scores import print_scores
 from dlmie.files.outputs import DATA
+from dlmie.parallel import world
 from dlmie.text import bytes_text, format_table
 from dlmie.typing import JsonObject
 
@@ -132,9 +134,8 @@ def evaluate_classifiers(
 def _draw_errors(scores: ClassScores, split: LabelledSplit, path: str, seed: int) -> None:
     from dlmie.visualize.figures.classifiers import misclassified
 
-    misclassified(split.images, split.labels, scores.predicted, scores.classes, seed=seed).save(
-        path
-    )
+    figure = misclassified(split.images, split.labels, scores.predicted, scores.classes, seed=seed)
+    world().on_first(partial(figure.save, path))
 
 
 def describe_labelled(path: Path) -> tuple[dict[str, object], str]:

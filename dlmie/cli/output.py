@@ -7,6 +7,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol, cast
 
@@ -19,6 +20,7 @@ from dlmie.errors import DataError
 from dlmie.files import outputs
 from dlmie.files.atomic import explained
 from dlmie.files.rows import Form, JsonList, Row, RowFile, Table, Text, failed_row
+from dlmie.parallel import world
 from dlmie.text import printable
 
 _SUFFIXES = {".csv": "csv", ".json": "json"}
@@ -71,18 +73,24 @@ def open_writer(
     Everything is written as it comes. A file has its name only when it is complete; what is in it
     when the command is interrupted stays, and is resumed where ``settings`` are the same.
     """
+    first = world().is_first
     if path is None or _is_device(path):
-        with _opened(path) as file:
-            stream = _Stream(file, _form(kind, head, mark=False))
-            try:
-                yield stream
-            finally:  # one JSON document, also when something fails half-way
-                stream.end()
+        with _streamed(path if first else None, _form(kind, head, mark=False)) as stream:
+            yield stream
         return
     console.outputs.writes(path, _KINDS[kind])
-    rows = RowFile(
-        path, _form(kind, head), settings=settings or {}, overwrite=console.outputs.overwrite
-    )
+    files: list[RowFile] = []
+
+    def open_file() -> None:
+        own, overwrite = settings or {}, console.outputs.overwrite
+        files.append(RowFile(path, _form(kind, head), settings=own, overwrite=overwrite))
+
+    world().on_first(open_file)
+    if not first:
+        with _streamed(None, _form(kind, head)) as stream:
+            yield stream
+        return
+    (rows,) = files
     if rows.rows:
         console.note(f"continuing after the {rows.rows:,} pictures in {rows.part}")
     if rows.earlier:
@@ -96,6 +104,16 @@ def open_writer(
         rows.stop()
         raise
     console.note(f"wrote {path}")
+
+
+@contextlib.contextmanager
+def _streamed(path: str | None, form: Form) -> Iterator[_Stream]:
+    with _opened(path) as file:
+        stream = _Stream(file, form)
+        try:
+            yield stream
+        finally:  # one JSON document, also when something fails half-way
+            stream.end()
 
 
 def _form(kind: str, head: Sequence[str], *, mark: bool = True) -> Form:
@@ -158,7 +176,7 @@ class ImageRun:
 
     def __init__(self, console: Console, paths: Sequence[str], strict: bool) -> None:
         self.console, self.strict = console, strict
-        self.images = find_sources(paths)
+        self.images = world().on_first(partial(find_sources, paths))
         console.outputs.reads(*(image for image in self.images if isinstance(image, Path)))
         odd = sum(str(image) != printable(str(image)) for image in self.images)
         if odd:
@@ -170,8 +188,8 @@ class ImageRun:
 
     def done(self, writer: Writer) -> set[Path | ImageBytes]:
         """The images that have a result already, or were found to have none."""
-        self.bad += writer.failures
-        return {image for image in self.images if str(image) in writer}
+        self.bad += world().of_first(writer.failures)
+        return world().of_first({image for image in self.images if str(image) in writer})
 
     def fault(self, image: object, error: Exception, writer: Writer) -> None:
         """Note an image that is left out, and say so."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlmie.cli.console import Console
 from dlmie.models.registry import task_of
+from dlmie.parallel import world
 from dlmie.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def start_run(
     from dlmie.training import registry
     from dlmie.training.runs import check_new, train
 
-    check_new(Path(to))
+    world().on_first(partial(check_new, Path(to)))
     name = task_of(settings.model)
     prepared = registry.task(name).open(data) if isinstance(data, (str, Path)) else data
     plan = registry.planner(name)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterator
 
 import click
 
 from dlmie.cli.console import Console
 from dlmie.cli.options import F, section, whole
+from dlmie.cli.threads import use_threads
 from dlmie.files.outputs import Outputs
 from dlmie.verbosity import announcing
 
@@ -75,13 +75,7 @@ def _use_threads(ctx: click.Context, param: click.Parameter, value: int | None) 
     if value is None or ctx.resilient_parsing:
         return
     ctx.ensure_object(Console).threads = value
-    # Read by OpenMP and the BLAS when they are loaded, which is after this.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(value)
-    if "dlmie.compilation" in sys.modules:  # a second command in one process
-        from dlmie.compilation import set_threads
-
-        set_threads(value)
+    use_threads(value)
 
 
 def _common_flag(*names: str, to: str, help: str) -> Callable[[F], F]:
@@ -100,7 +94,7 @@ _COMMON = [
     ),
     click.option(
         "--threads", type=whole(1), expose_value=False, callback=_use_threads,
-        help="Processor threads to use.  [default: all]",
+        help="Processor threads to use.  [default: all; of several ranks, each its part]",
     ),
     _common_flag("--quiet", "-q", to="quiet", help="No progress, no notes."),
     DEBUG,

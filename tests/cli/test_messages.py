@@ -17,7 +17,15 @@ from dlmie.cli.app import VERBS
 
 ROOT = Path(__file__).parents[2]
 #: Options of other programs.
-OTHERS = {"--install", "--version", "--force-reinstall", "--no-", "--strip-debug"}
+OTHERS = {
+    "--install",
+    "--version",
+    "--force-reinstall",
+    "--no-",
+    "--strip-debug",
+    "--bind-to",
+    "--map-by",
+}
 #: What stands behind the program's name in sentences.
 WORDS = {"model", "run", "file", "reads", "does", "can", "needs", "compiles", "knows", "wrote"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from dlmie.cli.scores import print_scores
 from dlmie.cli.verbs import OutputOption, output_option, verb
 from dlmie.data.captions.tokenizers import TOKENIZERS
 from dlmie.files.outputs import COCO
+from dlmie.parallel import world
 from dlmie.text import format_table
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ def command(
         )
         scores.append(result)
         if export is not None:
-            _export(paths[number], captioned, result.captions)
+            world().on_first(partial(_export, paths[number], captioned, result.captions))
             console.note(f"wrote {paths[number]}")
     print_scores(console, names, scores, _side_by_side(names, scores))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 
 import click
 
@@ -15,6 +16,7 @@ from dlmie.cli.encoders import weights_option
 from dlmie.cli.options import options_of, whole
 from dlmie.cli.verbs import output_option, verb
 from dlmie.files.outputs import HTML
+from dlmie.parallel import world
 from dlmie.text import bytes_text
 
 
@@ -74,7 +76,7 @@ def command(
         progress=console.progress,
         **chosen,
     )
-    path = page.save(page_path)
+    path = world().on_first(partial(page.save, page_path))
     size = path.stat().st_size
     console.note(f"wrote {path} ({bytes_text(size)})")
     result = {"report": path, "bytes": size, **page.scores.to_json()}

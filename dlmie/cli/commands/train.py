@@ -187,7 +187,7 @@ def _shown(default: object) -> str:
 @section("Optimizer", group_options(OptimizerOptions, optimizer=["--optimiser"]))
 @section(
     "Training",
-    group_options(CaptioningOptions),
+    group_options(CaptioningOptions, shards=["--accumulate"]),
     click.option("--beam", type=whole(1), help="Of validation.  [default: 3]"),
 )
 @click.pass_context
