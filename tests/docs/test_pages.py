@@ -12,7 +12,7 @@ import click
 import pytest
 from docs_blocks import PAGES, ROOT, SET_UP, Block, blocks, words
 
-from dlmie.cli.app import VERBS, main
+from dlmie.cli.app import PARALLEL_VERBS, VERBS, main
 
 COMMANDS = [
     pytest.param(block, command, id=f"{block}-{command[:40]}")
@@ -50,6 +50,9 @@ def test_commands_exist(block: Block, command: str) -> None:
 
 
 def check_command(line: list[str]) -> None:
+    if line[0] == "mpiexec":
+        line = line[line.index("dlmie") :]
+        assert line[1] in PARALLEL_VERBS
     if line[0].endswith("dlmie"):
         check_dlmie(line[1:])
     elif line[0] == "make":
