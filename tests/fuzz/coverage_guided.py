@@ -37,10 +37,11 @@ def main() -> None:
             if not suffix or path.suffix == f".{suffix}":
                 shutil.copy(path, first)
                 target.read(Path(shutil.copy(path, folder)))
-    known = sorted({path.suffix for path in first.iterdir()})
+    # Some readers go by names, all by suffixes.
+    known = sorted(path.name for path in first.iterdir())
 
     def read(content: bytes) -> None:
-        damaged = folder / f"damaged{known[len(content) % len(known)]}"
+        damaged = folder / known[len(content) % len(known)]
         damaged.write_bytes(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
