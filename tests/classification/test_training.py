@@ -254,7 +254,7 @@ class TestModelFiles:
                 load(path)
 
     def test_a_run_without_a_model(self, tmp_path: Path) -> None:
-        with pytest.raises(WeightsError, match="is not a run folder: it has no config.json or best.h5"):
+        with pytest.raises(WeightsError, match="is not a run folder"):
             load(tmp_path)
 
 
