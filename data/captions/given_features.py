@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tokenize import TokenError
 from typing import Required, TypedDict
 
 import numpy as np
@@ -24,12 +21,6 @@ from dlmie.files.documents import read_text
 from dlmie.files.outputs import Outputs
 
 LAYOUTS = ("channels-first", "channels-last")
-
-# What NumPy raises where a file is damaged.
-_DAMAGE = (
-    *(OSError, ValueError, EOFError, KeyError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error, TokenError, MemoryError),
-)
 
 
 class ArrayOptions(TypedDict, total=False):
@@ -147,7 +138,7 @@ def named_arrays(path: Path, names: Path | None) -> dict[str, np.ndarray]:
                 with np.load(file, allow_pickle=False) as archive:
                     return {name: archive[name] for name in archive.files}
         loaded = np.load(path, allow_pickle=False, mmap_mode="r")
-    except _DAMAGE as error:
+    except Exception as error:  # of many kinds: NumPy evaluates what stands in a header
         raise DataError(f"{path}: cannot be read ({str(error).partition(chr(10))[0]})") from None
     if not loaded.ndim:
         raise DataError(f"{path}: is one number, not a row for each image")

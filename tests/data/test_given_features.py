@@ -157,3 +157,18 @@ def test_from_the_command_line(data: Captions, tmp_path: Path) -> None:
         result = CliRunner().invoke(main, [*words, to, "--called", "clip", *option])
         assert result.exit_code == 2
         assert f"{option[0]} does not go with --from" in result.output
+
+
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [(b"'<f4'", b"',f4'"), (b"(1, 6), }" + b" " * 20, b"(9" + b"9" * 20 + b", 6), }")],
+)
+def test_a_damaged_header_of_an_array(whole: bytes, damaged: bytes, tmp_path: Path) -> None:
+    path, names = tmp_path / "a.npy", tmp_path / "names.txt"
+    np.save(path, np.ones((1, 6), "float32"))
+    names.write_text("0.jpg\n")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(whole, damaged, 1))
+    assert path.read_bytes() != content
+    with pytest.raises(DataError, match=r"a\.npy: cannot be read \("):
+        named_arrays(path, names)
