@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from dlmie.captioning.decoding import Extras, State, Step
+#: What a model carries from word to word: arrays (images, beams, …), nested tuples allowed.
+State = tuple["np.ndarray | State", ...]
+
+#: Named arrays (images, beams, …) that tell of one step, such as ``alphas`` or ``gates``.
+Extras = dict[str, np.ndarray]
+
+#: ``step(words, state, images) -> (log_probabilities, state, extras)``.
+#:
+#: ``words`` (images, beams): the words said last, START at first. ``state``: the state before
+#: them. ``images`` (images,): which images of the batch are still searched; the same object is
+#: handed over until one leaves, so that a step may keep what it gathered by it.
+#: ``log_probabilities`` (images, beams, vocabulary): of the next word, normalized; the array is
+#: the caller's to overwrite. ``extras``: named arrays of this step, or None.
+Step = Callable[[np.ndarray, State, np.ndarray], tuple[np.ndarray, State, Extras | None]]
 
 Compiled: TypeAlias = Callable[..., list[np.ndarray]]
 """A compiled function of arrays."""
@@ -54,7 +66,7 @@ class Decoder:
 
 
 class _Step:
-    """The step protocol of :mod:`dlmie.captioning.decoding` for one batch of images."""
+    """A :data:`Step` over one batch of images."""
 
     def __init__(self, decoder: Decoder, context: Sequence[np.ndarray]) -> None:
         self.decoder, self.context = decoder, list(context)

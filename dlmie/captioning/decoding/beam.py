@@ -41,7 +41,7 @@ def beam_search(
     Parameters
     ----------
     step, state
-        The model, see :data:`dlmie.captioning.decoding.constraints.Step`, and its state
+        The model, see :data:`dlmie.models.captioners.decoder.Step`, and its state
         (images, 1, …) before the first word.
     constraints
         Which words may follow.

@@ -1,29 +1,14 @@
-"""What every search over words shares: the step's protocol, constraints, the caption found."""
+"""What every search over words shares: constraints, and the caption found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dlmie.data.captions.vocabulary import END, PAD, START, UNK
 from dlmie.errors import DataError, DlmieError
-
-#: What a model carries from word to word: arrays (images, beams, …), nested tuples allowed.
-State = tuple["np.ndarray | State", ...]
-
-#: Named arrays (images, beams, …) that tell of one step, such as ``alphas`` or ``gates``.
-Extras = dict[str, np.ndarray]
-
-#: ``step(words, state, images) -> (log_probabilities, state, extras)``.
-#:
-#: ``words`` (images, beams): the words said last, START at first. ``state``: the state before
-#: them. ``images`` (images,): which images of the batch are still searched; the same object is
-#: handed over until one leaves, so that a step may keep what it gathered by it.
-#: ``log_probabilities`` (images, beams, vocabulary): of the next word, normalized; the array is
-#: the caller's to overwrite. ``extras``: named arrays of this step, or None.
-Step = Callable[[np.ndarray, State, np.ndarray], tuple[np.ndarray, State, Extras | None]]
+from dlmie.models.captioners.decoder import Extras, State, Step
 
 
 @dataclass(eq=False)

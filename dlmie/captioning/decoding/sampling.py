@@ -31,7 +31,7 @@ def greedy(step: Step, state: State, constraints: Constraints | None = None) -> 
     Parameters
     ----------
     step, state
-        The model, see :data:`dlmie.captioning.decoding.constraints.Step`, and its state
+        The model, see :data:`dlmie.models.captioners.decoder.Step`, and its state
         (images, 1, …) before the first word.
     constraints
         Which words may follow.
