@@ -187,6 +187,8 @@ class TestModels:
         assert "flickr8k" in fails("caption", "flikr8k", photographs)
 
     def test_a_folder_without_a_model(self, fails: Any, photographs: Path, tmp_path: Path) -> None:
+        assert "is not a run folder" in fails("caption", tmp_path, photographs)
+        (tmp_path / "config.json").write_text("{}")
         assert "no trained model" in fails("caption", tmp_path, photographs)
 
     def test_truncated(self, run: Path, photographs: Path, tmp_path: Path, fails: Any) -> None:
