@@ -16,6 +16,7 @@ import pytest
 from cli_encoder import ENCODER
 
 
+@pytest.mark.slow
 def test_a_small_demo(tmp_path: Path, invoke: Any) -> None:
     words = ("demo", "--to", tmp_path, "--train", 48, "--dev", 8, "--test", 16, "--quiet")
     result = invoke(*words, "--epochs", 1, "--json")
