@@ -48,7 +48,7 @@ def decode_in_batches(
             yield captioner.decode(read(index), decoding, keys=index.tolist())
 
     with Bar(total=images, unit="image", disable=not progress, leave=False) as bar:
-        for captions in in_turns(range(0, images, batch), decode, world()):
+        for _, captions in in_turns(range(0, images, batch), decode, world()):
             yield from captions
             bar.update(len(captions))
 

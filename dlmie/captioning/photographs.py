@@ -5,7 +5,6 @@ A photograph that cannot be read takes the place of its answer as an error; the 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -149,16 +148,11 @@ def _answered(
     A batch that is done wholly is not worked on.  Several ranks work on a batch each, and all of
     them get all answers.
     """
-    todo: deque[_Batch[Image]] = deque()
-
-    def batches() -> Iterator[_Batch[Image]]:
-        for each in _batches(images, batch):
-            if not all(image in done for image in each.images):
-                todo.append(each)
-                yield each
-
-    for answers in in_turns(batches(), work, world()):
-        for image, answer in zip(todo.popleft().images, answers, strict=True):
+    todo = (
+        each for each in _batches(images, batch) if not all(image in done for image in each.images)
+    )
+    for each, answers in in_turns(todo, work, world()):
+        for image, answer in zip(each.images, answers, strict=True):
             if image not in done:
                 yield image, answer
 

@@ -337,7 +337,7 @@ def dev_loss(
                 yield [summed_loss(model, each) for each in load]
 
     loads = in_turns(batches.loads(epoch=0), work, world())
-    mean = mean_of_sums(sums for load in loads for sums in load)
+    mean = mean_of_sums(each for _, sums in loads for each in sums)
     return {"dev_loss": mean, "perplexity": float(np.exp(min(mean, 50)))}
 
 

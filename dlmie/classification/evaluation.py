@@ -116,7 +116,8 @@ def evaluate(
             logits, summed = model.score(part.images, part.labels)
             yield part.index, logits.argmax(axis=1), float(summed)
 
-    for index, found, summed in in_turns(range(0, len(split), batch), work, world()):
+    parts = in_turns(range(0, len(split), batch), work, world())
+    for _, (index, found, summed) in parts:
         predicted[index] = found
         loss += summed
     pairs = split.labels * size + predicted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -67,12 +66,10 @@ def classify(
     tuple
         The image as it was given, with its classes or the error that says why it cannot be read.
     """
-    todo: deque[list[Source]] = deque()
 
     def batches() -> Iterator[list[Source]]:
         rest = (image for image in images if image not in done)
         while chosen := list(islice(rest, batch)):
-            todo.append(chosen)
             yield chosen
 
     def work(chosen: Iterator[list[Source]]) -> Iterator[list[list[Label] | ImageError]]:
@@ -83,8 +80,8 @@ def classify(
                 rows = iter(labels(model, np.array(read), top=top) if read else ())
                 yield [x if isinstance(x, ImageError) else next(rows) for x in items]
 
-    for answers in in_turns(batches(), work, world()):
-        yield from zip(todo.popleft(), answers, strict=True)
+    for chosen, answers in in_turns(batches(), work, world()):
+        yield from zip(chosen, answers, strict=True)
 
 
 def labels(model: ImageClassifier, images: np.ndarray, *, top: int = 5) -> list[list[Label]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
@@ -16,8 +17,8 @@ def in_turns(
     items: Iterable[Item],
     work: Callable[[Iterator[Item]], Iterator[Answer]],
     ranks: Ranks,
-) -> Iterator[Answer]:
-    """What is made of items, in their order and on all ranks; each is worked on by one of them.
+) -> Iterator[tuple[Item, Answer]]:
+    """Items and what is made of them, in order and on all ranks; one of these works on each.
 
     Parameters
     ----------
@@ -29,20 +30,28 @@ def in_turns(
 
     Yields
     ------
-    answer
-        The first ones when every rank has made one: no more than that are held.
+    tuple
+        An item and its answer; the first ones when every rank has made one, and no more are held.
 
     Examples
     --------
     >>> list(in_turns("ab", lambda letters: (each.upper() for each in letters), Ranks()))
-    ['A', 'B']
+    [('a', 'A'), ('b', 'B')]
     """
     if ranks.size == 1:
-        yield from work(iter(items))
+        begun: deque[Item] = deque()  # work may read ahead
+
+        def noted() -> Iterator[Item]:
+            for item in items:
+                begun.append(item)
+                yield item
+
+        for answer in work(noted()):
+            yield begun.popleft(), answer
         return
     listed = list(items)
     answers = work(islice(listed, ranks.rank, None, ranks.size))
     for start in range(0, len(listed), ranks.size):
         own = [next(answers)] if start + ranks.rank < len(listed) else []
-        for made in ranks.everyone(own):
-            yield from made
+        made = [answer for each in ranks.everyone(own) for answer in each]
+        yield from zip(listed[start : start + ranks.size], made, strict=True)
