@@ -12,8 +12,8 @@
  * registers.  E. Georganas et al., "Anatomy of high-performance deep learning convolutions on SIMD
  * architectures" (2018), describe loops of this kind.
  *
- * Images are brought into this order, with zeros around them, as they are needed, and the results
- * back: what large images would lose by that is more than they gain.
+ * Images are reordered, with zeros around them, as they are needed, and the results back; for large
+ * images this costs more than it saves.
  */
 #include "conv.h"
 #include "tile.h"
