@@ -27,7 +27,6 @@ from dlmie.ops.pool.pool import average_pool, global_average_pool, max_pool
 from dlmie.typing import Json, JsonObject
 
 EPSILON = 1e-3  # of the batch norms in the weight files
-FEATURES = 2048
 INPUT, AVERAGE = "", "average"  # what the first convolution of a branch reads
 
 
