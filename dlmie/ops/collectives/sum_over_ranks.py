@@ -11,6 +11,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
 from dlmie.ops.runtime.differentiation import disconnected
+from dlmie.ops.runtime.shapes import infers_shape
 from dlmie.parallel import Ranks
 
 
@@ -47,7 +48,8 @@ class SumOverRanks(Op):
                 outputs[i][0] = summed[start:stop].reshape(inputs[i].shape)
                 start = stop
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Any) -> Any:
+    @infers_shape
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
         return shapes
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:

@@ -8,6 +8,8 @@ from typing import Any
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.basic import Join
 
+from dlmie.ops.runtime.shapes import infers_shape
+
 
 class ChannelJoin(Join):
     """``Join`` on axis 1, whose shape is stated without a choice between axes.
@@ -17,7 +19,8 @@ class ChannelJoin(Join):
     their sums: compiling the gradient of one with eleven joins of four would never end.
     """
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
+    @infers_shape
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
         first, *others = shapes[1:]
         channels = first[1]
         for shape in others:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -14,20 +13,16 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.link.c.op import COp
 from pytensor.link.c.type import generic
-from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.type import TensorType
 
 from dlmie.errors import CompilerError
 from dlmie.ops.runtime import library
+from dlmie.ops.runtime.shapes import infers_shape
 
 # Room in the arrays of invoke_kernel below.
 MAX_INPUTS, MAX_OUTPUTS = 32, 16
 
 use_kernels: ContextVar[bool] = ContextVar("use_kernels", default=True)
-
-
-# PyTensor before 3.2 hands the graph to infer_shape; later versions do not.
-_INFER_SHAPE_TAKES_GRAPH = len(inspect.signature(Elemwise.infer_shape).parameters) == 4
 
 
 class KernelOp(COp):
@@ -67,16 +62,9 @@ class KernelOp(COp):
     def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
         return [shapes[i] for i in self.outputs_like]
 
-    if _INFER_SHAPE_TAKES_GRAPH:
-
-        def infer_shape(self, fgraph: Any, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-            return self.output_shapes(node, shapes)
-    else:
-
-        def infer_shape(  # type: ignore[misc]
-            self, node: Apply, shapes: Sequence[Any]
-        ) -> Sequence[Any]:
-            return self.output_shapes(node, shapes)
+    @infers_shape
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
+        return self.output_shapes(node, shapes)
 
     def make_node(self, *inputs: Any) -> Apply:
         variables = [pt.as_tensor_variable(x) for x in inputs]
