@@ -156,6 +156,8 @@ class Batches(ResumableBatches[Batch]):
         At most ``block * window + batch`` images are held, and what works ahead.
     shards
         Give only the rows of these shards of each batch, and read only their images.
+    length_step
+        Pad captions so that the words which a model reads are a multiple of so many.
 
     Raises
     ------
@@ -193,15 +195,17 @@ class Batches(ResumableBatches[Batch]):
         block: int | None = None,
         window: int = 16,
         shards: Shards = WHOLE,
+        length_step: int = 1,
     ) -> None:
         super().__init__(batch=batch, seed=seed, prefetch=prefetch)
         at_least({"crops": crops}, 0)
         at_least({"window": window, "captions_per_image": captions_per_image, "block": block}, 1)
+        at_least({"length_step": length_step}, 1)
         if len(split.tokens) == 0:
             raise DataError("there are no captions to make batches of; choose a split with some")
         self.by_length, self.captions_per_image = by_length, captions_per_image
         self.flip, self.crops, self.block, self.window = flip, crops, block, window
-        self.shards = shards
+        self.shards, self.length_step = shards, length_step
         self._tokens, self._read = split.tokens, read
         self._image = np.asarray(split.token_image)  # (captions,)
         self._lengths = np.fromiter((len(t) for t in split.tokens), np.int64, len(split.tokens))
@@ -314,7 +318,9 @@ class Batches(ResumableBatches[Batch]):
         for whole, captions in zip(load, own, strict=True):
             images = self._image[captions]
             tokens = [self._tokens[caption] for caption in captions]
-            padded = np.full((len(tokens), max(map(len, tokens))), PAD, np.int32)
+            read = max(map(len, tokens)) - 1
+            time = -(-read // self.length_step) * self.length_step
+            padded = np.full((len(tokens), time + 1), PAD, np.int32)
             for row, caption in zip(padded, tokens, strict=True):
                 row[: len(caption)] = caption
             rows = inputs[np.searchsorted(needed, images)]

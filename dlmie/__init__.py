@@ -13,6 +13,7 @@ if (_HERE.parent / "setup.cfg").is_file() and not (_HERE / "models").is_dir():
     __path__.append(str(_HERE.parent))
 
 if TYPE_CHECKING:
+    from dlmie.backends.choice import use_backend as use_backend
     from dlmie.compilation import function as function
     from dlmie.graph.network import Network as Network
     from dlmie.models.registry import register as register
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Public names and the module that defines each: nothing heavy is imported before its first use.
 _PUBLIC = {
     "function": "dlmie.compilation",
+    "use_backend": "dlmie.backends.choice",
     "compile": "dlmie.training.runs",
     "train": "dlmie.training.runs",
     "resume": "dlmie.training.runs",

@@ -1,4 +1,4 @@
-"""The one door to compilation: every graph of dlmie becomes C code through ``dlmie.function``."""
+"""The one door to compilation: every graph of dlmie is compiled by ``dlmie.function``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytensor
@@ -17,6 +18,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.traversal import ancestors
 
+from dlmie.backends.choice import current_backend, usable
 from dlmie.errors import CompilerError
 from dlmie.ops import rewrites
 from dlmie.ops.runtime import headers, library, modules
@@ -43,8 +45,9 @@ def function(
     profile: bool = False,
     progress: bool = False,
     kernels: bool | None = None,
+    backend: str | None = None,
 ) -> Any:
-    """Compile symbolic expressions to a callable that runs C code.
+    """Compile symbolic expressions to a callable that runs C code, or JAX's.
 
     Parameters
     ----------
@@ -63,12 +66,27 @@ def function(
     kernels : bool, optional
         Whether operations run their C kernels (default: yes, unless ``DLMIE_KERNELS=0``) or the
         plain NumPy definitions, which are the oracle of the tests.
+    backend : str, optional
+        "c" or "jax"; default: that of the process, see :func:`dlmie.use_backend`.  With JAX the
+        shared variables of the graph move to its device, XLA compiles anew for each combination of
+        shapes that the function is called with, and ``profile`` and ``kernels`` have no effect.
 
     Raises
     ------
     CompilerError
-        No C compiler; the message says how to install one.
+        No C compiler where one is needed; the message says how to install one.
+    DlmieError
+        There is no such backend, or no JAX.
     """
+    pairs, given = _as_pairs(updates), _as_pairs(givens)
+    pairs = _with_carried(pairs, outputs, given)
+    name = name or "graph"
+    line = partial(_progress_line, name, progress or announcing.get(), asked=progress)
+    if (usable(backend) if backend else current_backend()) == "jax":
+        from dlmie.backends.jax.functions import compile_graph
+
+        with _compiling:
+            return compile_graph(list(inputs), outputs, pairs, given, name=name, announce=line)
     need_compiler()
     cache_folder()
     if kernels is None:
@@ -77,17 +95,14 @@ def function(
     mode = Mode(modules.Linker(use_cloop=True), RewriteDatabaseQuery(include=include))
     token = use_kernels.set(kernels)
     try:
-        with (
-            _compiling,
-            _progress_line(name or "graph", progress or announcing.get(), asked=progress),
-        ):
+        with _compiling, line():
             kernels_ready()  # waits for whoever is building them, with a word about it
             return _patiently(
                 pytensor.function,
                 list(inputs),
                 outputs,
-                updates=_with_carried(_as_pairs(updates), outputs, _as_pairs(givens)),
-                givens=givens,
+                updates=pairs,
+                givens=given,
                 mode=mode,
                 name=name,
                 profile=profile or None,

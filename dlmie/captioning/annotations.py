@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from pytensor.graph.basic import Variable
 
+from dlmie.backends.choice import refuse_jax
 from dlmie.compilation import function
 from dlmie.errors import DlmieError
 from dlmie.graph.network import Network, Parameter, find_parameters
@@ -45,6 +46,8 @@ class Annotations:
             raise DlmieError(
                 f"values of {from_layer} are to fine-tune from: say from which layer on (finetune)"
             )
+        if finetune is not None:
+            refuse_jax("training the encoder (--finetune)")
         self.model, self.finetune, self.from_layer = model, finetune, from_layer
         self.input, self.features = self._connect()
 

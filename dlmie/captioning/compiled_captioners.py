@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import dlmie
+from dlmie.backends.choice import current_backend
 from dlmie.captioning.captioner import ImageCaptioner, Member
 from dlmie.captioning.encoding import CompiledEncoder
 from dlmie.captioning.finding import find_model
@@ -243,6 +244,8 @@ def _folder() -> Path | None:
     They are also not kept where the kernels are compiled to the user's wishes, or switched off.
     """
     if os.environ.get("DLMIE_KERNELS", "1") == "0" or not library.is_prebuilt():
+        return None
+    if current_backend() != "c":
         return None
     base = Path.home() / ".pytensor"
     for setting in os.environ.get("PYTENSOR_FLAGS", "").split(","):

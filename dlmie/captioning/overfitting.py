@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlmie.backends.choice import length_step
 from dlmie.captioning.evaluation import loss_per_word
 from dlmie.captioning.feature_caches import encoder_of, of_layer
 from dlmie.captioning.features import Encoder, features_of
@@ -114,12 +115,14 @@ def overfit(
     trained = {str(p.name): p for p in step.parameters}
 
     def learned() -> float:
-        return loss_per_word(step.model, Batches(few, inputs.annotations, batch=batch))
+        return loss_per_word(
+            step.model, Batches(few, inputs.annotations, batch=batch, length_step=length_step())
+        )
 
     try:
         rows = np.arange(len(few))
         step.model.measure(lambda: inputs.annotations(rows, np.zeros_like(rows)))
-        batches = Batches(few, inputs.read, batch=batch)
+        batches = Batches(few, inputs.read, batch=batch, length_step=length_step())
         first = loss = learned()
         seen = 0
         with Bar(total=epochs, unit="epoch", disable=not progress, leave=False) as bar:

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pytensor.compile.sharedvalue import SharedVariable
 
 from dlmie import optim
+from dlmie.backends.choice import refuse_jax
 from dlmie.captioning.annotations import Annotations
 from dlmie.captioning.evaluation import reference_words
 from dlmie.captioning.model_files import find_model, load
@@ -201,6 +202,7 @@ def reinforce(
     **options
         Fields of :class:`~dlmie.captioning.options.SelfCriticalOptions`.
     """
+    refuse_jax("self-critical training")  # as many rows as a batch has images: ever new shapes
     chosen = SelfCriticalOptions.of(options)
     objective = SelfCritical(
         model,

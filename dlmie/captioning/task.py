@@ -13,6 +13,7 @@ import numpy as np
 from pytensor.graph.basic import Variable
 
 from dlmie import optim
+from dlmie.backends.choice import length_step
 from dlmie.captioning.captioner import ImageCaptioner, Member
 from dlmie.captioning.decoding import Decoding
 from dlmie.captioning.evaluation import (
@@ -246,6 +247,7 @@ def training_batches(
         crops=options.crops,
         block=options.block,
         shards=step.shards,
+        length_step=length_step(),
     )
 
 
@@ -327,8 +329,13 @@ def dev_loss(
         See :class:`~dlmie.data.batches.Batches`.
     """
     batches = Batches(
-        split, lambda index, views: read(index), batch=batch, block=block, window=1
-    )  # fmt: skip
+        split,
+        lambda index, views: read(index),
+        batch=batch,
+        block=block,
+        window=1,
+        length_step=length_step(),
+    )
     views = batches.views(epoch=0)
 
     def work(loads: Iterator[list[np.ndarray]]) -> Iterator[list[tuple[float, float]]]:

@@ -9,6 +9,7 @@ import pytensor
 from pytensor.graph.basic import Variable
 
 from dlmie import optim
+from dlmie.backends.choice import refuse_jax
 from dlmie.errors import DlmieError
 from dlmie.layers.noise import Noise
 from dlmie.models.agents.agent import Agent
@@ -179,6 +180,7 @@ def compile(
     DlmieError
         An unknown option, or an objective of another kind of agent.
     """
+    refuse_jax("training an agent")
     kind = agent.objective
     if objective is not None and objective != kind:
         raise DlmieError(f"{agent.kind} learns by {kind}, not by {objective}")

@@ -18,6 +18,7 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.gradient import disconnected_grad
 from pytensor.graph.basic import Variable
 
+from dlmie.backends.choice import current_backend
 from dlmie.compilation import function
 from dlmie.data.captions.vocabulary import PAD, Vocabulary
 from dlmie.errors import DlmieError
@@ -295,7 +296,8 @@ class Captioner:
             [scores, *new_state, *extras.values()],
             name=f"{self.kind} advance",
         )
-        return Decoder(begin, advance, len(state), list(extras), self.dtype)
+        fixed = current_backend() == "jax"
+        return Decoder(begin, advance, len(state), list(extras), self.dtype, fixed_rows=fixed)
 
     def summary(self) -> str:
         """A table of the parameters."""

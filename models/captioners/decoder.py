@@ -47,6 +47,9 @@ class Decoder:
         Names of the extras.
     dtype : str
         Of the features.
+    fixed_rows : bool
+        Compute all images of a batch as long as one of them is searched: for a backend that
+        compiles the function for each number of rows.
     """
 
     begin_function: Compiled
@@ -54,6 +57,7 @@ class Decoder:
     states: int
     extras: list[str]
     dtype: str
+    fixed_rows: bool = False
 
     def begin(self, features: np.ndarray) -> tuple[Step, State]:
         """Features (images, …) → the step function over these images, and their first state.
@@ -62,14 +66,15 @@ class Decoder:
         """
         arrays = self.begin_function(np.ascontiguousarray(features, dtype=self.dtype))
         state = tuple(a[:, None] for a in arrays[: self.states])
-        return _Step(self, arrays[self.states :]), state
+        return _Step(self, arrays[self.states :], len(features)), state
 
 
 class _Step:
     """A :data:`Step` over one batch of images."""
 
-    def __init__(self, decoder: Decoder, context: Sequence[np.ndarray]) -> None:
+    def __init__(self, decoder: Decoder, context: Sequence[np.ndarray], count: int) -> None:
         self.decoder, self.context = decoder, list(context)
+        self._all = np.arange(count)
         self._active: np.ndarray | None = None
         self._chosen = self.context
 
@@ -77,6 +82,8 @@ class _Step:
         self, words: np.ndarray, state: State, images: np.ndarray
     ) -> tuple[np.ndarray, State, Extras]:
         count, beams = words.shape
+        if self.decoder.fixed_rows and count < len(self._all):
+            return self._among_all(words, state, images)
         arrays = [np.ascontiguousarray(part) for part in state]
         rows = [array.reshape(count * beams, *array.shape[2:]) for array in arrays]
         if self._active is not images:  # the search hands over the same object until one leaves
@@ -91,3 +98,18 @@ class _Step:
             tuple(shaped[1:n]),
             dict(zip(self.decoder.extras, shaped[n:], strict=True)),
         )
+
+    def _among_all(
+        self, words: np.ndarray, state: State, images: np.ndarray
+    ) -> tuple[np.ndarray, State, Extras]:
+        """The same, computed with the other images of the batch, which stand still."""
+
+        def spread(part: np.ndarray) -> np.ndarray:
+            whole = np.zeros((len(self._all), *part.shape[1:]), part.dtype)
+            whole[images] = part
+            return whole
+
+        parts = tuple(spread(np.asarray(part)) for part in state)
+        scores, after, extras = self(spread(words), parts, self._all)
+        chosen = tuple(np.asarray(part)[images] for part in after)
+        return scores[images], chosen, {name: value[images] for name, value in extras.items()}

@@ -43,6 +43,8 @@ AGENT_OPTIONS: dict[str, Any] = {
 
 def work(kind: str, folder: Path, said: int) -> None:
     """Begin the run or continue it, telling of every step through the pipe ``said``."""
+    if kind == "jax":
+        dlmie.use_backend("jax")
     if kind in AGENTS:
         import agent_cases  # which registers an environment
     if (folder / "run" / "config.json").exists():

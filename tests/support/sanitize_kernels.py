@@ -26,6 +26,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
+from pytensor.graph.basic import Apply
 from pytensor.link.basic import PerformLinker, WrapLinker
 
 from dlmie.ops.attention.attention_lstm import SCORES, attention_lstm_sequence
@@ -270,9 +271,13 @@ def call_kernel(
     return outputs
 
 
-def check(lib: ctypes.CDLL, case: Case, dtype: str, used: set[type]) -> None:
-    """Run a case and its gradients; every kernel on the way must agree with its definition."""
-    name, build, arrays, gradients = case
+Visit = Callable[[Apply, list[np.ndarray], list[np.ndarray]], None]
+"""What is done with a node: (node, its inputs, what its NumPy definition makes of them)."""
+
+
+def walk(case: Case, dtype: str, visit: Visit) -> None:
+    """Run a case and its gradients in NumPy, and visit every operation with a kernel on the way."""
+    _, build, arrays, gradients = case
     inputs = [pt.tensor(dtype=dtype, shape=(None,) * x.ndim) for x in arrays]
     outputs = build(*inputs)
     outputs = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
@@ -280,27 +285,40 @@ def check(lib: ctypes.CDLL, case: Case, dtype: str, used: set[type]) -> None:
         cost = sum((y * y).sum() for y in outputs)
         outputs += pytensor.grad(cost, inputs, disconnected_inputs="ignore")
 
-    def compare(fgraph: Any, index: int, node: Any, thunk: Any) -> None:
+    def run(fgraph: Any, index: int, node: Any, thunk: Any) -> None:
         before = [np.array(cell[0]) for cell in thunk.inputs]
         thunk()
-        if not isinstance(node.op, KernelOp):
-            return
-        used.add(type(node.op))
-        kinds = [variable.type.dtype for variable in node.outputs]
-        tolerance = 3e-5 if dtype == "float32" else 1e-11
-        for op in in_place_too(node.op):
-            found = call_kernel(lib, op, precision(node), before, kinds)
-            for ours, cell in zip(found, thunk.outputs, strict=True):
-                wanted = cell[0]
-                assert ours.shape == wanted.shape, f"{name}: {op}"
-                if wanted.size:
-                    worst = np.abs(ours - wanted).max()
-                    limit = tolerance * max(np.abs(wanted).max(), 1)
-                    assert worst <= limit, f"{name}: {op} is off by {worst}"
+        if isinstance(node.op, KernelOp):
+            visit(node, before, [cell[0] for cell in thunk.outputs])
 
-    mode = Mode(WrapLinker([PerformLinker(allow_gc=False)], compare), None)
+    mode = Mode(WrapLinker([PerformLinker(allow_gc=False)], run), None)
     function = pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
     function(*(x.astype(dtype) for x in arrays))
+
+
+def assert_close(found: Sequence[Any], wanted: Sequence[np.ndarray], what: str) -> None:
+    """Agreement to rounding, relative to the largest number of each array."""
+    for ours, definition in zip(found, wanted, strict=True):
+        assert ours.shape == definition.shape, what
+        assert ours.dtype == definition.dtype, what
+        if definition.size:
+            tolerance = 1e-11 if definition.dtype == np.float64 else 3e-5
+            worst = np.abs(ours - definition).max()
+            limit = tolerance * max(np.abs(definition).max(), 1)
+            assert worst <= limit, f"{what} is off by {worst}"
+
+
+def check(lib: ctypes.CDLL, case: Case, dtype: str, used: set[type]) -> None:
+    """Every kernel on the way of a case must agree with its definition."""
+
+    def compare(node: Apply, before: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+        used.add(type(node.op))
+        kinds = [variable.type.dtype for variable in node.outputs]
+        for op in in_place_too(node.op):
+            found = call_kernel(lib, op, precision(node), before, kinds)
+            assert_close(found, wanted, f"{case.name}: {op}")
+
+    walk(case, dtype, compare)
 
 
 def in_place_too(op: KernelOp) -> list[KernelOp]:
