@@ -150,6 +150,7 @@ def test_whatever_byte_is_damaged_the_captions_are_the_same(model: Path, kept: P
             assert ImageCaptioner([found])(IMAGE)[0].text == said.text
 
 
+@pytest.mark.slow
 def test_a_cache_behind_a_link(model: Path, tmp_path: Path) -> None:
     if not library.is_prebuilt():
         pytest.skip("the installation brought no kernels")

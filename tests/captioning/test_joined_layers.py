@@ -46,6 +46,7 @@ def make_settings() -> Settings:
     )
 
 
+@pytest.mark.slow
 def test_they_train_resume_and_caption(data: Captions, tmp_path: Path) -> None:
     step = plan(make_settings(), data).step
     step.progress = False

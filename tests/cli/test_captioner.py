@@ -337,6 +337,7 @@ class TestTrain:
         assert "--encoder-weights" in fails("train", scenes, *to, "--encoder", "vgg16", code=2)
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.slow
     def test_fine_tuning_goes_on_from_features_of_an_earlier_layer(
         self, scenes: Path, tmp_path: Path, invoke: Any, fails: Any
     ) -> None:

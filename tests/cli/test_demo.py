@@ -51,6 +51,7 @@ def test_the_demo_learns_to_look(tmp_path: Path, invoke: Any) -> None:
     assert document["pointing"] > 0.9
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_names_the_way_on(scenes: Path, tmp_path: Path, invoke: Any) -> None:
     to = tmp_path / "run"
     command = [

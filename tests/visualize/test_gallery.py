@@ -31,7 +31,7 @@ def load_gallery() -> ModuleType:
 GALLERY = load_gallery()
 NAMES = GALLERY.NAMES
 STORED = sorted((ROOT / "docs" / "gallery").glob("*.*g*"))  # .jpg and .gif
-QUICK = ("activations", "dream", "inversion")
+QUICK = ("activations", "dream")
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,7 @@ def test_a_captioner_that_sees_image_and_mirror_image(
         assert np.abs(alone - one).max() > 1e-2 * one.max()
 
 
+@pytest.mark.slow
 def test_an_image_is_dreamt_from_a_sentence(captioner: Any, tmp_path: Path) -> None:
     objective = sentence_with_class_energy(captioner, "a red dog")
     figure = visualize(objective, size=16, steps=12, rate=0.1, jitter=0, scale=0, rotate=0)
