@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dlmie.captioning.captioner import ImageCaptioner, Member
-from dlmie.captioning.features import own_prefix
+from dlmie.captioning.features import encoder_from_header, own_prefix
 from dlmie.captioning.finding import find_model as find_model
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.errors import DlmieError, WeightsError
@@ -174,6 +174,7 @@ def export(
     *,
     dtype: str | None = "float16",
     average_flip: bool | None = None,
+    class_words: float | None = None,
     decoding: JsonObject | None = None,
 ) -> Path:
     """Write a trained captioner as one small file to hand out.
@@ -191,6 +192,9 @@ def export(
     average_flip : bool, optional
         Whether the captioner sees the mean of each photograph and its mirror image
         (:class:`~dlmie.captioning.Encoder`); by default as it was.
+    class_words : float, optional
+        What words gain that name what the encoder's classifier sees
+        (:class:`~dlmie.models.ShowAttendTell`); by default as it was.
     decoding : mapping, optional
         Fields of :class:`~dlmie.captioning.decoding.Decoding` by which its captions are found from
         now on, where nothing else is said.
@@ -199,7 +203,7 @@ def export(
     ------
     DlmieError
         The models to average are not of one kind, size and encoder; the decoding has unknown
-        fields, or some that exclude each other.
+        fields, or some that exclude each other; the model's kind knows no ``class_words``.
     """
     captioner = load(source)
     decoding = decoding or {}
@@ -217,8 +221,9 @@ def export(
     if average_flip is not None:
         encoder = {**first.encoder_header, "average_flip": average_flip}
     stored = [parameter(name, value) for name, value in first.arrays.items()]
+    model = first.model if class_words is None else _with_class_words(first, class_words)
     return save_model(
-        first.model,
+        model,
         to,
         encoder=encoder,
         extra=stored,
@@ -227,6 +232,23 @@ def export(
         dtype=dtype,
         compress=True,
     )
+
+
+def _with_class_words(member: Member, weight: float) -> Captioner:
+    """The same model with another weight of ``class_words``, which training does not know."""
+    model = member.model
+    if "class_words" not in model.config:
+        raise DlmieError(f"{member.path}: a {model.kind} knows no class_words")
+    header = member.encoder_header
+    network = encoder_from_header(header, member.arrays, member.path)
+    config: JsonObject = {**model.config, "class_words": weight}
+    with init.nothing_drawn():
+        other = type(model)(network[header["layer"]], model.vocabulary, **config)
+    values = {str(p.name): p.get_value(borrow=True) for p in model.parameters}
+    for each in other.parameters:
+        if str(each.name) in values:
+            each.set_value(values[str(each.name)])
+    return other
 
 
 def _average(first: Member, others: Sequence[Member]) -> None:

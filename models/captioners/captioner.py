@@ -272,7 +272,8 @@ class Captioner:
     @cached_property
     def parameters(self) -> list[Parameter]:
         """The decoder's parameters by name (the encoder keeps its own)."""
-        return find_parameters(self.loss().total)
+        found = {*find_parameters(self.loss().total), *self.copied}  # some serve decoding alone
+        return sorted(found, key=lambda parameter: str(parameter.name))
 
     @cached_property
     def loss_function(self) -> Callable[[np.ndarray, np.ndarray], list[np.ndarray]]:

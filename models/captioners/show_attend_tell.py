@@ -22,8 +22,10 @@ from dlmie.layers.noise import dropout as drop
 from dlmie.layers.options import LayerOptions
 from dlmie.layers.position import grid_position
 from dlmie.models.captioners.captioner import Captioner, Extra, Forward
+from dlmie.models.captioners.class_words import ClassWords
+from dlmie.models.encoders import imagenet
 from dlmie.models.encoders.image_network import Classifier
-from dlmie.ops.losses.cross_entropy import log_softmax
+from dlmie.ops.losses.cross_entropy import log_softmax, softmax
 from dlmie.typing import Json
 
 QUERIES = ("previous", "current")
@@ -87,13 +89,19 @@ class ShowAttendTell(Captioner):
         state and the global context are then made from the mean of these units over the grid, what
         ImageNet's classes are read from, while attention stays with the annotations before them.
         Their weights are copied from the encoder and do not learn.
+    class_words : float
+        While a caption is searched, words that name classes of ImageNet ("cat" names five) gain so
+        much times ``log(1 + p / 0.03)`` in their logit, where p is the probability of these classes
+        as the encoder's own classifier reads it from ``global_head``, until one of them is said,
+        and then lose as much: see :class:`~dlmie.models.captioners.class_words.ClassWords`. 0 for
+        none. The classifier's weights are copied from the encoder. Training goes without.
 
     Raises
     ------
     DlmieError
         The annotations are no grid; an unknown query; ``hard`` with the current query; a negative
         position; ``global_head`` of an encoder's layer that no such convolution follows, or of
-        another size.
+        another size; ``class_words`` without it, or of an encoder for other classes.
     """
 
     kind = "show-attend-tell"
@@ -122,6 +130,7 @@ class ShowAttendTell(Captioner):
         project: int | None = None,
         global_context: int | None = None,
         global_head: int | None = None,
+        class_words: float = 0.0,
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
@@ -135,6 +144,8 @@ class ShowAttendTell(Captioner):
             raise DlmieError(f"query must be one of {', '.join(QUERIES)}, not {query!r}")
         if position < 0:
             raise DlmieError(f"position is {position}; it must be 0 or more frequencies")
+        if class_words < 0:
+            raise DlmieError(f"class_words is {class_words:g}; it must not be negative")
         if hard and query == "current":
             raise DlmieError("hard attention is drawn by the previous state: leave query out")
         self.query, self.standardize, self.position = query, standardize, position
@@ -142,6 +153,7 @@ class ShowAttendTell(Captioner):
         self.dropout, self.score, self.gate = dropout, score, gate
         self.deep_output, self.hard, self.projected = deep_output, hard, project
         self.global_context, self.global_head = global_context, global_head
+        self.class_words = class_words
         made: LayerOptions = {"rng": np.random.default_rng(seed), "dtype": dtype}
         channels = self.annotation_shape[0]
         if standardize:
@@ -156,6 +168,10 @@ class ShowAttendTell(Captioner):
         if global_head is not None:
             W, b = self._head_of_encoder(global_head)
             self.head = Linear("/global/head", *W.shape, W=W, b=b, trainable=False, **made)
+        if class_words:
+            W, b = self._classifier_of_encoder(global_head)
+            self.classifier = Linear("/classes", *W.shape, W=W, b=b, trainable=False, **made)
+            self.naming = ClassWords(vocabulary, class_words, dtype)
         self.first_hidden = Linear("/initial/hidden", whole, hidden, **made)
         self.first_cell = Linear("/initial/cell", whole, hidden, **made)
         self.embedding = Embedding("/embedding", len(vocabulary), embedding, **made)
@@ -193,6 +209,7 @@ class ShowAttendTell(Captioner):
             "project": self.projected,
             "global_context": self.global_context,
             "global_head": self.global_head,
+            "class_words": self.class_words,
             "seed": self.seed,
             "dtype": self.dtype,
         }
@@ -231,6 +248,21 @@ class ShowAttendTell(Captioner):
             )
         return head
 
+    def _classifier_of_encoder(self, units: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (units, classes) and biases (classes,); zeros where a file has them."""
+        if units is None:
+            raise DlmieError("class_words needs global_head: the units that classes are read from")
+        classes = len(imagenet.classes())
+        if self.encoder is None:
+            return np.zeros((units, classes), self.dtype), np.zeros(classes, self.dtype)
+        read = self.encoder.classifier() if isinstance(self.encoder, Classifier) else None
+        if read is None or read[0].shape != (units, classes):
+            raise DlmieError(
+                f"class_words: {self.encoder.name} does not read ImageNet's classes from "
+                f"{units} units"
+            )
+        return read
+
     @classmethod
     def copies_encoder(cls, config: Mapping[str, Json]) -> bool:
         return config.get("global_head") is not None
@@ -253,17 +285,27 @@ class ShowAttendTell(Captioner):
     def copied(self) -> list[Parameter]:
         if self.global_head is None:
             return []
-        return [p for p in (self.head.W, self.head.b) if p is not None]
+        layers = [self.head, *([self.classifier] if self.class_words else [])]
+        return [p for layer in layers for p in (layer.W, layer.b) if p is not None]
 
     def _whole(self, features: Variable, a: Variable, noise: Noise | None) -> Variable:
         """What the whole image shows: features and their annotations → (images, channels)."""
         if self.global_head is None:
             return a.mean(axis=1, dtype=self.dtype)
+        return drop(self._pooled(features), self.dropout / 2, noise)
+
+    def _pooled(self, features: Variable) -> Variable:
+        """What the encoder reads its classes from: (images, units)."""
         # The mean of every other cell is close to that of all, at a quarter of the work.
         first = 1 if min(self.grid) > 1 else 0
         cells = self.annotations(features[:, :, first::2, first::2])
-        units = pt.clip(self.head(cells), 0, 6)
-        return drop(units.mean(axis=1, dtype=self.dtype), self.dropout / 2, noise)
+        return pt.clip(self.head(cells), 0, 6).mean(axis=1, dtype=self.dtype)
+
+    def _worth(self, features: Variable) -> list[Variable]:
+        """With ``class_words``: what it is worth to say a word, (images, naming words)."""
+        if not self.class_words:
+            return []
+        return [self.naming.worth(softmax(self.classifier(self._pooled(features))))]
 
     def _begin(self, features: Variable, a: Variable, noise: Noise | None = None) -> list[Variable]:
         """State before the first word, (batch, hidden) each.
@@ -352,12 +394,15 @@ class ShowAttendTell(Captioner):
 
     def begin(self, features: Variable) -> tuple[list[Variable], list[Variable]]:
         a = self._annotations(features)
-        return self._begin(features, a), [a, self.lstm.project(a)]
+        state = [*self._begin(features, a), *self._worth(features)]
+        return state, [a, self.lstm.project(a)]
 
     def advance(
         self, words: Variable, state: Sequence[Variable], context: Sequence[Variable]
     ) -> tuple[Variable, list[Variable], dict[str, Variable]]:
-        (h, c, *whole), (a, projected) = state, context
+        (h, c, *rest), (a, projected) = state, context
+        parts = 0 if self.global_context is None else 1
+        whole, worth = rest[:parts], [self.naming.said(words, x) for x in rest[parts:]]
         read = self._read(self.embedding(words)[None], whole)  # (1, rows, inputs)
         # The step whose query is the state that has read the word.
         asked = 1 if self.query == "current" else 0
@@ -366,7 +411,10 @@ class ShowAttendTell(Captioner):
         extras = {"alphas": seen.alpha[asked].reshape((-1, *self.grid))}
         if self.gate != "none":
             extras["gates"] = seen.beta[asked].mean(axis=1, dtype=self.dtype)
-        return log_softmax(self._logits(h, z, read[0], None)), [h, seen.c[0], *whole], extras
+        logits = self._logits(h, z, read[0], None)
+        for x in worth:
+            logits = logits + self.naming.spread(x)
+        return log_softmax(logits), [h, seen.c[0], *whole, *worth], extras
 
 
 def _with_one_more(read: Variable) -> Variable:

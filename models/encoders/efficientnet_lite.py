@@ -250,6 +250,10 @@ class EfficientNetLite(Classifier):
         assert self.head.b is not None
         return self.head.W.get_value()[:, :, 0, 0].T, self.head.b.get_value()
 
+    def classifier(self) -> tuple[np.ndarray, np.ndarray] | None:
+        assert self.logits.b is not None
+        return self.logits.W.get_value(), self.logits.b.get_value()
+
     def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:
         if "_conv_stem.weight" not in stored:
             return None

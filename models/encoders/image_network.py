@@ -112,6 +112,13 @@ class Classifier(Network):
         """
         return None
 
+    def classifier(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The linear layer from what is pooled to the classes: weights (units, classes), biases.
+
+        None where the classes are read in another way.
+        """
+        return None
+
     # Weights
 
     def layout(self, stored: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> Layout | None:

@@ -60,3 +60,27 @@ def class_index(target: int | str, names: Sequence[str] | None = None) -> int:
     few = len(names) <= 20
     known = ", ".join(names) if few else f"dlmie classify --list shows all {len(names):,}"
     raise DlmieError(f"there is no class {text!r}; {hint} ({known})")
+
+
+@cache
+def everyday_words() -> tuple[tuple[str, ...], ...]:
+    """What captions call each class: ``cat``, ``cats`` and ``kitten`` are words for five of them.
+
+    A class that captions hardly ever name has none.
+
+    Examples
+    --------
+    >>> everyday_words()[285]
+    ('cat', 'cats', 'kitten')
+    """
+    words: list[list[str]] = [[] for _ in classes()]
+    text = Path(__file__).with_name("imagenet_words.txt").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        numbers = [part for part in line.split() if part[0].isdigit()]
+        for part in numbers:
+            first, _, last = part.partition("-")
+            for number in range(int(first), int(last or first) + 1):
+                words[number] += line.split()[len(numbers) :]
+    return tuple(tuple(dict.fromkeys(each)) for each in words)

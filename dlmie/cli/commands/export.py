@@ -28,6 +28,13 @@ from dlmie.files.outputs import MODEL
     help="Let it see the mean of each photograph and its mirror image: twice the work of the "
     "encoder, fewer mistakes.  [default: as it was]",
 )
+@click.option(
+    "--class-words",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="What words gain that name what the encoder's own classifier sees; 0: nothing.  "
+    "[default: as it was]",
+)
 @decoding_options
 def command(
     console: Console,
@@ -35,6 +42,7 @@ def command(
     to: str,
     dtype: str,
     average_flip: bool | None,
+    class_words: float | None,
     **_: object,
 ) -> None:
     """Write a trained captioner as one small file to hand out.
@@ -52,6 +60,13 @@ def command(
     names = [name for source in sources for name in split_names(source)]
     console.outputs.reads(*(captioning.find_model(name) for name in names))
     console.outputs.writes(to, MODEL)
-    path = captioning.export(names, to, dtype=dtype, average_flip=average_flip, decoding=decoding)
+    path = captioning.export(
+        names,
+        to,
+        dtype=dtype,
+        average_flip=average_flip,
+        class_words=class_words,
+        decoding=decoding,
+    )
     size = path.stat().st_size
     console.result({"model": path, "bytes": size}, f"{path}: {size / 1e6:.1f} MB")

@@ -54,6 +54,7 @@ _HELP = {
     "project": "Map annotations to so many channels first.",
     "global_context": "Give every step the mean annotation, through a layer of this size.",
     "global_head": "Units of the encoder's last 1×1 convolution; their mean is given instead.",
+    "class_words": "Let words gain that name what the encoder's own classifier sees.",
     "image_bottleneck": "Units between the image and the LSTM's first state.",
     "output_bottleneck": "Units between the LSTM and the words' scores.",
     "cell": "Recurrent cell: rnn, lstm or attention.",

@@ -1,0 +1,64 @@
+"""Words that name what an encoder's own classifier sees gain while a caption is searched."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.graph.basic import Variable
+
+from dlmie.data.captions.vocabulary import Vocabulary
+from dlmie.models.encoders.imagenet import everyday_words
+
+#: A probability that makes it worth log 2 to name a class.
+NOTICED = 0.03
+
+
+class ClassWords:
+    """What it is worth to say a word, by the probabilities of ImageNet's classes.
+
+    Few training captions name a cup of coffee, and yet it is one of the thousand things that the
+    encoder learned to tell apart.  Words of captions for these things
+    (:func:`~dlmie.models.encoders.imagenet.everyday_words`) gain ``weight · log(1 + p / 0.03)``, p
+    being the probability of the classes that a word names.  Once one is said, all words for the
+    same thing lose as much instead: it is named once.  In Anderson et al. (EMNLP 2017, "Guided open
+    vocabulary image captioning with constrained beam search") such words must be said; here the
+    captioner may find others more probable.
+
+    Only some hundred words name a class, so their worth is kept without the others, and one more
+    column of zeros stands for these.
+
+    Parameters
+    ----------
+    vocabulary : Vocabulary
+    weight : float
+        In nats.
+    dtype : str
+    """
+
+    def __init__(self, vocabulary: Vocabulary, weight: float, dtype: str) -> None:
+        classes = everyday_words()
+        naming = set().union(*classes)
+        known = [word for word in vocabulary.words if word in naming]
+        columns = {word: i for i, word in enumerate(known)}
+        names = np.zeros((len(classes), len(known) + 1), dtype)
+        for number, words in enumerate(classes):
+            names[number, [columns[word] for word in words if word in columns]] = 1
+        places = [columns.get(word, len(known)) for word in vocabulary.words]
+        self.weight, self.dtype = weight, dtype
+        self.names = pt.constant(names)  # (classes, columns)
+        self.places = pt.constant(np.array(places))  # (vocabulary,): the column of each word
+        self.together = pt.constant((names.T @ names > 0).astype(dtype))  # (columns, columns)
+
+    def worth(self, probabilities: Variable) -> Variable:
+        """Before the first word: (images, classes) → (images, columns)."""
+        one, noticed = (np.asarray(x, self.dtype) for x in (self.weight, NOTICED))
+        return one * pt.log1p(probabilities @ self.names / noticed)
+
+    def said(self, words: Variable, worth: Variable) -> Variable:
+        """After words (rows,): worth (rows, columns) → (rows, columns)."""
+        named = self.together[self.places[words]]
+        return worth * (1 - named) - abs(worth) * named
+
+    def spread(self, worth: Variable) -> Variable:
+        """(rows, columns) → (rows, vocabulary): 0 of words that name nothing."""
+        return worth[:, self.places]
