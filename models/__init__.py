@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite0 as EfficientNetLite0
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite1 as EfficientNetLite1
     from dlmie.models.encoders.efficientnet_lite import EfficientNetLite2 as EfficientNetLite2
-    from dlmie.models.encoders.image_network import Classifier as Classifier
+    from dlmie.models.encoders.image_network import ImageNetwork as ImageNetwork
     from dlmie.models.encoders.inception import InceptionV3 as InceptionV3
     from dlmie.models.encoders.small_cnn import SmallCNN as SmallCNN
     from dlmie.models.encoders.squeezenet import SqueezeNet as SqueezeNet
@@ -46,15 +47,16 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     **{entry.class_name: entry.target.partition(":")[0] for entry in registry.MODELS.values()},
-    "Classifier": "dlmie.models.encoders.image_network",
+    "ImageNetwork": "dlmie.models.encoders.image_network",
     "KNearest": "dlmie.models.classifiers.nearest",
 }
+_FORMER = {"Classifier": "ImageNetwork"}
 #: Networks by the name that commands and files use.
 ENCODERS = {name: registry.MODELS[name].class_name for name in registry.names("encoder")}
 __all__ = [*_PUBLIC, "ENCODERS", "encoder"]
 
 
-def encoder(name: str, **options: object) -> Classifier:
+def encoder(name: str, **options: object) -> ImageNetwork:
     """A network by its name in ``ENCODERS``.
 
     Parameters
@@ -75,11 +77,16 @@ def encoder(name: str, **options: object) -> Classifier:
     >>> models.encoder("squeezenet")["fire9"].type.shape
     (None, 512, 14, 14)
     """
-    make: Callable[..., Classifier] = registry.model_class(name, "encoder")
+    make: Callable[..., ImageNetwork] = registry.model_class(name, "encoder")
     return make(**options)
 
 
 def __getattr__(name: str) -> object:
+    if name in _FORMER:
+        warnings.warn(
+            f"dlmie.models.{name} is now called {_FORMER[name]}", DeprecationWarning, stacklevel=2
+        )
+        name = _FORMER[name]
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'dlmie.models' has no attribute {name!r}")

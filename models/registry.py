@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dlmie.models.agents.agent import Agent
     from dlmie.models.captioners.captioner import Captioner
     from dlmie.models.classifiers.image_classifier import ImageClassifier
-    from dlmie.models.encoders.image_network import Classifier
+    from dlmie.models.encoders.image_network import ImageNetwork
     from dlmie.models.generators.gan import GAN
 
 Role = Literal["encoder", "captioner", "classifier", "agent", "generator"]
@@ -143,7 +143,7 @@ def entry(name: str, role: Role) -> Entry:
 
 
 @overload
-def model_class(name: str, role: Literal["encoder"]) -> type[Classifier]: ...
+def model_class(name: str, role: Literal["encoder"]) -> type[ImageNetwork]: ...
 @overload
 def model_class(name: str, role: Literal["captioner"]) -> type[Captioner]: ...
 @overload

@@ -254,10 +254,7 @@ def _folder() -> Path | None:
             return None
         if name == "base_compiledir":
             base = Path(value).expanduser()
-    places = os.environ.get("PYTENSORRC", "~/.pytensorrc").split(os.pathsep)
-    if any(Path(place).expanduser().exists() for place in places):
-        return None
-    return base / FOLDER
+    return None if library.pytensor_settings() else base / FOLDER
 
 
 def _is_pytensors(folder: Path) -> bool:

@@ -21,7 +21,7 @@ from dlmie.errors import DlmieError
 from dlmie.files import containers
 from dlmie.graph import init
 from dlmie.graph.network import Network
-from dlmie.models.encoders.image_network import Classifier
+from dlmie.models.encoders.image_network import ImageNetwork
 from dlmie.models.encoders.selection import DEFAULT, select
 from dlmie.models.registry import model_class
 from dlmie.training.config import DataSource, RunConfig
@@ -179,7 +179,7 @@ def _note_what_is_left(start: ImageCaptioner, source: str, note: Callable[[str],
         )
 
 
-def _network(encoder: JsonObject, settings: Settings) -> tuple[Classifier, str]:
+def _network(encoder: JsonObject, settings: Settings) -> tuple[ImageNetwork, str]:
     """The network that the captioner sees through, and the layer."""
     attends = settings.model == "show-attend-tell" or settings.config.get("cell") == "attention"
     return select(
@@ -193,7 +193,7 @@ def _network(encoder: JsonObject, settings: Settings) -> tuple[Classifier, str]:
     )
 
 
-def _keep_preprocessing(network: Classifier, header: JsonObject | None) -> None:
+def _keep_preprocessing(network: ImageNetwork, header: JsonObject | None) -> None:
     """Let an encoder with the same weights see images as the captioner learned to see them."""
     weights = (header or {}).get("weights") or {}
     if header and weights.get("sha256") == (network.weights or {}).get("sha256"):

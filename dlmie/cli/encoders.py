@@ -11,7 +11,7 @@ from dlmie.models.encoders.preprocessings import PREPROCESSINGS
 from dlmie.models.registry import names
 
 if TYPE_CHECKING:
-    from dlmie.models.encoders.image_network import Classifier
+    from dlmie.models.encoders.image_network import ImageNetwork
 
 DEFAULT = "efficientnet-lite0"  # its weights come with pip
 
@@ -72,7 +72,7 @@ def make_network(
     *,
     output_stride: int | None = None,
     preprocessing: str | None = None,
-) -> tuple[Classifier, str]:
+) -> tuple[ImageNetwork, str]:
     """The network that the options describe, and the name of its layer: see ``select``."""
     from dlmie.models.encoders.selection import select
 

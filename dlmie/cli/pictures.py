@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytensor.graph.basic import Variable
 
     from dlmie.graph.network import Network
-    from dlmie.models.encoders.image_network import Classifier
+    from dlmie.models.encoders.image_network import ImageNetwork
     from dlmie.visualize.ascent.models import Model
     from dlmie.visualize.figures.figure import Figure
 
@@ -56,7 +56,9 @@ def animation_option(function: F) -> F:
     )(function)  # fmt: skip
 
 
-def load_network(encoder: str, weights: str | None, preprocessing: str | None = None) -> Classifier:
+def load_network(
+    encoder: str, weights: str | None, preprocessing: str | None = None
+) -> ImageNetwork:
     """The network that the options name."""
     network, _ = make_network(encoder, None, None, weights, preprocessing=preprocessing)
     return network

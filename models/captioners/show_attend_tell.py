@@ -24,7 +24,7 @@ from dlmie.layers.position import grid_position
 from dlmie.models.captioners.captioner import Captioner, Extra, Forward
 from dlmie.models.captioners.class_words import ClassWords
 from dlmie.models.encoders import imagenet
-from dlmie.models.encoders.image_network import Classifier
+from dlmie.models.encoders.image_network import ImageNetwork
 from dlmie.ops.losses.cross_entropy import log_softmax, softmax
 from dlmie.typing import Json
 
@@ -239,7 +239,7 @@ class ShowAttendTell(Captioner):
         if self.encoder is None:
             return np.zeros((channels, units), self.dtype), np.zeros(units, self.dtype)
         head = None
-        if isinstance(self.encoder, Classifier) and self.layer is not None:
+        if isinstance(self.encoder, ImageNetwork) and self.layer is not None:
             head = self.encoder.head_on(self.layer)
         if head is None or head[0].shape != (channels, units):
             has = "has none there" if head is None else f"has {head[0].shape[1]} there"
@@ -255,7 +255,7 @@ class ShowAttendTell(Captioner):
         classes = len(imagenet.classes())
         if self.encoder is None:
             return np.zeros((units, classes), self.dtype), np.zeros(classes, self.dtype)
-        read = self.encoder.classifier() if isinstance(self.encoder, Classifier) else None
+        read = self.encoder.classifier() if isinstance(self.encoder, ImageNetwork) else None
         if read is None or read[0].shape != (units, classes):
             raise DlmieError(
                 f"class_words: {self.encoder.name} does not read ImageNet's classes from "

@@ -17,7 +17,7 @@ from dlmie.layers import Conv2D, Linear
 from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders.image_network import (
     Activation,
-    Classifier,
+    ImageNetwork,
     Weights,
     check_images,
     first_values,
@@ -132,7 +132,7 @@ class Block:
         return layers
 
 
-class EfficientNetLite(Classifier):
+class EfficientNetLite(ImageNetwork):
     """What the networks of this family share; a subclass names itself and states its sizes.
 
     Parameters
@@ -153,7 +153,7 @@ class EfficientNetLite(Classifier):
     classes : int
     dtype : str
     preprocessing : str, optional
-        What the weights expect of images, such as "caffe": see :class:`Classifier`.
+        What the weights expect of images, such as "caffe": see :class:`ImageNetwork`.
 
     Raises
     ------

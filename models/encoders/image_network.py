@@ -1,4 +1,4 @@
-"""Classifier: what all networks for images share; weights from files, activations, classes."""
+"""What all networks for images share; weights from files, activations, classes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def first_values(
     return {"W": drawn, "rng": np.random.default_rng(seed), "dtype": dtype}
 
 
-class Classifier(Network):
+class ImageNetwork(Network):
     """A network from images to ``logits`` and ``probabilities``.
 
     ``net["conv5_3"]`` is a layer after its activation, as in the literature; ``net["conv5_3/pre"]``

@@ -13,7 +13,7 @@ from dlmie.graph.network import View
 from dlmie.layers import Conv2D, Linear
 from dlmie.models.encoders.image_network import (
     Activation,
-    Classifier,
+    ImageNetwork,
     Weights,
     check_images,
     first_values,
@@ -136,7 +136,7 @@ _MIXED = (*(f"Mixed_5{letter}" for letter in "bcd"), *(f"Mixed_6{letter}" for le
 _MIXED += tuple(f"Mixed_7{letter}" for letter in "abc")
 
 
-class InceptionV3(Classifier):
+class InceptionV3(ImageNetwork):
     """Inception-v3: 94 convolutions in a stem and eleven blocks of branches side by side.
 
     Layers: ``conv1a`` (batch, 32, 149, 149), ``conv2a``, ``conv2b``, ``pool1`` (64, 73, 73),
@@ -169,7 +169,7 @@ class InceptionV3(Classifier):
     classes : int
     dtype : str
     preprocessing : str, optional
-        What the weights expect of images, such as "torchvision": see :class:`Classifier`.
+        What the weights expect of images, such as "torchvision": see :class:`ImageNetwork`.
 
     Raises
     ------

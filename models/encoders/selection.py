@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dlmie.errors import MisuseError
 from dlmie.models import registry
-from dlmie.models.encoders.image_network import Classifier
+from dlmie.models.encoders.image_network import ImageNetwork
 
 DEFAULT = "efficientnet-lite0"  # its weights come with pip
 
@@ -22,7 +22,7 @@ def select(
     output_stride: int | None = None,
     preprocessing: str | None = None,
     grid: bool = False,
-) -> tuple[Classifier, str]:
+) -> tuple[ImageNetwork, str]:
     """The network that is described, and the name of its layer.
 
     Parameters
@@ -68,7 +68,7 @@ def select(
         options["size"] = size
     if weights is not None:
         options["weights"] = None if weights == "random" else Path(weights)
-    make: Callable[..., Classifier] = network_class
+    make: Callable[..., ImageNetwork] = network_class
     network = make(**options)
     layer = layer or registry.default_layer(name, grid=grid)
     network[layer]  # a clear error for an unknown layer

@@ -13,7 +13,7 @@ from dlmie.graph import init
 from dlmie.layers import Conv2D, Linear
 from dlmie.models.encoders.image_network import (
     Activation,
-    Classifier,
+    ImageNetwork,
     Weights,
     check_images,
     first_values,
@@ -29,7 +29,7 @@ FILTERS = (24, 32, 32, 64, 64, 64, 96, 96)
 HALVING = (1, 3, 6)
 
 
-class SmallCNN(Classifier):
+class SmallCNN(ImageNetwork):
     """Eight 3 × 3 convolutions for pictures of some 64 pixels, with random weights.
 
     Three layers halve the grid; the others have a shortcut where they keep the number of channels
@@ -52,7 +52,7 @@ class SmallCNN(Classifier):
     classes : int
     dtype : str
     preprocessing : str, optional
-        What the weights expect of images, such as "caffe": see :class:`Classifier`.
+        What the weights expect of images, such as "caffe": see :class:`ImageNetwork`.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from dlmie.layers import Conv2D
 from dlmie.layers.options import WeightOptions
 from dlmie.models.encoders.image_network import (
     Activation,
-    Classifier,
+    ImageNetwork,
     Weights,
     check_images,
     first_values,
@@ -69,7 +69,7 @@ class Fire:
         }
 
 
-class SqueezeNet(Classifier):
+class SqueezeNet(ImageNetwork):
     """SqueezeNet 1.1: AlexNet's accuracy with 1.2 million parameters.
 
     Layers: ``conv1`` (batch, 64, 113, 113), ``pool1``, ``fire2``, ``fire3`` (128, 56, 56),
@@ -89,7 +89,7 @@ class SqueezeNet(Classifier):
     classes : int
     dtype : str
     preprocessing : str, optional
-        What the weights expect of images, such as "caffe": see :class:`Classifier`.
+        What the weights expect of images, such as "caffe": see :class:`ImageNetwork`.
 
     Attributes
     ----------

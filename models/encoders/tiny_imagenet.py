@@ -18,7 +18,7 @@ from dlmie.layers import BatchNorm, Conv2D, Linear
 from dlmie.layers.noise import Noise, dropout
 from dlmie.models.encoders.image_network import (
     Activation,
-    Classifier,
+    ImageNetwork,
     Weights,
     check_images,
     first_values,
@@ -47,7 +47,7 @@ COURSE = Sizes()
 Updates = list[tuple[Variable, Variable]]
 
 
-class PretrainedCNN(Classifier):
+class PretrainedCNN(ImageNetwork):
     """Nine convolutions and two affine layers, each but the last with batch norm and ReLU.
 
     Layers: ``block0`` (batch, 64, 32, 32), ``block1``, ``block2`` (128, 16, 16), ``block3``,
@@ -74,7 +74,7 @@ class PretrainedCNN(Classifier):
         Outputs of blocks 9 and 10; by default those of the file, or the course's 512 and 100.
     dtype : str
     preprocessing : str, optional
-        What the weights expect of images, such as "caffe": see :class:`Classifier`.
+        What the weights expect of images, such as "caffe": see :class:`ImageNetwork`.
 
     Raises
     ------

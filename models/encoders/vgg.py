@@ -13,7 +13,7 @@ from dlmie.errors import DlmieError
 from dlmie.layers import Conv2D, Linear
 from dlmie.models.encoders.image_network import (
     Activation,
-    Classifier,
+    ImageNetwork,
     Weights,
     check_images,
     first_values,
@@ -29,7 +29,7 @@ from dlmie.typing import Json
 FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 
 
-class _VGG(Classifier):
+class _VGG(ImageNetwork):
     """3 × 3 convolutions in five stages, each ended by a 2 × 2 max pool; three large layers on top.
 
     Layers: ``conv1_1`` … ``conv5_3`` (``conv5_4``), ``pool1`` … ``pool5``, ``fc6``, ``fc7``,
@@ -58,7 +58,7 @@ class _VGG(Classifier):
         Rows and columns of pool5 that fc6 was made for: 7 for images of 224 pixels.
     dtype : str
     preprocessing : str, optional
-        What the weights expect of images, such as "caffe": see :class:`Classifier`.
+        What the weights expect of images, such as "caffe": see :class:`ImageNetwork`.
 
     Raises
     ------

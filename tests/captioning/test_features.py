@@ -15,7 +15,7 @@ from dlmie.captioning.features import (
 )
 from dlmie.data.captions.feature_cache import differences
 from dlmie.models import EfficientNetLite0
-from dlmie.models.encoders.image_network import Classifier
+from dlmie.models.encoders.image_network import ImageNetwork
 
 
 class _Data:
@@ -23,29 +23,31 @@ class _Data:
 
 
 @pytest.fixture(scope="module")
-def fine() -> Classifier:
+def fine() -> ImageNetwork:
     return EfficientNetLite0(size=64, output_stride=16)
 
 
 @pytest.fixture(scope="module")
-def coarse() -> Classifier:
+def coarse() -> ImageNetwork:
     return EfficientNetLite0(size=64)
 
 
-def test_a_finer_grid_comes_back_from_its_header(fine: Classifier) -> None:
+def test_a_finer_grid_comes_back_from_its_header(fine: ImageNetwork) -> None:
     header = encoder_header(fine, "block15")
     assert header["options"] == {"output_stride": 16}
     again = encoder_from_header(header)
     assert again["block15"].type.shape == (None, 320, 4, 4)
 
 
-def test_an_encoder_without_options_has_the_header_of_before(coarse: Classifier) -> None:
+def test_an_encoder_without_options_has_the_header_of_before(coarse: ImageNetwork) -> None:
     assert set(encoder_header(coarse, "block15")) == {
         "name", "layer", "size", "weights", "preprocessing",
     }  # fmt: skip
 
 
-def test_features_of_another_stride_are_told_apart(fine: Classifier, coarse: Classifier) -> None:
+def test_features_of_another_stride_are_told_apart(
+    fine: ImageNetwork, coarse: ImageNetwork
+) -> None:
     made, plain = (encoder_header(network, "block15") for network in (fine, coarse))
     for header, other in ((made, plain), (plain, made)):
         wanted = features_of(header, "data", 64)["encoder"]

@@ -15,7 +15,7 @@ import dlmie
 from dlmie.data.images import Preprocessing
 from dlmie.errors import WeightsError
 from dlmie.models import InceptionV3
-from dlmie.models.encoders.image_network import Classifier
+from dlmie.models.encoders.image_network import ImageNetwork
 from dlmie.models.encoders.inception import BLOCKS, STEM, _keras_3_order
 
 #: Small enough to be quick: an eighth of the filters.
@@ -217,7 +217,7 @@ def test_parameters_and_layers() -> None:
     }
     for layer, shape in shapes.items():
         assert net[layer].type.shape == (None, *shape)
-    assert isinstance(net, Classifier)
+    assert isinstance(net, ImageNetwork)
 
 
 def test_a_file_of_another_width_is_refused(keras: Reference, tmp_path: Path) -> None:

@@ -131,3 +131,10 @@ def test_former_names_of_arguments(tmp_path: Path) -> None:
         model = ShowTell((5,), data.vocabulary, words=3, hidden=2)
     assert model.config["embedding"] == 3
     assert "words" not in model.config
+
+
+def test_a_former_name_is_understood() -> None:
+    import dlmie.models as models
+
+    with pytest.warns(DeprecationWarning, match="models.Classifier is now called ImageNetwork"):
+        assert models.Classifier is models.ImageNetwork

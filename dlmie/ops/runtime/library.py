@@ -84,9 +84,13 @@ def _user_configured() -> bool:
         return True
     if "blas__ldflags" in os.environ.get("PYTENSOR_FLAGS", ""):
         return True
+    return any("ldflags" in path.read_text(errors="replace") for path in pytensor_settings())
+
+
+def pytensor_settings() -> list[Path]:
+    """The files with the user's settings of PyTensor, as it finds them itself."""
     places = os.environ.get("PYTENSORRC", "~/.pytensorrc").split(os.pathsep)
-    files = [path for path in map(Path, map(os.path.expanduser, places)) if path.is_file()]
-    return any("ldflags" in path.read_text(errors="replace") for path in files)
+    return [path for path in map(Path, map(os.path.expanduser, places)) if path.is_file()]
 
 
 @functools.cache
