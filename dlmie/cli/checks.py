@@ -66,6 +66,7 @@ def run_all() -> Iterator[Check]:
         ("encoder weights", check_weights),
         ("shipped models", check_shipped),
         ("MPI", check_ranks),
+        ("JAX", check_jax),
     ]
     broken: set[str] = set()
     for name, check in checks:
@@ -326,3 +327,16 @@ def check_ranks() -> Iterator[Check]:
         yield Check("MPI", found, numbers={"ranks": ranks.size})
     elif find_spec("mpi4py"):
         yield Check("MPI", f"mpi4py {version('mpi4py')}: mpiexec -n N dlmie train … shares work")
+
+
+def check_jax() -> Iterator[Check]:
+    """JAX and the devices that it sees, where it is installed."""
+    from importlib.util import find_spec
+
+    if not find_spec("jax"):
+        return
+    import jax
+
+    devices = [f"{device.platform} {device.device_kind}" for device in jax.devices()]
+    text = f"jax {version('jax')}, {', '.join(devices)}: --backend jax"
+    yield Check("JAX", text, numbers={"devices": devices})

@@ -34,6 +34,7 @@ class Console:
     overwrite: bool = False
     seed: int = 0
     threads: int | None = None
+    backend: str | None = None
     outputs: Outputs = field(default_factory=Outputs)
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from dlmie.backends.choice import BACKENDS, current_backend, using_backend
 from dlmie.cli.console import Console
 from dlmie.cli.options import F, section, whole
 from dlmie.cli.threads import use_threads
@@ -32,11 +33,12 @@ class VerbCommand(click.Command):
 
 
 def verb(
-    name: str, *, unknown_options: bool = False
+    name: str, *, unknown_options: bool = False, backends: bool = False
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function one of dlmie's commands; its first argument becomes the `Console`.
 
-    With ``unknown_options`` those are left among its arguments instead of being an error.
+    With ``unknown_options`` those are left among its arguments instead of being an error; with
+    ``backends`` it has the option ``--backend``.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -45,11 +47,13 @@ def verb(
             console.outputs = _check_outputs(click.get_current_context(), console)
             before = announcing.set(console.progress)
             try:
-                function(console, *arguments, **options)
+                with using_backend(console.backend or current_backend()):
+                    function(console, *arguments, **options)
             finally:
                 announcing.reset(before)
 
-        checked = section("Common options", *_COMMON)(checked)
+        common = [_BACKEND, *_COMMON] if backends else _COMMON
+        checked = section("Common options", *common)(checked)
         passed = click.make_pass_decorator(Console, ensure=True)(checked)
         context = {
             "help_option_names": ["-h", "--help"],
@@ -61,10 +65,10 @@ def verb(
     return decorate
 
 
-def _set(name: str) -> Callable[[click.Context, click.Parameter, bool | int], None]:
+def _set(name: str) -> Callable[[click.Context, click.Parameter, bool | int | str], None]:
     """A callback that notes an option in the console instead of handing it to the command."""
 
-    def callback(ctx: click.Context, param: click.Parameter, value: bool | int) -> None:
+    def callback(ctx: click.Context, param: click.Parameter, value: bool | int | str) -> None:
         if value:
             setattr(ctx.ensure_object(Console), name, value)
 
@@ -86,6 +90,10 @@ DEBUG = _common_flag("--debug", to="debug", help="Show where an error came from.
 OVERWRITE = _common_flag(
     "--overwrite", to="overwrite", help="Replace files of other kinds and rows."
 )
+_BACKEND = click.option(
+    "--backend", type=click.Choice(BACKENDS), expose_value=False, callback=_set("backend"),
+    help="What computes: c, on processors, or jax, also on a GPU (preview).  [default: c]",
+)  # fmt: skip
 _COMMON = [
     _common_flag("--json", to="json", help="Print one JSON document."),
     click.option(

@@ -32,7 +32,7 @@ class _Options(TypedDict):
     cell: int
 
 
-@verb("activations")
+@verb("activations", backends=True)
 @click.argument("image", type=click.Path())
 @click.option("--layer", help="Whose channels.  [default: a middle one]")
 @click.option("--channels", help="For --figure, with commas.  [default: the strongest]")

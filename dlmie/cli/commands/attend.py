@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "jpg", "pdf", "svg", "gif")
 
 
-@verb("attend")
+@verb("attend", backends=True)
 @click.argument("words", nargs=-1, required=True, metavar="[MODEL] IMAGES...")
 @options_of(
     "dlmie.captioning.figures:attend_images",

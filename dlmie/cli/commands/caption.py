@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dlmie.captioning.decoding import Caption
 
 
-@verb("caption")
+@verb("caption", backends=True)
 @click.argument("words", nargs=-1, required=True, metavar="[MODEL] IMAGES...")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table that spreadsheets open.")
 @options_of("dlmie.captioning.decoding:Decoding", n_best=("Captions for each image.", whole(1)))

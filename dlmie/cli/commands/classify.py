@@ -24,7 +24,7 @@ _Image: TypeAlias = "Path | ImageBytes"
 _Answers: TypeAlias = "Iterator[tuple[_Image, Sequence[Label] | ImageError]]"
 
 
-@verb("classify")
+@verb("classify", backends=True)
 @click.argument("images", nargs=-1, type=click.Path())
 @click.option("--list", "listing", is_flag=True, help="Only say which classes there are.")
 @click.option("--encoder", type=click.Choice(list(ENCODERS)), default=DEFAULT, show_default=True,

@@ -37,7 +37,7 @@ class _Options(TypedDict):
     tile: int
 
 
-@verb("dream")
+@verb("dream", backends=True)
 @click.argument("image", type=click.Path())
 @click.option("--layer", help="What to have more of.  [default: a good layer]")
 @click.option("--channel", type=whole(0), help="Only this channel of the layer.")

@@ -39,7 +39,7 @@ _OPTIONS: dict[Role, tuple[str, ...]] = {
 _COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d")
 
 
-@verb("evaluate")
+@verb("evaluate", backends=True)
 @click.argument("models", nargs=-1, required=True)
 @click.option("--split", default="dev", show_default=True, help="The images to score on.")
 @click.option(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _KEPT = ("source", "names", "called", "layout", "dtype", "overwrite")
 
 
-@verb("features")
+@verb("features", backends=True)
 @click.argument("data", type=click.Path())
 @encoder_options
 @output_option(

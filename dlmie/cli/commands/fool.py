@@ -37,7 +37,7 @@ class _Options(TypedDict):
     magnify: float
 
 
-@verb("fool")
+@verb("fool", backends=True)
 @click.argument("image", type=click.Path())
 @click.option(
     "--target",

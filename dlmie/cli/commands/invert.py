@@ -34,7 +34,7 @@ class _Options(TypedDict):
     variation: float
 
 
-@verb("invert")
+@verb("invert", backends=True)
 @click.argument("image", type=click.Path())
 @click.option(
     "--layer", help="Whose features; several with commas make a strip.  [default: a middle one]"

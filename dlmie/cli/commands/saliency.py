@@ -37,7 +37,7 @@ class _Options(TypedDict):
     batch: int
 
 
-@verb("saliency")
+@verb("saliency", backends=True)
 @click.argument("image", type=click.Path())
 @click.option(
     "--target",

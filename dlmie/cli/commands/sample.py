@@ -10,7 +10,7 @@ from dlmie.cli.options import options_of, whole
 from dlmie.cli.verbs import OutputOption, output_option, verb
 
 
-@verb("sample")
+@verb("sample", backends=True)
 @click.argument("generator", type=click.Path())
 @output_option("The picture to make: .png or .jpg.")
 @click.option(

@@ -39,7 +39,7 @@ class _Options(TypedDict):
     method: str
 
 
-@verb("style")
+@verb("style", backends=True)
 @click.option("--content", type=click.Path(), help="The photograph.  [default: none, a texture]")
 @click.option(
     "--style",

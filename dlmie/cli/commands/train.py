@@ -105,7 +105,7 @@ def _shown(default: object) -> str:
     return "none" if default is None else str(default)
 
 
-@verb("train")
+@verb("train", backends=True)
 @click.argument("data", type=click.Path(), required=False)
 @output_option("The run folder to make.", overwrite=False)
 @click.option("--recipe", help="Start from named settings; options given override them.")

@@ -43,7 +43,7 @@ class _Options(TypedDict):
     octaves: int
 
 
-@verb("visualize")
+@verb("visualize", backends=True)
 @click.option(
     "--target",
     default="flamingo",
