@@ -337,6 +337,6 @@ def check_jax() -> Iterator[Check]:
         return
     import jax
 
-    devices = [f"{device.platform} {device.device_kind}" for device in jax.devices()]
+    devices = [device.device_kind for device in jax.devices()]  # "cpu", or a GPU's name
     text = f"jax {version('jax')}, {', '.join(devices)}: --backend jax"
     yield Check("JAX", text, numbers={"devices": devices})
