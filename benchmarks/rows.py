@@ -21,8 +21,8 @@ class Goal:
     Parameters
     ----------
     ratio, ratio_eager : float, optional
-        At least: PyTorch's time (of ``knn`` the faster of scikit-learn and NumPy) over dlmie's;
-        ``ratio_eager`` without ``torch.compile``.
+        At least: the time of the fastest other over dlmie's; ``ratio_eager``: of PyTorch without
+        ``torch.compile``.
     seconds : float, optional
         At most.
     """
@@ -44,7 +44,8 @@ GOALS = {
     "vgg16_forward": Goal("encoders", ratio=1.7),
     "vgg16_input_gradient": Goal("encoders", ratio=1.5),
     "vgg16_training": Goal("encoders", ratio=1.4),
-    "efficientnet_lite0_forward": Goal("encoders", ratio=1.0, ratio_eager=1.9),
+    "efficientnet_lite0_forward": Goal("encoders", ratio=1.1, ratio_eager=1.9),
+    "efficientnet_lite0_batch1": Goal("encoders", ratio=1.0),
     "show_attend_tell_step": Goal("recurrent", ratio=1.9),
     "show_tell_step": Goal("recurrent", ratio=1.15),
     "beam5": Goal("decoding", ratio=2.0),

@@ -23,6 +23,8 @@ COLUMNS = {
     "torch_eager": "PyTorch",
     "torch_channels_last": "channels_last",
     "torch_compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
 }
 HEADINGS = ("row", *COLUMNS.values(), "ratio", "goal", "spread", "limit")
 HEAD = f"| {' | '.join(HEADINGS)} |"

@@ -18,7 +18,10 @@ Run = Callable[[], Result]
 #: What a row measured, by name of the JSON field; ``rows.py`` adds the row's name and goal.
 Entry = dict[str, Any]
 
-COLUMNS = ("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s")
+COLUMNS = (
+    *("dlmie_s", "torch_eager_s", "torch_channels_last_s", "torch_compile_s"),
+    *("onnxruntime_s", "openvino_s"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def race(
     *,
     channels_last: Run | None = None,
     compiled: Run | None = None,
+    engines: Mapping[str, Run] | None = None,
     tolerance: Tolerance | None = None,
     work: Work | None = None,
     budget: Budget = Budget(),
@@ -82,6 +86,9 @@ def race(
     ----------
     ours, theirs, channels_last, compiled
         The same work by dlmie, by PyTorch, and by PyTorch in other ways.
+    engines : dict, optional
+        The same work by other engines, by their columns (:mod:`benchmarks.engines`), whose results
+        were compared there.
     tolerance : Tolerance, optional
         How closely the results must agree with those of ``theirs``; None: they are not compared.
     work : Work, optional
@@ -94,24 +101,23 @@ def race(
     Returns
     -------
     dict
-        ``dlmie_s``, ``torch_eager_s``, ``torch_channels_last_s``, ``torch_compile_s``: medians,
-        None where not run; ``ratio`` against the fastest of PyTorch (above 1: dlmie is faster);
-        ``spread``, the widest of all ranges as a fraction of its median; ``rounds`` and
-        ``budget_s``; ``agreement`` of dlmie with ``theirs``; the limit.
+        `COLUMNS`: medians, None where not run; ``ratio`` against the fastest of the others (above
+        1: dlmie is faster); ``spread``, the widest of all ranges as a fraction of its median;
+        ``rounds`` and ``budget_s``; ``agreement`` of dlmie with ``theirs``; the limit.
 
     Raises
     ------
     Disagreement
         The results differ.
     """
-    entered = zip(COLUMNS, (ours, theirs, channels_last, compiled), strict=True)
+    entered = zip(COLUMNS[:4], (ours, theirs, channels_last, compiled), strict=True)
     runs = {column: run for column, run in entered if run is not None}
     results = {column: run() for column, run in runs.items()}  # which warms everything up
     agreement = {} if tolerance is None else _agreement(results, tolerance)
     del results
     return {
         **dict.fromkeys(COLUMNS),
-        **timed(runs, budget, clock),
+        **timed({**runs, **(engines or {})}, budget, clock),
         **agreement,
         **({} if work is None else work.limit()),
     }
@@ -120,7 +126,7 @@ def race(
 def _agreement(results: dict[str, Result], tolerance: Tolerance) -> Entry:
     """How well dlmie agrees with PyTorch; its other ways must agree with it as well."""
     expected = results["torch_eager_s"]
-    for column in COLUMNS[2:]:
+    for column in COLUMNS[2:4]:
         if column in results:
             other = column.removeprefix("torch_").removesuffix("_s")
             agree(results[column], expected, tolerance, f"PyTorch and PyTorch with {other}")

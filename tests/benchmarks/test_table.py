@@ -13,11 +13,11 @@ def test_rows_are_replaced_and_others_kept() -> None:
     second = {"name": "compile_cold", "dlmie_s": 31.04, "ratio": None, "goal": 45}
     page = update(page, [first, second], "a machine")
     assert page.count(HEAD) == 1
-    assert "| `beam5` | 500.0 ms | 1,250.0 ms | – | – | 2.50 × | 2.0 | – |" in page
+    assert "| `beam5` | 500.0 ms | 1,250.0 ms | – | – | – | – | 2.50 × | 2.0 | – |" in page
     assert "| `compile_cold` | 31.0 s |" in page
     assert page.endswith(f"Measured on a machine.\n{END}\nMore.\n")
     page = update(page, [{**first, "dlmie_s": 0.25, "ratio": 5.0, "spread": 0.031}], "another")
-    assert "| `beam5` | 250.0 ms | 1,250.0 ms | – | – | 5.00 × | 2.0 | 3 % |" in page
+    assert "| `beam5` | 250.0 ms | 1,250.0 ms | – | – | – | – | 5.00 × | 2.0 | 3 % |" in page
     assert page.count("`compile_cold`") == 1
     assert page.count("`beam5`") == 1
 

@@ -60,6 +60,14 @@ def test_the_ratio_is_against_the_fastest_of_pytorch() -> None:
     assert race(clock.run(1), clock.run(1), clock=clock)["torch_channels_last_s"] is None
 
 
+def test_the_ratio_is_against_other_engines_as_well() -> None:
+    clock = Clock()
+    engines = {"openvino_s": clock.run(5), "onnxruntime_s": clock.run(3)}
+    entry = race(clock.run(2), clock.run(8), engines=engines, clock=clock)
+    assert (entry["onnxruntime_s"], entry["openvino_s"], entry["ratio"]) == (3, 5, 1.5)
+    assert race(clock.run(1), clock.run(1), clock=clock)["openvino_s"] is None
+
+
 def test_wrong_numbers_are_not_timed() -> None:
     clock = Clock()
     calls: list[int] = []

@@ -31,7 +31,7 @@ def fake(calls: list[Any]) -> dict[str, Any]:
 
     def plain() -> dict[str, Any]:
         calls.append(("plain", None))
-        return {"dlmie_s": 30.0}
+        return {"dlmie_s": 30.0, "not_run": {"OpenVINO": "it is not installed"}}
 
     return {"vgg16_forward": fast, "efficientnet_lite0_forward": always, "compile_cold": plain}
 
@@ -80,7 +80,7 @@ def test_plain_runs_the_rows_with_goals_and_torch_compile_only_where_it_belongs(
         assert set(FIELDS) <= set(row)
         assert "error" not in row
         assert row["wall_s"] >= 0
-    assert [row["goal"] for row in rows] == [1.7, 1.0, 45]
+    assert [row["goal"] for row in rows] == [1.7, 1.1, 45]
     assert ("fast", False) in calls
     assert ("always", True) in calls
 
@@ -95,9 +95,15 @@ def test_the_text_is_the_table_of_the_documentation(calls: list[Any], invoke: An
     text = invoke("bench", "--quiet").stdout
     assert "250.0 ms" in text
     assert "2.00 ×, eager 4.00 ×" in text
-    assert "1.0, eager 1.9" in text
+    assert "1.1, eager 1.9" in text
     assert "≤ 45 s" in text
     assert "200.0 ms memory" in text
+
+
+def test_the_text_says_which_engines_did_not_run_and_why(calls: list[Any], invoke: Any) -> None:
+    result = invoke("bench", "--quiet")
+    assert result.exit_code == 0
+    assert "\ncompile_cold: without OpenVINO: it is not installed\n" in result.stdout
 
 
 def test_an_unknown_row_is_named(calls: list[Any], fails: Any) -> None:

@@ -47,7 +47,8 @@ def command(
 
     NAMES choose rows; without, those of docs/performance.md are measured, in ten minutes at most.
     The benchmarks are part of the source checkout. A row that fails says why in its entry (the
-    field error) and the others go on; the exit code is then 1.
+    field error) and the others go on; the exit code is then 1. Networks for images are compared
+    with ONNX Runtime and OpenVINO as well; the field not_run says why one of them is left out.
     """
     use_benchmarks(find_benchmarks(benchmarks))
     rows, reasons = load_rows()
@@ -141,8 +142,12 @@ def _measure(console: Console, name: str, row: Row, compile: bool) -> Entry:
 
 
 def _text(entries: list[Entry]) -> str:
-    """The table of the documentation, and below it why rows failed."""
+    """The table of the documentation, and below it why rows failed, or engines did not run."""
     table = _module("table")
     lines = [format_table(table.HEADINGS, [table.cells(entry) for entry in entries])]
     lines += [f"{entry['name']}: {entry['error']}" for entry in entries if "error" in entry]
+    for entry in entries:
+        missing = entry.get("not_run")
+        if isinstance(missing, dict):
+            lines += [f"{entry['name']}: without {name}: {why}" for name, why in missing.items()]
     return "\n".join(lines)
