@@ -9,8 +9,8 @@ from pytensor.graph.basic import Variable
 from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.models.encoders.imagenet import everyday_words
 
-#: A probability that makes it worth log 2 to name a class.
-NOTICED = 0.03
+#: The probability at which it makes no difference; and how little certainty of absence counts.
+USUAL, FLOOR = 0.03, 0.01
 
 
 class ClassWords:
@@ -18,11 +18,12 @@ class ClassWords:
 
     Few training captions name a cup of coffee, and yet it is one of the thousand things that the
     encoder learned to tell apart.  Words of captions for these things
-    (:func:`~dlmie.models.encoders.imagenet.everyday_words`) gain ``weight · log(1 + p / 0.03)``, p
-    being the probability of the classes that a word names.  Once one is said, all words for the
-    same thing lose as much instead: it is named once.  In Anderson et al. (EMNLP 2017, "Guided open
-    vocabulary image captioning with constrained beam search") such words must be said; here the
-    captioner may find others more probable.
+    (:func:`~dlmie.models.encoders.imagenet.everyday_words`) gain ``weight · log((p + 0.01) /
+    0.03)``, p being the probability of the classes that a word names: a little is lost where
+    nothing of the kind is seen.  Once one is said, all words for the same thing lose what they
+    gained, too: it is named once.  In Anderson et al. (EMNLP 2017, "Guided open vocabulary image
+    captioning with constrained beam search") such words must be said; here the captioner may find
+    others more probable.
 
     Only some hundred words name a class, so their worth is kept without the others, and one more
     column of zeros stands for these.
@@ -46,13 +47,15 @@ class ClassWords:
         places = [columns.get(word, len(known)) for word in vocabulary.words]
         self.weight, self.dtype = weight, dtype
         self.names = pt.constant(names)  # (classes, columns)
+        self.naming = pt.constant(names.any(axis=0).astype(dtype))  # (columns,): 0 of the last
         self.places = pt.constant(np.array(places))  # (vocabulary,): the column of each word
         self.together = pt.constant((names.T @ names > 0).astype(dtype))  # (columns, columns)
 
     def worth(self, probabilities: Variable) -> Variable:
         """Before the first word: (images, classes) → (images, columns)."""
-        one, noticed = (np.asarray(x, self.dtype) for x in (self.weight, NOTICED))
-        return one * pt.log1p(probabilities @ self.names / noticed)
+        weight, usual, floor = (np.asarray(x, self.dtype) for x in (self.weight, USUAL, FLOOR))
+        worth = weight * pt.log((probabilities @ self.names + floor) / usual)
+        return worth * self.naming
 
     def said(self, words: Variable, worth: Variable) -> Variable:
         """After words (rows,): worth (rows, columns) → (rows, columns)."""

@@ -16,7 +16,7 @@ from dlmie.captioning.model_files import export, save_model
 from dlmie.data.captions.vocabulary import START, Vocabulary
 from dlmie.errors import DlmieError
 from dlmie.models import EfficientNetLite0, ShowAttendTell, ShowTell
-from dlmie.models.captioners.class_words import NOTICED
+from dlmie.models.captioners.class_words import FLOOR, USUAL
 from dlmie.models.encoders import imagenet
 
 VOCABULARY = Vocabulary.build([["a", "cat", "cats", "sits", "dog", "cup", "rocket"]], min_count=1)
@@ -66,8 +66,9 @@ def test_words_gain_what_the_classifier_sees(
     sees["cat"] = sees["cats"] = 0.9 + 4 * 0.1 / 999  # and four other kinds of cats
     gain = np.zeros(len(VOCABULARY))
     for word, p in sees.items():
-        gain[VOCABULARY.encode([word])] = 2.0 * np.log1p(p / NOTICED)
+        gain[VOCABULARY.encode([word])] = 2.0 * np.log((p + FLOOR) / USUAL)
     assert gain.max() > 6
+    assert gain.min() < -1
     assert_allclose(first_words(model), normalized(first_words(plain) + gain), atol=tolerance)
     # "cat" is said: that and "cats" lose what they had gained, and other things keep it.
     after = gain.copy()
@@ -130,7 +131,7 @@ def test_export_adds_them_to_a_trained_captioner(tmp_path: Path) -> None:
         assert_allclose(mine[p.name], p.get_value(), err_msg=str(p.name))
     assert_allclose(mine["/classes/W"], network.logits.W.get_value())
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert named(image, beam=2, max_length=4)[0].words
+    assert named(image, beam=2, min_length=1, max_length=4)[0].words
 
     # What the file has is exported further, and taken away again.
     export(tmp_path / "named.h5", tmp_path / "again.h5")
