@@ -10,7 +10,7 @@ from dlmie.data.captions.vocabulary import Vocabulary
 from dlmie.models.encoders.imagenet import everyday_words
 
 #: The probability at which it makes no difference; and how little certainty of absence counts.
-USUAL, FLOOR = 0.03, 0.01
+USUAL, FLOOR = 0.018, 0.006
 
 
 class ClassWords:
@@ -18,8 +18,8 @@ class ClassWords:
 
     Few training captions name a cup of coffee, and yet it is one of the thousand things that the
     encoder learned to tell apart.  Words of captions for these things
-    (:func:`~dlmie.models.encoders.imagenet.everyday_words`) gain ``weight · log((p + 0.01) /
-    0.03)``, p being the probability of the classes that a word names: a little is lost where
+    (:func:`~dlmie.models.encoders.imagenet.everyday_words`) gain ``weight · log((p + 0.006) /
+    0.018)``, p being the probability of the classes that a word names: a little is lost where
     nothing of the kind is seen.  Once one is said, all words for the same thing lose what they
     gained, too: it is named once.  In Anderson et al. (EMNLP 2017, "Guided open vocabulary image
     captioning with constrained beam search") such words must be said; here the captioner may find

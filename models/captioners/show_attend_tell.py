@@ -91,7 +91,7 @@ class ShowAttendTell(Captioner):
         Their weights are copied from the encoder and do not learn.
     class_words : float
         While a caption is searched, words that name classes of ImageNet ("cat" names five) gain so
-        much times ``log((p + 0.01) / 0.03)`` in their logit, where p is the probability of these
+        much times ``log((p + 0.006) / 0.018)`` in their logit, where p is the probability of these
         classes as the encoder's own classifier reads it from ``global_head``; a thing is named
         once: see :class:`~dlmie.models.captioners.class_words.ClassWords`. 0 for none. The
         classifier's weights are copied from the encoder. Training goes without.
