@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from pytensor.graph.basic import Apply
@@ -24,9 +26,11 @@ def form(node: Apply) -> Form:
 
 
 @pytest.fixture(autouse=True)
-def forms() -> None:
+def forms() -> Iterator[None]:
     configure()
     register_forms()
+    yield
+    jax.clear_caches()  # hundreds of compiled functions take gigabytes
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
