@@ -104,7 +104,9 @@ def plan(
     start.vocabulary.check_matches(data.vocabulary, str(data.path))
     with init.nothing_drawn():
         step = TASK.build(config, data, network=network)
-    values = {str(p.name): p.get_value(borrow=True) for p in start.model.parameters}
+    names = {str(p.name) for p in step.model.parameters}
+    learned_before = [p for p in start.model.parameters if str(p.name) in names]
+    values = {str(p.name): p.get_value(borrow=True) for p in learned_before}
     containers.assign(step.model.parameters, values, str(settings.start))
     return Plan(step, cache)
 
@@ -168,8 +170,10 @@ def _learned_encoder(
 
 def _note_what_is_left(start: ImageCaptioner, source: str, note: Callable[[str], None]) -> None:
     """Say which habits of the captioner are not those of what is made of it."""
+    model = start.model
     left = [
         *(["--average-flip"] if start.members[0].average_flip else []),
+        *(f"--{k.replace('_', '-')} {model.config[k]}" for k in model.of_search if model.config[k]),
         *(f"--{k.replace('_', '-')} {v}" for k, v in (start.header.get("decoding") or {}).items()),
     ]
     if left:
@@ -210,7 +214,9 @@ def _model(
     cache: Features | None,
 ) -> JsonObject:
     """The section ``model`` of the configuration."""
-    trained = {} if start is None else start.model.config
+    trained = {} if start is None else {**start.model.config}
+    for name in () if start is None else start.model.of_search:
+        del trained[name]
     kind = settings.model if start is None else start.model.kind
     if network is not None:
         shape = [int(n) for n in network[layer].type.shape[1:]]

@@ -105,6 +105,7 @@ class ShowAttendTell(Captioner):
     """
 
     kind = "show-attend-tell"
+    of_search = ("class_words",)
 
     #: Hard attention: share of the steps at which a cell is drawn, and the weights of REINFORCE's
     #: term (1: the true gradient) and of the entropy's.

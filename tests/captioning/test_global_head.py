@@ -11,10 +11,12 @@ from captioning_cases import make_data, make_step
 
 from dlmie import captioning
 from dlmie.captioning.features import make_features
+from dlmie.captioning.model_files import save_model
+from dlmie.captioning.objectives.self_critical import SelfCritical
 from dlmie.captioning.planning import plan
 from dlmie.data.captions.dataset import Captions
 from dlmie.errors import DlmieError
-from dlmie.models import EfficientNetLite0
+from dlmie.models import EfficientNetLite0, ShowAttendTell
 from dlmie.training.runs import resume, train
 from dlmie.training.settings import Settings
 
@@ -68,3 +70,22 @@ def test_a_model_made_from_a_shape_has_no_head_to_take(
     step = make_step(data, (320, 2, 2), attend=True, model_options=HEAD)
     with pytest.raises(DlmieError, match=r"global_head takes weights of the encoder: make the mod"):
         train(step, data, to=tmp_path / "run", features=kept, **OPTIONS)
+
+
+def test_training_goes_on_without_words_of_classes(
+    data: Captions, network: EfficientNetLite0, kept: Path, tmp_path: Path
+) -> None:
+    sizes = {"embedding": 8, "hidden": 12, "attention": 6, "class_words": 0.5}
+    model = ShowAttendTell(network["block15"], data.vocabulary, **HEAD, **sizes)
+    header = captioning.encoder_header(network, "block15")
+    save_model(model, tmp_path / "named.h5", encoder=header)
+    notes: list[str] = []
+    settings = Settings(model="show-attend-tell", start=str(tmp_path / "named.h5"))
+    step = plan(settings, data, features=kept, note=notes.append).step
+    assert not step.model.config["class_words"]
+    assert "--class-words 0.5" in notes[0]
+    mine = {p.name: p.get_value() for p in model.parameters}
+    for parameter in step.model.parameters:
+        np.testing.assert_array_equal(parameter.get_value(), mine[parameter.name])
+    with pytest.raises(DlmieError, match="draws captions without class_words"):
+        SelfCritical(model, references=data["train"].references)

@@ -53,6 +53,12 @@ class SelfCritical(Objective):
     ) -> None:
         if samples < 2:
             raise DlmieError("self-critical training compares samples: it needs at least 2")
+        for name in model.of_search:
+            if model.config[name]:
+                raise DlmieError(
+                    f"self-critical training draws captions without {name}: leave it out, and "
+                    "give it to dlmie export"
+                )
         self.model, self.name = model, model.kind
         # The end counts as a word, or captions that stop too early would score best.
         self.cider = CiderD([[[*words, _END] for words in image] for image in references])
