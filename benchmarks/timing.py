@@ -23,6 +23,10 @@ COLUMNS = (
     *("onnxruntime_s", "openvino_s"),
 )
 
+#: Seconds before every call: threads that still turn while they wait for more work, as those of
+#: PyTorch do for milliseconds, must not take the time of whatever runs next.
+PAUSE = 0.01
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -166,6 +170,7 @@ def _alternate(
     rounds, spent = 0, 0.0
     while budget.allows(rounds, spent):
         for column, run in runs.items():
+            time.sleep(PAUSE)
             start = clock()
             run()
             times[column].append(clock() - start)
