@@ -32,7 +32,7 @@ from pytensor.link.basic import PerformLinker, WrapLinker
 from dlmie.ops.attention.attention_lstm import SCORES, attention_lstm_sequence
 from dlmie.ops.runtime import building, library
 from dlmie.ops.runtime.inplace import Overwriting
-from dlmie.ops.runtime.kernel_op import KernelOp, precision
+from dlmie.ops.runtime.kernel_op import MAX_INPUTS, MAX_OUTPUTS, KernelOp, precision
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _random = np.random.default_rng(5)
@@ -87,6 +87,61 @@ def pooled_convolutions() -> Iterator[Case]:
         op = PooledConvolution(padding=(1, 1, 1, 1), activation="relu", biased=True, exact=exact)
         arrays = [normal(*x), normal(*w), normal(w[0])]
         yield Case(f"pooled conv {x} {w}", op, arrays, gradients=False)
+
+
+def chains() -> Iterator[Case]:
+    """Inverted residual blocks of odd sizes: first layers, residuals, strides, several outputs."""
+    from dlmie.ops.conv.chain import ConvolutionChain, Step
+    from dlmie.ops.conv.conv import Convolution
+
+    def pointwise(filters: int, channels: int, **options: Any) -> tuple[Any, tuple[int, ...]]:
+        return Convolution(biased=True, **options), (filters, channels, 1, 1)
+
+    def depthwise(channels: int, *size: int, **options: Any) -> tuple[Any, tuple[int, ...]]:
+        op = Convolution(groups=channels, padding="same", biased=True, **options)
+        return op, (channels, 1, *size)
+
+    first = Convolution((2, 2), "same", activation="relu6", biased=True), (35, 3, 3, 3)
+    plain = Convolution(groups=18, padding=(1, 1, 2, 1), activation="relu"), (18, 1, 3, 2)
+    strided = {"stride": (2, 2), "activation": "relu6"}
+    # Of every step: convolution and weights, source, residual.
+    blocks: dict[str, tuple[Any, ...]] = {
+        "depthwise, 1x1": ((depthwise(5, 3, 3), 0, -1), (pointwise(7, 5), 1, -1)),
+        "of the input, twice": (
+            (pointwise(37, 5, activation="relu6"), 0, -1),
+            (depthwise(37, 5, 3, activation="relu6"), 1, -1),
+            (pointwise(5, 37), 2, 0),
+            (pointwise(18, 5, activation="relu"), 3, -1),
+            (plain, 4, -1),
+        ),
+        "of pictures": (
+            (first, 0, -1),
+            (depthwise(35, 3, 3, activation="relu6"), 1, -1),
+            (pointwise(17, 35), 2, -1),
+            (pointwise(67, 17, activation="relu6"), 3, -1),
+            (depthwise(67, 3, 5, **strided), 4, -1),
+            (pointwise(19, 67), 5, -1),
+            (pointwise(40, 19), 6, -1),
+            (depthwise(40, 2, 2, dilation=(2, 1)), 7, -1),
+            (pointwise(19, 40), 8, 6),
+            (pointwise(33, 19), 9, -1),
+            (depthwise(33, 3, 3, stride=(3, 3)), 10, -1),
+        ),
+    }
+    for name, steps in blocks.items():
+        op = ConvolutionChain(
+            tuple(Step(layer[0], source, residual) for layer, source, residual in steps),
+            (len(steps) - 1, len(steps) - 3)[: len(steps) // 4 + 1],
+        )
+        weights = [
+            array
+            for (convolution, shape), *_ in steps
+            for array in (normal(*shape), normal(shape[0]))[: 1 + convolution.biased]
+        ]
+        channels = 3 if name == "of pictures" else 5
+        for batch, rows, columns in ((1, 9, 14), (6, 21, 3), (2, 1, 1), (1, 60, 31)):
+            x = normal(batch, channels, rows, columns)
+            yield Case(f"chain {name} {x.shape}", op, [x, *weights], gradients=False)
 
 
 def pools() -> Iterator[Case]:
@@ -226,8 +281,8 @@ def fused() -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """Name, graph function and inputs of every case; numbers in float64."""
-    families = (convolutions, pooled_convolutions, pools, sequences, attention, losses, others)
-    for family in (*families, fused):
+    images = (convolutions, pooled_convolutions, chains, pools)
+    for family in (*images, sequences, attention, losses, others, fused):
         yield from family()
 
 
@@ -250,7 +305,7 @@ def call_kernel(
 ) -> list[np.ndarray]:
     """The outputs of a kernel, called as PyTensor's generated code calls it."""
     arrays = [np.array(x, order="C") for x in inputs]
-    given, made = (_Tensor * 32)(), (_Tensor * 16)()
+    given, made = (_Tensor * MAX_INPUTS)(), (_Tensor * MAX_OUTPUTS)()
     for slot, array in zip(given, arrays, strict=False):
         slot.data, slot.ndim = array.ctypes.data, array.ndim
         slot.shape[: array.ndim] = list(array.shape)

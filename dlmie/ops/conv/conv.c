@@ -10,7 +10,6 @@
 
 /* Measured limits between the algorithms. */
 enum { LANES_WORTH_FILLING = 16, FEW_CHANNELS = 4, FEW_PIXELS = 256, SMALL_IMAGE = 48 * 48 };
-enum { P_STRIDE, P_SAME = 2, P_PAD, P_DILATION = 7, P_GROUPS = 9, P_ACTIVATION, P_EXACT, P_BIAS };
 
 /* Size of the output along one axis and the padding before it; negative when nothing fits. */
 static int64_t output_size(int64_t size, int64_t kernel, int64_t stride, int64_t dilation,
@@ -26,8 +25,8 @@ static int64_t output_size(int64_t size, int64_t kernel, int64_t stride, int64_t
     return room < 0 ? -1 : room / stride + 1;
 }
 
-static int geometry(const tensor *x, const tensor *w, const int64_t *p, conv_geometry *s,
-                    char *error) {
+int KERNEL(conv_geometry_of)(const tensor *x, const tensor *w, const int64_t *p, conv_geometry *s,
+                             char *error) {
     if (x->ndim != 4 || w->ndim != 4)
         REFUSE("conv2d: input and filters must have 4 dimensions, not %d and %d", (int)x->ndim,
                (int)w->ndim);
@@ -130,7 +129,7 @@ static const algorithm *algorithm_for(const conv_geometry *s, int exact, operati
 /* conv2d(x, w, b if has_bias) -> activation(x * w + b) */
 EXPORT int KERNEL(conv2d_shape)(SHAPE_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error)) return 1;
     if (p[P_BIAS] && (in[2].ndim != 1 || in[2].shape[0] != s.filters))
         REFUSE("conv2d: the bias must have %lld elements, one a filter", (long long)s.filters);
     SET_SHAPE(&out[0], s.batch, s.filters, s.out_h, s.out_w);
@@ -139,7 +138,7 @@ EXPORT int KERNEL(conv2d_shape)(SHAPE_ARGUMENTS) {
 
 EXPORT int KERNEL(conv2d)(KERNEL_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error)) return 1;
     const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
     if (algorithm_for(&s, p[P_EXACT] != 0, FORWARD)
             ->forward(&s, x, w, bias, (int)p[P_ACTIVATION], out[0].data))
@@ -175,7 +174,7 @@ static int convolve_then_pool(const conv_geometry *s, const algorithm *a, const 
 
 EXPORT int KERNEL(conv2d_pooled)(KERNEL_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error)) return 1;
     const algorithm *a = algorithm_for(&s, p[P_EXACT] != 0, FORWARD);
     if (!a->pooled) return convolve_then_pool(&s, a, in, p, out, error);
     const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
@@ -187,14 +186,16 @@ EXPORT int KERNEL(conv2d_pooled)(KERNEL_ARGUMENTS) {
 /* conv2d_input_gradient(x for its shape, w, g) -> gradient with respect to x */
 EXPORT int KERNEL(conv2d_input_gradient_shape)(SHAPE_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error) || check_gradient(&s, &in[2], error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error) ||
+        check_gradient(&s, &in[2], error))
+        return 1;
     set_shape(&out[0], 4, in[0].shape);
     return 0;
 }
 
 EXPORT int KERNEL(conv2d_input_gradient)(KERNEL_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error)) return 1;
     const real *w = in[1].data, *g = in[2].data;
     if (algorithm_for(&s, p[P_EXACT] != 0, INPUT_GRADIENT)->input_gradient(&s, w, g, out[0].data))
         REFUSE("conv2d: out of memory");
@@ -204,14 +205,16 @@ EXPORT int KERNEL(conv2d_input_gradient)(KERNEL_ARGUMENTS) {
 /* conv2d_weight_gradient(x, w for its shape, g) -> gradient with respect to w */
 EXPORT int KERNEL(conv2d_weight_gradient_shape)(SHAPE_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error) || check_gradient(&s, &in[2], error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error) ||
+        check_gradient(&s, &in[2], error))
+        return 1;
     set_shape(&out[0], 4, in[1].shape);
     return 0;
 }
 
 EXPORT int KERNEL(conv2d_weight_gradient)(KERNEL_ARGUMENTS) {
     conv_geometry s;
-    if (geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (KERNEL(conv_geometry_of)(&in[0], &in[1], p, &s, error)) return 1;
     const real *x = in[0].data, *g = in[2].data;
     if (algorithm_for(&s, p[P_EXACT] != 0, WEIGHT_GRADIENT)->weight_gradient(&s, x, g, out[0].data))
         REFUSE("conv2d: out of memory");

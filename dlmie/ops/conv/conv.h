@@ -20,6 +20,10 @@ typedef struct {
     int64_t stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
 } conv_geometry;
 
+/* The integer parameters of an operation, in their order; conv.c says what they mean. */
+enum { P_STRIDE, P_SAME = 2, P_PAD, P_DILATION = 7, P_GROUPS = 9, P_ACTIVATION, P_EXACT, P_BIAS,
+       P_COUNT };
+
 enum { NO_ACTIVATION = 0, RELU = 1, RELU6 = 2 };
 
 /* NaN passes through, as it does through NumPy's maximum. */
@@ -59,6 +63,10 @@ static inline int thread_number(void) {
     return 0;
 #endif
 }
+
+/* conv.c: the sizes of a convolution of x by w; refuses what does not fit together. */
+int KERNEL(conv_geometry_of)(const tensor *x, const tensor *w, const int64_t *p, conv_geometry *s,
+                             char *error);
 
 /* conv_gemm.c: any convolution. `bias` may be NULL. */
 int KERNEL(conv_gemm_forward)(const conv_geometry *s, const real *x, const real *w,

@@ -3,54 +3,15 @@
  *
  * LANES channels go together, one in each lane of a vector (lanes.h): a tap of a filter is then one
  * product of two vectors, whatever the width of the image, the stride or the dilation.  A band of
- * rows is transposed into a small area with zeros around it, correlated there, and transposed back:
- *
- *   out[oy, ox] = sum over taps (i, j) of
- *       w[i, j] * area[oy step_h + i dilation_h, ox step_w + j dilation_w]
+ * rows is transposed into a small area with zeros around it, correlated there (window.h), and
+ * transposed back.
  *
  * The gradient with respect to the input is the same sum with the filter turned, over the gradient
  * of the output with stride - 1 zeros between its pixels.  The gradient with respect to the filter
  * multiplies the area by the gradient of the output instead, and sums over pixels.
  */
-#include "conv.h"
+#include "window.h"
 #include "lanes.h"
-
-enum { AREA_BYTES = 1 << 18, BLOCK = 8 /* outputs summed in registers */ };
-
-/* Which outputs read what.  Pixel (y, x) of an image stands in the area at row top + y spread_h and
- * column left + x spread_w; the first tap of output (0, 0) reads at row `skip_h`, column `skip_w`. */
-typedef struct {
-    int64_t height, width, spread_h, spread_w, top, left;
-    int64_t out_h, out_w, step_h, step_w, skip_h, skip_w;
-    int64_t kernel_h, kernel_w, dilation_h, dilation_w, taps;
-    int64_t pitch, rows; /* of the area */
-    int64_t band, bands; /* rows of outputs at a time */
-    int64_t area, out;   /* elements, with room to overshoot */
-} window;
-
-static window finish_window(window q) {
-    q.taps = q.kernel_h * q.kernel_w;
-    const int64_t reach_h = (q.kernel_h - 1) * q.dilation_h + 1;
-    const int64_t reach_w = (q.kernel_w - 1) * q.dilation_w + 1;
-    q.pitch = max64(q.left + (q.width - 1) * q.spread_w + 1,
-                    q.skip_w + (q.out_w - 1) * q.step_w + reach_w);
-    const int64_t fit = AREA_BYTES / (q.pitch * LANES * (int64_t)sizeof(real));
-    const int64_t most = max64(min64((fit - reach_h) / q.step_h + 1, q.out_h), 1);
-    q.bands = (q.out_h + most - 1) / most;
-    q.band = q.bands ? (q.out_h + q.bands - 1) / q.bands : 1;
-    q.rows = (q.band - 1) * q.step_h + reach_h;
-    q.area = (q.rows * q.pitch + BLOCK * q.step_w) * LANES;
-    q.out = (q.band * q.out_w + max64(BLOCK, LANES)) * LANES;
-    return q;
-}
-
-static window forward_window(const conv_geometry *s) {
-    return finish_window((window){
-        .height = s->height, .width = s->width, .spread_h = 1, .spread_w = 1,
-        .top = s->pad_top, .left = s->pad_left, .out_h = s->out_h, .out_w = s->out_w,
-        .step_h = s->stride_h, .step_w = s->stride_w, .kernel_h = s->kernel_h,
-        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w});
-}
 
 static window gradient_window(const conv_geometry *s) {
     const int64_t before_h = (s->kernel_h - 1) * s->dilation_h - s->pad_top;
@@ -60,7 +21,7 @@ static window gradient_window(const conv_geometry *s) {
         .top = max64(before_h, 0), .left = max64(before_w, 0),
         .skip_h = max64(-before_h, 0), .skip_w = max64(-before_w, 0),
         .out_h = s->height, .out_w = s->width, .step_h = 1, .step_w = 1, .kernel_h = s->kernel_h,
-        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w});
+        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w}, AREA_BYTES);
 }
 
 /* LANES channels of planes in memory, every other of which may be someone else's: a plane is
@@ -102,43 +63,6 @@ static void fill_area(const window *q, lanes image, int64_t first, real *area) {
     }
 }
 
-/* What happens to a sum before it is stored. */
-typedef struct {
-    vec start, floor, ceiling;
-} ending;
-
-/* `rows` rows of outputs, one after the other at out, = or += their sums over the area. */
-static inline __attribute__((always_inline)) void
-correlate_rows(const int64_t step, const window *q, const real *area, const real *weights,
-               ending end, int accumulate, int64_t rows, real *out) {
-    for (int64_t r = 0; r < rows; r++, out += q->out_w * LANES)
-        for (int64_t x = 0; x < q->out_w; x += BLOCK) {
-            const real *corner = area + (r * q->step_h * q->pitch + q->skip_w + x * step) * LANES;
-            vec sums[BLOCK];
-            for (int b = 0; b < BLOCK; b++)
-                sums[b] = accumulate ? load(out + (x + b) * LANES) : end.start;
-            for (int64_t i = 0; i < q->kernel_h; i++)
-                for (int64_t j = 0; j < q->kernel_w; j++) {
-                    const vec weight = load(weights + (i * q->kernel_w + j) * LANES);
-                    const real *source =
-                        corner + (i * q->dilation_h * q->pitch + j * q->dilation_w) * LANES;
-                    for (int b = 0; b < BLOCK; b++) sums[b] += weight * load(source + b * step * LANES);
-                }
-            for (int b = 0; b < BLOCK; b++) {
-                const vec v = choose(sums[b] < end.floor, end.floor, sums[b]); /* NaN stays */
-                if (b < q->out_w - x)
-                    store(out + (x + b) * LANES, choose(v > end.ceiling, end.ceiling, v));
-            }
-        }
-}
-
-static void correlate(const window *q, const real *area, const real *weights, ending end,
-                      int accumulate, int64_t rows, real *out) {
-    if (q->step_w == 1) correlate_rows(1, q, area, weights, end, accumulate, rows, out);
-    else if (q->step_w == 2) correlate_rows(2, q, area, weights, end, accumulate, rows, out);
-    else correlate_rows(q->step_w, q, area, weights, end, accumulate, rows, out);
-}
-
 /* Filters of all channels -> tap t of filter m of channels [LANES k, LANES k + LANES) at
  * target[((k multiplier + m) taps + t) LANES]; `turned` by half a circle for the gradient. */
 static void spread_filters(const conv_geometry *s, const real *w, int turned, real *target) {
@@ -165,11 +89,6 @@ static lanes output_lanes(const conv_geometry *s, const real *y, int64_t n, int6
     return (lanes){(real *)y + (n * s->filters + channel * multiplier + m) * plane,
                    y + s->batch * s->filters * plane, multiplier * plane,
                    min64(LANES, s->channels - channel)};
-}
-
-static ending make_ending(int activation) {
-    return (ending){broadcast(0), broadcast(activation == NO_ACTIVATION ? -INFINITY : 0),
-                    broadcast(activation == RELU6 ? 6 : INFINITY)};
 }
 
 static vec bias_of(const conv_geometry *s, const real *bias, int64_t channel, int64_t m) {
@@ -202,7 +121,7 @@ static real *own_area(const workspace *k, const window *q) {
 
 int KERNEL(conv_depthwise_forward)(const conv_geometry *s, const real *x, const real *w,
                                    const real *bias, int activation, real *y) {
-    const window q = forward_window(s);
+    const window q = forward_window(s, AREA_BYTES);
     const int64_t multiplier = s->filters / s->channels;
     const workspace k = take_workspace(s, &q);
     if (!k.memory.data) return 1;
@@ -285,7 +204,7 @@ static void add_products(const window *q, const real *area, const real *g, int64
 /* Each thread sums whole channels: the order of additions does not depend on their number. */
 int KERNEL(conv_depthwise_weight_gradient)(const conv_geometry *s, const real *x, const real *g,
                                            real *dw) {
-    const window q = forward_window(s);
+    const window q = forward_window(s, AREA_BYTES);
     const int64_t multiplier = s->filters / s->channels;
     const workspace k = take_workspace(s, &q);
     if (!k.memory.data) return 1;

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlmie.ops.conv.activation import Activation, ActivationGradient, ChannelSum, Kind
+from dlmie.ops.conv.chain import ConvolutionChain
 from dlmie.ops.conv.concatenation import ChannelJoin
 from dlmie.ops.conv.conv import (
     Convolution,
@@ -85,6 +86,22 @@ def _convolution(op: Convolution, x: jax.Array, w: jax.Array, *b: jax.Array) -> 
 def convolution(op: Convolution) -> Form:
     """Convolution, bias and activation."""
     return partial(_convolution, op)
+
+
+@jax_form(ConvolutionChain)
+def convolution_chain(op: ConvolutionChain) -> Form:
+    """Every step as a convolution of its own; XLA joins what it can."""
+
+    def run(x: jax.Array, *weights: jax.Array) -> tuple[jax.Array, ...] | jax.Array:
+        slots, left = [x], list(weights)
+        for step in op.steps:
+            own, left = left[: step.inputs()], left[step.inputs() :]
+            y = _convolution(step.convolution, slots[step.source], *own)
+            slots.append(y if step.residual < 0 else slots[step.residual] + y)
+        outputs = tuple(slots[1 + i] for i in op.outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    return run
 
 
 @jax_form(PooledConvolution)

@@ -3,6 +3,7 @@
 from pytensor.compile.mode import optdb
 from pytensor.graph.rewriting.basic import dfs_rewriter, in2out
 
+from dlmie.ops.rewrites.chains import ChainConvolutions
 from dlmie.ops.rewrites.convolution import (
     fold_scale_and_shift,
     fuse_activation,
@@ -41,5 +42,7 @@ for position, walk, rewrite in (
     (45.3, dfs_rewriter, use_vectorized_functions),
 ):
     optdb.register(str(rewrite), walk(rewrite), TAG, position=position)
+# Convolutions have their activations, and sums are still operations of their own.
+optdb.register("chain_convolutions", ChainConvolutions(), TAG, position=1.67)
 # Once it knows what may be destroyed, before its own elementwise operations take it.
 optdb.register("overwrite_inputs", OverwriteInputs(), TAG, position=50.05)

@@ -20,7 +20,7 @@ from dlmie.ops.runtime import library
 from dlmie.ops.runtime.shapes import infers_shape
 
 # Room in the arrays of invoke_kernel below.
-MAX_INPUTS, MAX_OUTPUTS = 32, 16
+MAX_INPUTS, MAX_OUTPUTS = 256, 16
 
 use_kernels: ContextVar[bool] = ContextVar("use_kernels", default=True)
 
@@ -97,7 +97,7 @@ class KernelOp(COp):
         return library.packed(self.symbols(node), self.numbers(node))
 
     def c_code_cache_version(self) -> tuple[int, ...]:
-        return (3,)
+        return (4,)
 
     def c_support_code(self, **kwargs: Any) -> str:
         return _INVOKE
@@ -223,8 +223,8 @@ static int invoke_kernel(PyObject *params, int n_in, PyArrayObject **inputs, int
     const int64_t *p = (const int64_t *)PyBytes_AS_STRING(params);
     dlmie_kernel shapes = (dlmie_kernel)(intptr_t)p[0], compute = (dlmie_kernel)(intptr_t)p[1];
     const int64_t *output_info = p + 4, *numbers = p + 4 + 2 * n_out;
-    PyArrayObject *held[32];
-    dlmie_tensor in[32], out[16];
+    PyArrayObject *held[256];
+    dlmie_tensor in[256], out[16];
     char error[256] = "kernel failed";
     int failed = 1, ready = 0;
     for (; ready < n_in; ready++) {
