@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def _weighted(weights: Any, values: np.ndarray) -> np.ndarray:
     return result
 
 
+@lru_cache(maxsize=8)  # most images of a folder have one size, and some 0.2 MB of weights
 def _resize_weights(before: int, after: int) -> Any:
     """Give what scikit-image's resize does along one axis, as a sparse matrix (after, before).
 
