@@ -58,6 +58,16 @@ def test_shapes_may_follow_from_other_shapes() -> None:
             np.testing.assert_array_equal(found, expected)
 
 
+def test_maps_are_joined_and_their_gradients_split() -> None:
+    from dlmie.ops.conv.concatenation import concatenate_channels
+
+    x, y = pt.tensor4(dtype="float32"), pt.tensor4(dtype="float32")
+    joined = concatenate_channels([x * 2, y])
+    cost = (joined * pt.arange(joined.size).reshape(joined.shape)).sum()
+    arrays = np.ones((2, 3, 2, 1), np.float32), np.ones((2, 1, 2, 1), np.float32)
+    both([x, y], [joined, *pytensor.grad(cost, [x, y])], *arrays)
+
+
 def test_types_are_those_that_the_graph_declares() -> None:
     x, n = pt.fmatrix("x"), pt.lscalar("n")
     double = pt.cast(x, "float64") * 0.1  # would be float32 by JAX's rules for Python's numbers

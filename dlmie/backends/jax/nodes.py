@@ -140,9 +140,10 @@ def _make_vector(op: MakeVector) -> Function:
 
 
 def _split(op: Split) -> Function:
-    def run(x: Any, axis: Any, sizes: Any) -> Any:
+    def run(x: Any, *inputs: Any) -> Any:
+        *axis, sizes = inputs  # later versions of PyTensor keep the axis in the operation
         stops = np.cumsum(_sizes(sizes))
-        return jnp.split(x, stops[:-1], axis=int(axis))
+        return jnp.split(x, stops[:-1], axis=int(axis[0] if axis else op.axis))
 
     return run
 

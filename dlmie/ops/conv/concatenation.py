@@ -10,6 +10,9 @@ from pytensor.tensor.basic import Join
 
 from dlmie.ops.runtime.shapes import infers_shape
 
+# The axis is an input of PyTensor's Join in some versions, and a property of it in later ones.
+_AXIS_IS_AN_INPUT = "axis" not in Join.__props__
+
 
 class ChannelJoin(Join):
     """``Join`` on axis 1, whose shape is stated without a choice between axes.
@@ -21,7 +24,7 @@ class ChannelJoin(Join):
 
     @infers_shape
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        first, *others = shapes[1:]
+        first, *others = shapes[int(_AXIS_IS_AN_INPUT) :]
         channels = first[1]
         for shape in others:
             channels = channels + shape[1]
@@ -42,5 +45,5 @@ def concatenate_channels(maps: Sequence[Variable]) -> Variable:
     """
     if len(maps) == 1:
         return maps[0]
-    joined: Variable = ChannelJoin()(1, *maps)
+    joined: Variable = ChannelJoin()(1, *maps) if _AXIS_IS_AN_INPUT else ChannelJoin(1)(*maps)
     return joined

@@ -10,7 +10,6 @@ from jax import lax
 
 from dlmie.ops.conv.activation import Activation, ActivationGradient, ChannelSum, Kind
 from dlmie.ops.conv.chain import ConvolutionChain
-from dlmie.ops.conv.concatenation import ChannelJoin
 from dlmie.ops.conv.conv import (
     Convolution,
     ConvolutionInputGradient,
@@ -54,12 +53,6 @@ def activation_gradient(op: ActivationGradient) -> Form:
 def channel_sum(op: ChannelSum) -> Form:
     """Sums over all axes but that of channels."""
     return _channel_sums
-
-
-@jax_form(ChannelJoin)
-def channel_join(op: ChannelJoin) -> Form:
-    """Maps side by side."""
-    return lambda axis, *maps: jnp.concatenate(maps, axis=int(axis))
 
 
 def _convolve(op: _ConvolutionFamily, x: jax.Array, w: jax.Array) -> jax.Array:
