@@ -36,6 +36,7 @@ enum {
     FUSED_BYTES = 1 << 18,       /* of the area that two vectors of channels go through */
     PATCHES = 8 * TILE_PIXELS,   /* of the input, at a time */
     SPINS = 1000,                /* some 50 microseconds, before a waiting thread sleeps */
+    AHEAD = 128 / sizeof(real),  /* of the filters that are turned, elements to fetch */
     STEP_NUMBERS = 2 + P_COUNT,  /* source, residual, and the parameters of the convolution */
 };
 
@@ -163,6 +164,8 @@ static void turn_filters(const real *w, int64_t depth, int64_t filters, int64_t 
         for (int64_t k = 0; k < depth; k += LANES) {
             const int64_t n = min64(LANES, depth - k);
             vec turned[LANES];
+            for (int64_t i = 0; i < there; i++) /* each row in a page of its own */
+                __builtin_prefetch(w + (f + i) * depth + k + AHEAD);
             read_pixels(w + f * depth + k, depth, there, n, w + filters * depth, turned);
             for (int64_t l = 0; l < n; l++)
                 store(target + ((k + l) * vectors + v) * LANES, turned[l]);
