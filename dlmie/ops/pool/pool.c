@@ -7,6 +7,8 @@
 #include "conv.h"
 #include "vectors.h"
 
+enum { WORTH_WAKING = 200000 }; /* additions: less is done before another thread is awake */
+
 typedef struct {
     int64_t planes, height, width, out_h, out_w;
     int64_t size_h, size_w, stride_h, stride_w, pad_h, pad_w;
@@ -265,7 +267,8 @@ EXPORT int KERNEL(average_pool_shape)(SHAPE_ARGUMENTS) {
 EXPORT int KERNEL(average_pool)(KERNEL_ARGUMENTS) {
     pool_geometry s;
     if (geometry(&in[0], p, &s, error)) return 1;
-#pragma omp parallel for schedule(static)
+    const int64_t sums = s.planes * s.out_h * s.out_w * s.size_h * s.size_w;
+#pragma omp parallel for schedule(static) if (sums > WORTH_WAKING)
     for (int64_t k = 0; k < s.planes; k++) {
         const real *plane = (const real *)in[0].data + k * s.height * s.width;
         real *y = (real *)out[0].data + k * s.out_h * s.out_w;
@@ -273,8 +276,12 @@ EXPORT int KERNEL(average_pool)(KERNEL_ARGUMENTS) {
             for (int64_t ox = 0; ox < s.out_w; ox++) {
                 const window v = window_at(&s, oy, ox);
                 real sum = 0;
-                for (int64_t r = v.top; r < v.bottom; r++)
-                    for (int64_t c = v.left; c < v.right; c++) sum += plane[r * s.width + c];
+                if (v.right - v.left == s.width) { /* whole rows are one run */
+                    for (int64_t i = v.top * s.width; i < v.bottom * s.width; i++) sum += plane[i];
+                } else {
+                    for (int64_t r = v.top; r < v.bottom; r++)
+                        for (int64_t c = v.left; c < v.right; c++) sum += plane[r * s.width + c];
+                }
                 *y++ = sum / divisor(&s, oy, ox, v);
             }
     }
