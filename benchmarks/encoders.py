@@ -12,7 +12,7 @@ import pytensor.tensor as pt
 import torch
 from torch import nn
 
-from benchmarks.agreement import EVERY_ELEMENT, THROUGH_MAX_POOLS, Tolerance
+from benchmarks.agreement import EVERY_ELEMENT, THROUGH_MAX_POOLS, Tolerance, agree
 from benchmarks.engines import Engines, engines, reason
 from benchmarks.limits import Work, counted, nbytes
 from benchmarks.timing import Budget, Entry, Run, race, using_threads
@@ -138,9 +138,10 @@ class Case:
         runs: dict[str, Run] = {"channels_last": lambda: self.work(last, images)}
         if compiled:
             fast = torch.compile(last)
-            try:
-                self.work(fast, images)
-            except Exception as error:  # it needs a compiler for C++
+            try:  # it needs a compiler for C++, and may compute something else than PyTorch
+                found = self.work(fast, images)
+                agree(found, self.theirs(), self.tolerance, "torch.compile and PyTorch")
+            except Exception as error:
                 others.missing["torch.compile"] = reason(error)
             else:
                 runs["compiled"] = lambda: self.work(fast, images)
