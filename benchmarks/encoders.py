@@ -144,7 +144,7 @@ class Case:
             except Exception as error:
                 others.missing["torch.compile"] = reason(error)
             else:
-                runs["compiled"] = lambda: self.work(fast, images)
+                others.runs["torch_compile_s"] = lambda: self.work(fast, images)
         weights = nbytes(*(p.detach().numpy() for p in self.module.parameters()))
         # Counting on one image costs less, and every image needs as many operations.
         one = counted(lambda: self.work(self.module, torch.from_numpy(self.x[:1])))

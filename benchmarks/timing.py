@@ -23,7 +23,7 @@ COLUMNS = (
     *("onnxruntime_s", "openvino_s"),
 )
 
-#: Seconds before every call: threads that still turn while they wait for more work, as those of
+#: Seconds before every call: threads that still spin while they wait for more work, as those of
 #: PyTorch do for milliseconds, must not take the time of whatever runs next.
 PAUSE = 0.01
 

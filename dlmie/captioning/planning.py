@@ -104,9 +104,10 @@ def plan(
     start.vocabulary.check_matches(data.vocabulary, str(data.path))
     with init.nothing_drawn():
         step = TASK.build(config, data, network=network)
-    names = {str(p.name) for p in step.model.parameters}
-    learned_before = [p for p in start.model.parameters if str(p.name) in names]
-    values = {str(p.name): p.get_value(borrow=True) for p in learned_before}
+    own = {str(p.name) for p in step.model.parameters}  # without what serves decoding alone
+    values = {
+        str(p.name): p.get_value(borrow=True) for p in start.model.parameters if str(p.name) in own
+    }
     containers.assign(step.model.parameters, values, str(settings.start))
     return Plan(step, cache)
 
@@ -173,7 +174,11 @@ def _note_what_is_left(start: ImageCaptioner, source: str, note: Callable[[str],
     model = start.model
     left = [
         *(["--average-flip"] if start.members[0].average_flip else []),
-        *(f"--{k.replace('_', '-')} {model.config[k]}" for k in model.of_search if model.config[k]),
+        *(
+            f"--{k.replace('_', '-')} {model.config[k]}"
+            for k in model.decoding_only
+            if model.config[k]
+        ),
         *(f"--{k.replace('_', '-')} {v}" for k, v in (start.header.get("decoding") or {}).items()),
     ]
     if left:
@@ -214,10 +219,15 @@ def _model(
     cache: Features | None,
 ) -> JsonObject:
     """The section ``model`` of the configuration."""
-    trained = {} if start is None else {**start.model.config}
-    for name in () if start is None else start.model.of_search:
-        del trained[name]
-    kind = settings.model if start is None else start.model.kind
+    kind, trained = settings.model, {}
+    if start is not None:
+        kind, left = start.model.kind, start.model.decoding_only
+        trained = {k: value for k, value in start.model.config.items() if k not in left}
+        for name in left:
+            if settings.config.get(name):
+                raise DlmieError(
+                    f"training goes without {name}: leave it out, and give it to dlmie export"
+                )
     if network is not None:
         shape = [int(n) for n in network[layer].type.shape[1:]]
     else:

@@ -111,8 +111,8 @@ class Captioner:
 
     kind: ClassVar[str]
     task: ClassVar[str] = "captioning"
-    #: Parts of the configuration that matter when captions are searched, and not to training.
-    of_search: ClassVar[tuple[str, ...]] = ()
+    #: Parts of the configuration that decoding follows, and training does not.
+    decoding_only: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

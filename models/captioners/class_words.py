@@ -1,4 +1,4 @@
-"""Words that name what an encoder's own classifier sees gain while a caption is searched."""
+"""During decoding, words gain that name what the encoder's own classifier sees."""
 
 from __future__ import annotations
 

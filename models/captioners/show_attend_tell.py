@@ -90,11 +90,11 @@ class ShowAttendTell(Captioner):
         ImageNet's classes are read from, while attention stays with the annotations before them.
         Their weights are copied from the encoder and do not learn.
     class_words : float
-        While a caption is searched, words that name classes of ImageNet ("cat" names five) gain so
-        much times ``log((p + 0.006) / 0.018)`` in their logit, where p is the probability of these
-        classes as the encoder's own classifier reads it from ``global_head``; a thing is named
-        once: see :class:`~dlmie.models.captioners.class_words.ClassWords`. 0 for none. The
-        classifier's weights are copied from the encoder. Training goes without.
+        During decoding, words that name classes of ImageNet ("cat" names five) gain so much times
+        ``log((p + 0.006) / 0.018)`` in their logit, where p is the probability of these classes as
+        the encoder's own classifier reads it from ``global_head``; a thing is named once: see
+        :class:`~dlmie.models.captioners.class_words.ClassWords`. 0 for none. The classifier's
+        weights are copied from the encoder. Training goes without.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class ShowAttendTell(Captioner):
     """
 
     kind = "show-attend-tell"
-    of_search = ("class_words",)
+    decoding_only = ("class_words",)
 
     #: Hard attention: share of the steps at which a cell is drawn, and the weights of REINFORCE's
     #: term (1: the true gradient) and of the entropy's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +88,8 @@ def test_training_goes_on_without_words_of_classes(
     mine = {p.name: p.get_value() for p in model.parameters}
     for parameter in step.model.parameters:
         np.testing.assert_array_equal(parameter.get_value(), mine[parameter.name])
+    asked = replace(settings, config={"class_words": 0.5})
+    with pytest.raises(DlmieError, match=r"goes without class_words: .* dlmie export"):
+        plan(asked, data, features=kept)
     with pytest.raises(DlmieError, match="draws captions without class_words"):
         SelfCritical(model, references=data["train"].references)

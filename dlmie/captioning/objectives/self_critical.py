@@ -53,7 +53,7 @@ class SelfCritical(Objective):
     ) -> None:
         if samples < 2:
             raise DlmieError("self-critical training compares samples: it needs at least 2")
-        for name in model.of_search:
+        for name in model.decoding_only:
             if model.config[name]:
                 raise DlmieError(
                     f"self-critical training draws captions without {name}: leave it out, and "

@@ -9,10 +9,10 @@
  * is needed: the element of channel c, pixel p of an image is
  * y[(c / LANES * pixels + p) * LANES + c % LANES].  What only a depthwise step reads is computed a
  * band of rows at a time into its area (window.h) and never stored.  All of a chain is one parallel
- * region: threads wait for the tasks of a step, awake unless that takes long, but not for a thread
- * that is late, which finds its share done.  Weights are turned into the order of the inner loops by
- * the task that uses them: that costs a sixth of the products of a 7x7 image, less of any other, and
- * nothing has to be kept from call to call.
+ * region: threads spin until the tasks of a step are done, and sleep if that takes long, but do not
+ * wait for a thread that is late, which finds its share done.  Filters are packed in the order of
+ * the inner loops by the task that uses them: that costs a sixth of the products of a 7x7 image,
+ * less of any other, and nothing has to be kept from call to call.
  *
  * Sums start from the bias and run in the order of conv_gemm.c and conv_depthwise.c: results are
  * the same to the last bit, whatever the number of images and threads.
@@ -36,7 +36,7 @@ enum {
     FUSED_BYTES = 1 << 18,       /* of the area that two vectors of channels go through */
     PATCHES = 8 * TILE_PIXELS,   /* of the input, at a time */
     SPINS = 1000,                /* some 50 microseconds, before a waiting thread sleeps */
-    AHEAD = 128 / sizeof(real),  /* of the filters that are turned, elements to fetch */
+    AHEAD = 128 / sizeof(real),  /* elements to prefetch of the filters that are packed */
     STEP_NUMBERS = 2 + P_COUNT,  /* source, residual, and the parameters of the convolution */
 };
 
@@ -91,10 +91,10 @@ static void pause_briefly(void) {
 #endif
 }
 
-/* Wait until all tasks are done, awake unless that takes long; not for threads that took none. */
+/* Spin, then sleep, until all tasks are done; not for threads that took none. */
 static void wait_for(const progress *p, int64_t tasks) {
-    for (int turns = 0; __atomic_load_n(&p->done, __ATOMIC_ACQUIRE) < tasks; turns++)
-        if (turns < SPINS) pause_briefly();
+    for (int spins = 0; __atomic_load_n(&p->done, __ATOMIC_ACQUIRE) < tasks; spins++)
+        if (spins < SPINS) pause_briefly();
         else nanosleep(&(struct timespec){0, 50000}, NULL);
 }
 
@@ -157,18 +157,18 @@ static void product_pixels(int64_t n, int64_t vectors, const product *q, const r
 }
 
 /* Element k of filter f of `vectors` vectors of filters at target[k * vectors * LANES + f]. */
-static void turn_filters(const real *w, int64_t depth, int64_t filters, int64_t first,
+static void pack_filters(const real *w, int64_t depth, int64_t filters, int64_t first,
                          int64_t vectors, real *target) {
     for (int64_t v = 0; v < vectors; v++) {
         const int64_t f = first + v * LANES, there = min64(filters - f, LANES);
         for (int64_t k = 0; k < depth; k += LANES) {
             const int64_t n = min64(LANES, depth - k);
-            vec turned[LANES];
+            vec packed[LANES];
             for (int64_t i = 0; i < there; i++) /* each row in a page of its own */
                 __builtin_prefetch(w + (f + i) * depth + k + AHEAD);
-            read_pixels(w + f * depth + k, depth, there, n, w + filters * depth, turned);
+            read_pixels(w + f * depth + k, depth, there, n, w + filters * depth, packed);
             for (int64_t l = 0; l < n; l++)
-                store(target + ((k + l) * vectors + v) * LANES, turned[l]);
+                store(target + ((k + l) * vectors + v) * LANES, packed[l]);
         }
     }
 }
@@ -187,12 +187,12 @@ static int64_t depth_of(const step *q) {
 
 static int64_t panel_size(const step *q) { return 2 * LANES * depth_of(q); }
 
-/* Vectors [2 group, 2 group + vectors) of the filters of a step, turned into `panel`; `block`,
+/* Vectors [2 group, 2 group + vectors) of the filters of a step, packed into `panel`; `block`,
  * `out_block`: elements from one vector of what is multiplied and of the results to the next. */
 static product prepare(const step *q, int64_t group, int64_t vectors, int64_t block,
                        int64_t out_block, real *panel) {
     const int64_t first = 2 * group * LANES;
-    turn_filters(q->w, depth_of(q), q->s.filters, first, vectors, panel);
+    pack_filters(q->w, depth_of(q), q->s.filters, first, vectors, panel);
     product r = {.depth = depth_of(q), .block = block, .out_block = out_block, .weights = panel,
                  .floor = broadcast(q->activation == NO_ACTIVATION ? -INFINITY : 0),
                  .ceiling = broadcast(q->activation == RELU6 ? 6 : INFINITY)};
@@ -296,7 +296,7 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
     const int64_t source = before && before->fused ? before->source : q->source;
     real *area = here.own, *filters = area + 2 * w->area, *panel = filters + panel_size(q);
     for (int64_t v = 0; v < vectors; v++)
-        turn_filters(q->w, w->taps, q->s.filters, (2 * group + v) * LANES, 1,
+        pack_filters(q->w, w->taps, q->s.filters, (2 * group + v) * LANES, 1,
                      filters + v * w->taps * LANES);
     product expand = {0};
     if (source != q->source)

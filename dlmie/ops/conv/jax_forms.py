@@ -17,7 +17,7 @@ from dlmie.ops.conv.conv import (
     PooledConvolution,
     _ConvolutionFamily,
 )
-from dlmie.ops.runtime.jax_forms import Form, jax_form
+from dlmie.ops.runtime.jax_forms import Form, jax_form, transpose
 
 
 def _activated(x: jax.Array, kind: Kind | None) -> jax.Array:
@@ -58,12 +58,11 @@ def channel_sum(op: ChannelSum) -> Form:
 def _convolve(op: _ConvolutionFamily, x: jax.Array, w: jax.Array) -> jax.Array:
     """The convolution alone: x (batch, channels, rows, columns), w (filters, …) → maps."""
     sides = op.padding
-    padding = sides if isinstance(sides, str) else (sides[:2], sides[2:])
     return lax.conv_general_dilated(
         x,
         w,
         op.stride,
-        padding.upper() if isinstance(padding, str) else padding,
+        sides.upper() if isinstance(sides, str) else (sides[:2], sides[2:]),
         rhs_dilation=op.dilation,
         feature_group_count=op.groups,
         dimension_numbers=("NCHW", "OIHW", "NCHW"),
@@ -112,20 +111,10 @@ def pooled_convolution(op: PooledConvolution) -> Form:
 @jax_form(ConvolutionInputGradient)
 def convolution_input_gradient(op: ConvolutionInputGradient) -> Form:
     """The transpose of a convolution as a map of its input."""
-
-    def run(x: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
-        (d_x,) = jax.linear_transpose(lambda x: _convolve(op, x, w), x)(g)
-        return d_x
-
-    return run
+    return lambda x, w, g: transpose(lambda x: _convolve(op, x, w), x, g)
 
 
 @jax_form(ConvolutionWeightGradient)
 def convolution_weight_gradient(op: ConvolutionWeightGradient) -> Form:
     """The transpose of a convolution as a map of its filters."""
-
-    def run(x: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
-        (d_w,) = jax.linear_transpose(lambda w: _convolve(op, x, w), w)(g)
-        return d_w
-
-    return run
+    return lambda x, w, g: transpose(lambda w: _convolve(op, x, w), w, g)

@@ -18,7 +18,7 @@ from dlmie.ops.pool.pool import (
     MaxPoolPick,
     _Pooling,
 )
-from dlmie.ops.runtime.jax_forms import Form, jax_form
+from dlmie.ops.runtime.jax_forms import Form, jax_form, transpose
 
 _Reduction = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -88,9 +88,4 @@ def average_pool(op: AveragePool) -> Form:
 @jax_form(AveragePoolGradient)
 def average_pool_gradient(op: AveragePoolGradient) -> Form:
     """Each gradient, spread over its window."""
-
-    def run(x: jax.Array, g: jax.Array) -> jax.Array:
-        (d_x,) = jax.linear_transpose(partial(_means, op), x)(g)
-        return d_x
-
-    return run
+    return partial(transpose, partial(_means, op))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlmie.ops.recurrent import lstm
 from dlmie.ops.recurrent.lstm import LSTMGradient, LSTMSequence
 from dlmie.ops.recurrent.rnn import RNNGradient, RNNSequence
 from dlmie.ops.runtime.jax_forms import Form, jax_form
@@ -13,29 +16,7 @@ from dlmie.ops.runtime.jax_forms import Form, jax_form
 _Step = tuple[jax.Array, ...]
 
 
-def cell(gates: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One step: gates before activation (B, 4H), c (B, H) → h, c, activated gates."""
-    hidden = c.shape[1]
-    i, f, o = jnp.split(jax.nn.sigmoid(gates[:, : 3 * hidden]), 3, axis=1)
-    g = jnp.tanh(gates[:, 3 * hidden :])
-    c = f * c + i * g
-    return o * jnp.tanh(c), c, jnp.concatenate([i, f, o, g], axis=1)
-
-
-def cell_gradient(
-    d_h: jax.Array, d_c: jax.Array, gates: jax.Array, c: jax.Array, c_before: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Gradients of h and c, activated gates → those of its inputs and of c_{t-1}."""
-    i, f, o, g = jnp.split(gates, 4, axis=1)
-    squashed = jnp.tanh(c)
-    d = d_c + d_h * o * (1 - squashed**2)
-    d_gates = [
-        d * g * i * (1 - i),
-        d * c_before * f * (1 - f),
-        d_h * squashed * o * (1 - o),
-        d * i * (1 - g**2),
-    ]
-    return jnp.concatenate(d_gates, axis=1), d * f
+cell, cell_gradient = partial(lstm.cell, xp=jnp), partial(lstm.cell_gradient, xp=jnp)
 
 
 def before(first: jax.Array, states: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,26 +20,33 @@ from dlmie.ops.runtime.differentiation import (
 from dlmie.ops.runtime.kernel_op import KernelOp
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """The logistic function in NumPy, without overflow."""
-    return (0.5 + 0.5 * np.tanh(0.5 * x)).astype(x.dtype)
+def sigmoid(x: np.ndarray, xp: ModuleType = np) -> np.ndarray:
+    """The logistic function, without overflow; of arrays of ``xp``, which may be jax.numpy."""
+    return (0.5 + 0.5 * xp.tanh(0.5 * x)).astype(x.dtype)
 
 
-def cell(gates: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One step in NumPy: gates before activation (B, 4H), c (B, H) → h, c, activated gates."""
+def cell(
+    gates: np.ndarray, c: np.ndarray, xp: ModuleType = np
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One step: gates before activation (B, 4H), c (B, H) → h, c, activated gates."""
     hidden = c.shape[1]
-    i, f, o = np.split(sigmoid(gates[:, : 3 * hidden]), 3, axis=1)
-    g = np.tanh(gates[:, 3 * hidden :])
+    i, f, o = xp.split(sigmoid(gates[:, : 3 * hidden], xp), 3, axis=1)
+    g = xp.tanh(gates[:, 3 * hidden :])
     c = f * c + i * g
-    return o * np.tanh(c), c, np.concatenate([i, f, o, g], axis=1)
+    return o * xp.tanh(c), c, xp.concatenate([i, f, o, g], axis=1)
 
 
 def cell_gradient(
-    d_h: np.ndarray, d_c: np.ndarray, gates: np.ndarray, c: np.ndarray, c_before: np.ndarray
+    d_h: np.ndarray,
+    d_c: np.ndarray,
+    gates: np.ndarray,
+    c: np.ndarray,
+    c_before: np.ndarray,
+    xp: ModuleType = np,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of h and c, activated gates → those of its inputs and of c_{t-1}."""
-    i, f, o, g = np.split(gates, 4, axis=1)
-    squashed = np.tanh(c)
+    i, f, o, g = xp.split(gates, 4, axis=1)
+    squashed = xp.tanh(c)
     d = d_c + d_h * o * (1 - squashed**2)
     d_gates = [
         d * g * i * (1 - i),
@@ -46,7 +54,7 @@ def cell_gradient(
         d_h * squashed * o * (1 - o),
         d * i * (1 - g**2),
     ]
-    return np.concatenate(d_gates, axis=1), d * f
+    return xp.concatenate(d_gates, axis=1), d * f
 
 
 class LSTMSequence(PartlyDifferentiable):

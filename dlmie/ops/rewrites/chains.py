@@ -121,7 +121,7 @@ def _suits(node: Apply) -> bool:
 
 
 def _is_first_layer(node: Apply) -> bool:
-    """Whether the node is a convolution of pictures, with few enough filters to turn them often."""
+    """Whether the node is a convolution of pictures, with few enough filters to pack them often."""
     if type(node.op) is not Convolution or node.op.groups > 1:
         return False
     w = node.inputs[1].type.shape
@@ -155,7 +155,7 @@ def _room(chain: _Chain, node: Apply) -> bool:
     """Whether the chain may take another step, whose weights do not depend on it."""
     if chain.slot_of(node.inputs[0]) is None:
         return False
-    if 1 + len(chain.weights) + len(node.inputs) - 1 > MAX_INPUTS:
+    if len(chain.weights) + len(node.inputs) > MAX_INPUTS:  # the chain's x stands for the node's
         return False
     computed = [w for w in node.inputs[1:] if w.owner is not None]
     return not computed or not any(v in chain.slots for v in ancestors(computed))

@@ -30,3 +30,9 @@ def jax_form(kind: type[_Op]) -> Callable[[Callable[[_Op], Form]], Callable[[_Op
         return make
 
     return register
+
+
+def transpose(linear: Callable[[jax.Array], jax.Array], at: jax.Array, g: jax.Array) -> jax.Array:
+    """The transpose of a linear function, applied to g: the gradient of its input ``at``."""
+    (gradient,) = jax.linear_transpose(linear, at)(g)
+    return gradient

@@ -164,10 +164,10 @@ def load() -> ctypes.CDLL:
 
 
 def _opened(path: Path) -> ctypes.CDLL:
-    # OpenMP's threads turn for milliseconds while they wait unless told otherwise: on a machine
+    # OpenMP's threads spin for milliseconds while they wait unless told otherwise: on a machine
     # that does anything else, that costs several times what waking them does.  If they sleep at
     # once, waking them costs what two threads gain where the work is short, as in a step of an
-    # LSTM; 2,000 turns, some 50 microseconds, are enough.  Read once, when a library loads.
+    # LSTM; 2,000 spins, some 50 microseconds, are enough.  Read once, when a library loads.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
