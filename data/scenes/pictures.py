@@ -34,7 +34,8 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = 1.18 * x, 1.18 * y + 0.12
-    return (x**2 + y**2 - 1) ** 3 - x**2 * y**3 <= 0
+    round_part, y_cubed = x * x + y * y - 1, y * y * y  # a power of 3 takes 20 times a product
+    return round_part * round_part * round_part - x * x * y_cubed <= 0
 
 
 def _flower(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -86,6 +87,8 @@ def _average(samples: np.ndarray) -> np.ndarray:
     """Average the samples of each pixel: (rows, columns)."""
     rows, cols = samples.shape
     grid = samples.reshape(rows // SAMPLES, SAMPLES, cols // SAMPLES, SAMPLES)
+    if samples.dtype == bool:  # counted exactly, and much faster
+        return grid.sum(axis=1, dtype=np.uint8).sum(axis=2, dtype=np.uint8) / np.float32(SAMPLES**2)
     return grid.mean(axis=(1, 3), dtype=np.float32)
 
 
