@@ -43,7 +43,7 @@ from dlmie.typing import JsonObject
 from dlmie.weights import sha256
 
 #: Of the form of what is kept.
-VERSION = 1
+VERSION = 2
 #: The folder beside PyTensor's.
 FOLDER = "dlmie_captioners"
 #: Captioners that are kept; the one used longest ago makes room for another.

@@ -133,6 +133,14 @@ def test_memory_returns_to_the_pool_when_arrays_die() -> None:
     assert f(x).ctypes.data == address
 
 
+def test_one_module_calls_all_kernels() -> None:
+    x = pt.fmatrix("x")
+    f = dlmie.function([x], pt.tanh(x @ x.T))
+    thunks = [t for n, t in zip(f.vm.nodes, f.vm.thunks, strict=True) if isinstance(n.op, KernelOp)]
+    assert len({len(thunk.inputs) for thunk in thunks}) > 1
+    assert len({thunk.thunk.module.__file__ for thunk in thunks}) == 1
+
+
 class Refusing(KernelOp):
     """Softmax's kernel, called with what it cannot take."""
 

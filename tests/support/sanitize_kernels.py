@@ -32,7 +32,8 @@ from pytensor.link.basic import PerformLinker, WrapLinker
 from dlmie.ops.attention.attention_lstm import SCORES, attention_lstm_sequence
 from dlmie.ops.runtime import building, library
 from dlmie.ops.runtime.inplace import Overwriting
-from dlmie.ops.runtime.kernel_op import MAX_INPUTS, MAX_OUTPUTS, KernelOp, precision
+from dlmie.ops.runtime.invocation import MAX_INPUTS, MAX_OUTPUTS
+from dlmie.ops.runtime.kernel_op import KernelOp, precision
 
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _random = np.random.default_rng(5)

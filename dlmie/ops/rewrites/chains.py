@@ -20,7 +20,7 @@ from pytensor.tensor.elemwise import Elemwise
 
 from dlmie.ops.conv.chain import ConvolutionChain, Step
 from dlmie.ops.conv.conv import Convolution
-from dlmie.ops.runtime.kernel_op import MAX_INPUTS, MAX_OUTPUTS
+from dlmie.ops.runtime.invocation import MAX_INPUTS, MAX_OUTPUTS
 
 _COLORS, _FIRST_FILTERS = 4, 64
 

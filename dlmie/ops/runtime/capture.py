@@ -105,25 +105,25 @@ def _value(slot: int, value: Any, archive: Archive) -> JsonObject:
 def _bound(node: Apply, thunk: Any, slots: dict[Variable, int]) -> JsonObject:
     """The module of a node, and the slots in the order in which it is handed them.
 
-    As ``CLinker.cthunk_factory`` does it: inputs, outputs, each once, and then the parameters.
+    As ``CLinker.cthunk_factory`` does it: inputs, outputs, each once, and then the parameters; an
+    operation with a kernel has its facts instead, see :mod:`dlmie.ops.runtime.invocation`.
     """
     module = getattr(getattr(thunk, "thunk", None), "module", None)
     if module is None or thunk.lazy:
         raise CaptureError(f"{node.op} has no C module")
-    linker = CLinker().accept(FunctionGraph(node.inputs, node.outputs), no_recycling=[])
-    inputs = [slots[v] for v in dict.fromkeys(node.inputs)]
-    folder = Path(pytensor.config.compiledir)
-    return {
-        "module": Path(module.__file__).relative_to(folder).as_posix(),
-        "inputs": inputs,
+    bound = {
+        "module": Path(module.__file__).relative_to(pytensor.config.compiledir).as_posix(),
+        "inputs": [slots[v] for v in node.inputs],
         "outputs": [slots[v] for v in node.outputs],
-        "parameters": [_parameter(node, variable) for variable in linker.orphans],
     }
+    if isinstance(node.op, KernelOp):
+        return {**bound, "symbols": node.op.symbols(node), "numbers": node.op.numbers(node)}
+    linker = CLinker().accept(FunctionGraph(node.inputs, node.outputs), no_recycling=[])
+    bound["inputs"] = list(dict.fromkeys(bound["inputs"]))
+    return {**bound, "parameters": [_parameter(node, variable) for variable in linker.orphans]}
 
 
 def _parameter(node: Apply, variable: Variable) -> JsonObject:
-    if isinstance(node.op, KernelOp):
-        return {"symbols": node.op.symbols(node), "numbers": node.op.numbers(node)}
     data = getattr(variable, "data", None)
     if not isinstance(data, Params):
         raise CaptureError(f"{node.op} is told what cannot be kept: {type(data).__name__}")

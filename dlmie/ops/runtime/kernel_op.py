@@ -12,15 +12,12 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.link.c.op import COp
-from pytensor.link.c.type import generic
 from pytensor.tensor.type import TensorType
 
 from dlmie.errors import CompilerError
 from dlmie.ops.runtime import library
+from dlmie.ops.runtime.invocation import MAX_INPUTS, MAX_OUTPUTS, make_call
 from dlmie.ops.runtime.shapes import infers_shape
-
-# Room in the arrays of invoke_kernel below.
-MAX_INPUTS, MAX_OUTPUTS = 256, 16
 
 use_kernels: ContextVar[bool] = ContextVar("use_kernels", default=True)
 
@@ -44,7 +41,6 @@ class KernelOp(COp):
 
     kernel: ClassVar[str]
     __props__: tuple[str, ...] = ()
-    params_type = generic
     outputs_like: Sequence[int] = (0,)
     aliases: Mapping[int, int] = {}
 
@@ -83,37 +79,34 @@ class KernelOp(COp):
         return [*kernel, "dlmie_take", "dlmie_give"]  # the latter lend and take memory: memory.c
 
     def numbers(self, node: Apply) -> list[int]:
-        """What is overwritten and the type of each output; then the kernel's parameters."""
+        """How many inputs and outputs there are, the type of each input, what is overwritten and
+        the type of each output; then the kernel's parameters."""
+        inputs = [np.dtype(variable.type.dtype).num for variable in node.inputs]
         outputs = [
             number
             for i, variable in enumerate(node.outputs)
             for number in (self.aliases.get(i, -1), np.dtype(variable.type.dtype).num)
         ]
-        return [*outputs, *(int(x) for x in self.parameters())]
+        parameters = [int(x) for x in self.parameters()]
+        return [len(inputs), len(node.outputs), *inputs, *outputs, *parameters]
 
-    def get_params(self, node: Apply) -> bytes:
-        """Everything that varies between operations: the generated C source does not, so operations
-        of equal arity share one compiled module."""
-        return library.packed(self.symbols(node), self.numbers(node))
+    def make_c_thunk(
+        self, node: Apply, storage_map: Any, compute_map: Any, no_recycling: Any
+    ) -> Any:
+        """As COp's: a thunk that calls the kernel, and says that its outputs are computed."""
+        inputs, outputs = ([storage_map[v] for v in each] for each in (node.inputs, node.outputs))
+        facts = library.packed(self.symbols(node), self.numbers(node))
+        call = make_call(inputs, outputs, facts)
+        computed = [compute_map[v] for v in node.outputs] if compute_map is not None else []
 
-    def c_code_cache_version(self) -> tuple[int, ...]:
-        return (4,)
+        def thunk() -> None:
+            call()
+            for flag in computed:
+                flag[0] = True
 
-    def c_support_code(self, **kwargs: Any) -> str:
-        return _INVOKE
-
-    def c_code(
-        self, node: Apply, name: str, inputs: Sequence[str], outputs: Sequence[str], sub: dict
-    ) -> str:
-        return f"""
-        {{
-            PyArrayObject *inputs[] = {{{", ".join(inputs)}}};
-            PyArrayObject **outputs[] = {{{", ".join("&" + x for x in outputs)}}};
-            if (invoke_kernel({sub["params"]}, {len(inputs)}, inputs, {len(outputs)}, outputs)) {{
-                {sub["fail"]}
-            }}
-        }}
-        """
+        thunk.thunk, thunk.cthunk = call, call.cthunk  # type: ignore[attr-defined]
+        thunk.lazy = False  # type: ignore[attr-defined]
+        return thunk
 
     def make_thunk(
         self,
@@ -151,113 +144,3 @@ def precision(node: Apply) -> str:
     if len(dtypes) != 1 or not dtypes <= {"float32", "float64"}:
         raise TypeError(f"{node.op}: mixed or unsupported floating dtypes {sorted(dtypes)}")
     return dtypes.pop()
-
-
-# The one C function that every module of every KernelOp holds: make the inputs contiguous, ask the
-# kernel for the shapes of its outputs, reuse or allocate them, and compute without the GIL.
-_INVOKE = r"""
-#include <stdint.h>
-typedef struct { void *data; int64_t ndim; int64_t shape[6]; } dlmie_tensor;
-typedef int (*dlmie_kernel)(const dlmie_tensor *, dlmie_tensor *, const int64_t *, char *);
-
-static void describe(PyArrayObject *array, dlmie_tensor *t) {
-    t->data = PyArray_DATA(array);
-    t->ndim = PyArray_NDIM(array);
-    for (int i = 0; i < PyArray_NDIM(array); i++) t->shape[i] = PyArray_DIM(array, i);
-}
-
-static int fits(PyArrayObject *array, const dlmie_tensor *t, int type) {
-    if (!array || PyArray_TYPE(array) != type || PyArray_NDIM(array) != t->ndim) return 0;
-    if (!PyArray_IS_C_CONTIGUOUS(array) || !PyArray_ISALIGNED(array)) return 0;
-    for (int i = 0; i < t->ndim; i++)
-        if (PyArray_DIM(array, i) != t->shape[i]) return 0;
-    return 1;
-}
-
-/* An uninitialized array; a large one lives in a block of memory.c, returned when it dies. */
-typedef void *(*dlmie_take)(size_t, size_t *);
-typedef void (*dlmie_give)(void *, size_t);
-typedef struct { void *block; size_t size; dlmie_give give; } dlmie_loan;
-
-static void end_loan(PyObject *capsule) {
-    dlmie_loan *loan = (dlmie_loan *)PyCapsule_GetPointer(capsule, NULL);
-    loan->give(loan->block, loan->size);
-    free(loan);
-}
-
-static PyArrayObject *new_array(int ndim, npy_intp *shape, int type, int64_t take, int64_t give) {
-    PyArray_Descr *descr = PyArray_DescrFromType(type);
-    const size_t bytes = (size_t)PyArray_MultiplyList(shape, ndim) * PyDataType_ELSIZE(descr);
-    if (bytes < ((size_t)1 << 18)) {
-        return (PyArrayObject *)PyArray_Empty(ndim, shape, descr, 0);
-    }
-    dlmie_loan *loan = (dlmie_loan *)malloc(sizeof(dlmie_loan));
-    if (!loan) {
-        Py_DECREF(descr);
-        return (PyArrayObject *)PyErr_NoMemory();
-    }
-    loan->give = (dlmie_give)(intptr_t)give;
-    loan->block = ((dlmie_take)(intptr_t)take)(bytes, &loan->size);
-    PyObject *capsule = loan->block ? PyCapsule_New(loan, NULL, end_loan) : NULL;
-    if (!capsule) {
-        if (loan->block) loan->give(loan->block, loan->size);
-        free(loan);
-        Py_DECREF(descr);
-        return (PyArrayObject *)PyErr_NoMemory();
-    }
-    PyArrayObject *array = (PyArrayObject *)PyArray_NewFromDescr(
-        &PyArray_Type, descr, ndim, shape, NULL, loan->block, NPY_ARRAY_CARRAY, NULL);
-    if (!array) {
-        Py_DECREF(capsule);
-        return NULL;
-    }
-    if (PyArray_SetBaseObject(array, capsule) < 0) { /* takes the capsule, also when it fails */
-        Py_DECREF(array);
-        return NULL;
-    }
-    return array;
-}
-
-static int invoke_kernel(PyObject *params, int n_in, PyArrayObject **inputs, int n_out,
-                         PyArrayObject ***outputs) {
-    const int64_t *p = (const int64_t *)PyBytes_AS_STRING(params);
-    dlmie_kernel shapes = (dlmie_kernel)(intptr_t)p[0], compute = (dlmie_kernel)(intptr_t)p[1];
-    const int64_t *output_info = p + 4, *numbers = p + 4 + 2 * n_out;
-    PyArrayObject *held[256];
-    dlmie_tensor in[256], out[16];
-    char error[256] = "kernel failed";
-    int failed = 1, ready = 0;
-    for (; ready < n_in; ready++) {
-        if (PyArray_NDIM(inputs[ready]) > 6) {
-            snprintf(error, sizeof error, "more than 6 dimensions");
-            goto done;
-        }
-        held[ready] = PyArray_GETCONTIGUOUS(inputs[ready]);
-        if (!held[ready]) goto done;
-        describe(held[ready], &in[ready]);
-    }
-    if (shapes(in, out, numbers, error)) goto done;
-    for (int i = 0; i < n_out; i++) {
-        const int64_t alias = output_info[2 * i];
-        const int type = (int)output_info[2 * i + 1];
-        if (alias >= 0) {
-            Py_INCREF(held[alias]);
-            Py_XSETREF(*outputs[i], held[alias]);
-        } else if (!fits(*outputs[i], &out[i], type)) {
-            npy_intp shape[6];
-            for (int d = 0; d < out[i].ndim; d++) shape[d] = out[i].shape[d];
-            PyArrayObject *fresh = new_array((int)out[i].ndim, shape, type, p[2], p[3]);
-            if (!fresh) goto done;
-            Py_XSETREF(*outputs[i], fresh);
-        }
-        out[i].data = PyArray_DATA(*outputs[i]);
-    }
-    Py_BEGIN_ALLOW_THREADS
-    failed = compute(in, out, numbers, error);
-    Py_END_ALLOW_THREADS
-done:
-    for (int i = 0; i < ready; i++) Py_DECREF(held[i]);
-    if (failed && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, error);
-    return failed;
-}
-"""

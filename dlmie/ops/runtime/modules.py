@@ -34,6 +34,8 @@ from pytensor.link.vm import VMLinker
 
 from dlmie.ops.runtime.cache import announced_wait
 from dlmie.ops.runtime.headers import HEADERS
+from dlmie.ops.runtime.invocation import call_graph
+from dlmie.ops.runtime.kernel_op import KernelOp
 
 # As many modules in one translation unit gain most of what there is to gain, and inlining, which
 # has a budget for the unit, treats them like single ones.
@@ -92,7 +94,7 @@ def _missing(fgraph: FunctionGraph, cache: Any) -> list[_Module]:
         if isinstance(node.op, COp) and not _has_float16(node):
             with contextlib.suppress(Exception):  # no C code, or PyTensor says what is wrong
                 node.op.prepare_node(node, None, None, "c")
-                graph = FunctionGraph(node.inputs, node.outputs)
+                graph = _graph_of(node)
                 linker = CLinker().accept(graph, no_recycling=[])
                 key = linker.cmodule_key()
                 if not key or not key[0] or key in cache.entry_from_key:
@@ -103,6 +105,13 @@ def _missing(fgraph: FunctionGraph, cache: Any) -> list[_Module]:
                     name = linker.get_dynamic_module().code_hash
                     found[hash] = _Module(name, hash, key, source, linker)
     return sorted(found.values(), key=lambda module: module.hash)
+
+
+def _graph_of(node: Apply) -> FunctionGraph:
+    """The graph that a module is made of."""
+    if isinstance(node.op, KernelOp):
+        return call_graph()
+    return FunctionGraph(node.inputs, node.outputs)
 
 
 def _has_float16(node: Apply) -> bool:

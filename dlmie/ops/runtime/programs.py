@@ -94,8 +94,13 @@ class _Step:
 
     def __init__(self, node: JsonObject, storage: Sequence[list[Any]], folder: Path) -> None:
         self._error: list[Any] = [None, None, None]
-        cells = [storage[slot] for slot in (*node["inputs"], *node["outputs"])]
-        self._held = [*cells, *([_parameter(p)] for p in node["parameters"])]
+        inputs, outputs = ([storage[slot] for slot in node[k]] for k in ("inputs", "outputs"))
+        if "symbols" in node:
+            # As invocation.make_call does it: the cells as one value, the facts, and no result.
+            facts = library.packed(node["symbols"], node["numbers"])
+            self._held = [[(*inputs, *outputs)], [facts], [None]]
+        else:
+            self._held = [*inputs, *outputs, *([_parameter(p)] for p in node["parameters"])]
         self._done = [storage[slot] for slot in node["clear"]]
         module = _module(node["module"], folder)
         self._capsule = module.instantiate(self._error, *self._held)
@@ -125,8 +130,6 @@ def _check(wanted: JsonObject, array: np.ndarray) -> None:
 
 def _parameter(stated: JsonObject) -> Any:
     """What the module of an operation is told beside its inputs."""
-    if "symbols" in stated:
-        return library.packed(stated["symbols"], stated["numbers"])
     values = {name: np.array(value, dtype) for name, (dtype, value) in stated["fields"].items()}
     return {name: v if v.ndim else v[()] for name, v in values.items()}
 
