@@ -11,7 +11,7 @@ from dlmie.files import containers
 from dlmie.files.schema import Key
 from dlmie.models import registry
 from dlmie.models.classifiers.image_classifier import ImageClassifier
-from dlmie.training.model_files import read_model
+from dlmie.training.model_files import read_model, write_model
 from dlmie.typing import JsonObject
 
 #: Where the arrays of a normalization stand in model files and checkpoints.
@@ -40,18 +40,13 @@ def save_model(model: ImageClassifier, path: str | Path, *, meta: JsonObject | N
     DlmieError
         The disk is full, or the class is not registered: nothing could load the file.
     """
-    registry.check_registered(model, "classifier")
-    arrays = {str(p.name): p.get_value(borrow=True) for p in model.parameters}
     seen = {NORMALIZATION + name: array for name, array in model.normalization.arrays.items()}
-    header = {
-        "kind": model.kind,
-        "config": model.config,
+    facts: JsonObject = {
         "shape": list(model.shape),
         "classes": model.classes,
         "normalization": model.normalization.to_json(),
-        "meta": dict(meta or {}),
     }
-    return containers.save(path, {**arrays, **seen}, header)
+    return write_model(model, "classifier", path, facts, arrays=seen, meta=meta)
 
 
 def load(source: str | Path) -> ImageClassifier:

@@ -8,7 +8,7 @@ from dlmie.files import containers
 from dlmie.files.schema import Key
 from dlmie.models import registry
 from dlmie.models.generators.gan import GAN
-from dlmie.training.model_files import read_model
+from dlmie.training.model_files import read_model, write_model
 from dlmie.typing import JsonObject
 
 _HEADER = {
@@ -32,15 +32,7 @@ def save_model(model: GAN, path: str | Path, *, meta: JsonObject | None = None) 
     DlmieError
         The disk is full, or the class is not registered: nothing could load the file.
     """
-    registry.check_registered(model, "generator")
-    arrays = {str(p.name): p.get_value(borrow=True) for p in model.parameters}
-    header = {
-        "kind": model.kind,
-        "config": model.config,
-        "shape": list(model.shape),
-        "meta": dict(meta or {}),
-    }
-    return containers.save(path, arrays, header)
+    return write_model(model, "generator", path, {"shape": list(model.shape)}, meta=meta)
 
 
 def load(source: str | Path) -> GAN:

@@ -9,7 +9,7 @@ from dlmie.files.schema import Key
 from dlmie.models import registry
 from dlmie.models.agents.agent import Agent, Spaces
 from dlmie.models.agents.deep_q import DQN
-from dlmie.training.model_files import read_model
+from dlmie.training.model_files import read_model, write_model
 from dlmie.typing import JsonObject
 
 _SPACES = {
@@ -45,16 +45,8 @@ def save_model(
     DlmieError
         The disk is full, or the class is not registered: nothing could load the file.
     """
-    registry.check_registered(agent, "agent")
-    arrays = {str(p.name): p.get_value(borrow=True) for p in agent.parameters}
-    header = {
-        "kind": agent.kind,
-        "config": agent.config,
-        "spaces": agent.spaces.to_json(),
-        "environment": environment,
-        "meta": dict(meta or {}),
-    }
-    return containers.save(path, arrays, header)
+    facts: JsonObject = {"spaces": agent.spaces.to_json(), "environment": environment}
+    return write_model(agent, "agent", path, facts, meta=meta)
 
 
 def load(source: str | Path) -> Agent:

@@ -1,4 +1,4 @@
-"""Model files: what loading one has in common, whatever the task."""
+"""Model files: what writing and loading one have in common, whatever the task."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from dlmie.models import registry
 from dlmie.models.registry import Role
 from dlmie.training.folders import best_model
 from dlmie.typing import JsonObject
+
+if TYPE_CHECKING:
+    from dlmie.models.agents.agent import Agent
+    from dlmie.models.classifiers.image_classifier import ImageClassifier
+    from dlmie.models.generators.gan import GAN
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,30 @@ class ModelFile:
             DlmieError,
         ) as error:
             raise WeightsError(f"{self.path} has a damaged description ({error})") from error
+
+
+def write_model(
+    model: ImageClassifier | GAN | Agent,
+    role: Role,
+    path: str | Path,
+    facts: JsonObject,
+    *,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    meta: JsonObject | None = None,
+) -> Path:
+    """Write a model's kind, configuration and parameters, with more facts and arrays of its task.
+
+    ``meta`` is what else the file says of itself: any JSON values.
+
+    Raises
+    ------
+    DlmieError
+        The disk is full, or the class is not registered: nothing could load the file.
+    """
+    registry.check_registered(model, role)
+    own = {str(p.name): p.get_value(borrow=True) for p in model.parameters}
+    header = {"kind": model.kind, "config": model.config, **facts, "meta": dict(meta or {})}
+    return containers.save(path, {**own, **(arrays or {})}, header)
 
 
 def read_model(source: str | Path, role: Role, keys: Mapping[str, Key]) -> ModelFile:
