@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,34 @@ def test_affine(transpose: tuple[bool, bool]) -> None:
             case.check_against_numpy(*arrays)
             if dtype == "float64":
                 case.check_finite_differences(*arrays)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_of_few_rows(dtype: str) -> None:
+    """They are read along the rows of W: any number of rows, depth, and columns, in parts."""
+    x, w, b = pt.matrix(dtype=dtype), pt.matrix(dtype=dtype), pt.vector(dtype=dtype)
+    run = function([x, w, b], [MatMul(False, False)(x, w), Affine(False, False)(x, w, b)])
+    random = np.random.default_rng(0)
+    depths, widths = (1, 7, 8, 9, 27), (1, 5, 16, 33, 70_000)
+    for m, k, n in [*itertools.product(range(1, 14), depths, widths[:-1]), (5, 11, widths[-1])]:
+        arrays = [random.normal(size=s).astype(dtype) for s in [(m, k), (k, n), (n,)]]
+        wide = [a.astype(np.longdouble) for a in arrays]
+        product = wide[0] @ wide[1]
+        for found, truth in zip(run(*arrays), (product, product + wide[2]), strict=True):
+            np.testing.assert_allclose(found, truth, atol=40 * np.finfo(dtype).eps, rtol=1e-5)
+
+
+def test_products_of_few_rows_do_not_depend_on_threads() -> None:
+    x, w = pt.fmatrix(), pt.fmatrix()
+    run = function([x, w], MatMul(False, False)(x, w))
+    random = np.random.default_rng(0)
+    for m, k, n in ((5, 301, 1001), (1, 4000, 300), (12, 20, 5000)):
+        arrays = [random.standard_normal(s, "float32") for s in ((m, k), (k, n))]
+        results = []
+        for count in (1, 2, 9):
+            with threads(count):
+                results.append(run(*arrays).tobytes())
+        assert len(set(results)) == 1
 
 
 def compiled_ops(inputs: list[Any], outputs: Any) -> tuple[Callable[..., Any], list[Any]]:

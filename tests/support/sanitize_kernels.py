@@ -248,7 +248,7 @@ def others() -> Iterator[Case]:
         yield Case("uniform", lambda v: v * uniform_like(v, key), [normal(*shape)])
     ids = _random.integers(0, 5, (3, 4))
     yield Case("embedding", lambda v: embedding(v, ids), [normal(5, 7)])
-    for m, n, k in ((1, 1, 1), (17, 5, 33), (3, 64, 2)):
+    for m, n, k in ((1, 1, 1), (17, 5, 33), (3, 64, 2), (11, 37, 19)):
         for a, b in np.ndindex(2, 2):
             arrays = [normal(*((k, m) if a else (m, k))), normal(*((n, k) if b else (k, n)))]
             flags = {"transpose_a": bool(a), "transpose_b": bool(b)}

@@ -7,13 +7,17 @@
  * of threads only: results repeat from run to run.
  *
  * A product of a few rows with a large matrix, as in every step of decoding, is bound by reading
- * that matrix.  BLAS would first copy it into the order of its inner loop; here tile.h's inner loop
- * reads it in place.
+ * that matrix.  BLAS would first copy it into the order of its inner loop; here it is read in place,
+ * along its rows: what a processor fetches ahead are neighbors, not the columns of a tile.
  */
-#include "tile.h"
+#include "vectors.h"
 
-/* Rows of a below which it is faster to read b as it lies. */
-enum { FEW_ROWS = 12 };
+enum {
+    FEW_ROWS = 12,         /* up to so many it is faster to read b as it lies */
+    ROWS = 6, DEPTH = 8,   /* rows of a and of b that are worked on side by side */
+    PARTS = 4,             /* of a large b, for as many threads */
+    STRIP_BYTES = 1 << 18, /* of c that are summed at a time: they stay in the cache */
+};
 
 /* Fortran interface: a BLAS may decorate its names (scipy-openblas32 prefixes scipy_). */
 #ifndef BLAS_SYMBOL
@@ -55,27 +59,98 @@ void KERNEL(gemm_serial)(int ta, int tb, int64_t m, int64_t n, int64_t k, real a
 }
 #endif
 
-/* c (m x n) = or += a b for few rows of a, one panel of columns after the other. */
-static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
-                     int64_t ldb, int accumulate, real *c, int64_t ldc) {
-    const int64_t whole = n / LANES * LANES; /* columns in full vectors */
-#pragma omp parallel for schedule(static) if (!inside_parallel() && (double)m * n * k > 5e5)
-    for (int64_t j = 0; j < whole; j += PANEL)
-        for (int64_t i = 0; i < m; i += TILE_ROWS)
-            tile_product(min64(TILE_ROWS, m - i), min64(PANEL, whole - j), k,
-                         (left_factor){a + i * lda, lda, 1}, b + j, ldb, accumulate,
-                         c + i * ldc + j, ldc);
-    for (int64_t i = 0; i < m; i++)
-        for (int64_t j = whole; j < n; j++) {
+/* A strip of columns: c (rows x n) = or += a (rows x DEPTH) b (DEPTH x n), where a's elements stay in
+ * registers and b is read along its rows. */
+static inline __attribute__((always_inline)) void
+strip(const int rows, int64_t n, const real *a, int64_t lda, const real *b, int64_t ldb,
+      int accumulate, real *c, int64_t ldc) {
+    vec left[ROWS][DEPTH];
+    for (int i = 0; i < rows; i++)
+        for (int k = 0; k < DEPTH; k++) left[i][k] = broadcast(a[i * lda + k]);
+    int64_t j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        vec sums[ROWS];
+        for (int i = 0; i < rows; i++) sums[i] = accumulate ? load(c + i * ldc + j) : (vec){0};
+        for (int k = 0; k < DEPTH; k++) {
+            const vec right = load(b + k * ldb + j);
+            for (int i = 0; i < rows; i++) sums[i] += left[i][k] * right;
+        }
+        for (int i = 0; i < rows; i++) store(c + i * ldc + j, sums[i]);
+    }
+    for (; j < n; j++)
+        for (int i = 0; i < rows; i++) {
             real sum = accumulate ? c[i * ldc + j] : 0;
-            for (int64_t l = 0; l < k; l++) sum += a[i * lda + l] * b[l * ldb + j];
+            for (int k = 0; k < DEPTH; k++) sum += a[i * lda + k] * b[k * ldb + j];
             c[i * ldc + j] = sum;
         }
 }
 
+/* The same for any number of rows and columns and any depth. */
+static void strips(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
+                   int64_t ldb, int accumulate, real *c, int64_t ldc) {
+    const int64_t width = round_up(STRIP_BYTES / (int64_t)sizeof(real) / m, LANES);
+    for (int64_t j = 0; j < n; j += width)
+        for (int64_t l = 0; l + DEPTH <= k; l += DEPTH)
+            for (int64_t i = 0; i < m; i += ROWS) {
+                const real *left = a + i * lda + l, *right = b + l * ldb + j;
+                real *target = c + i * ldc + j;
+                const int64_t columns = min64(width, n - j);
+                const int sum = accumulate || l > 0;
+                switch (min64(m - i, ROWS)) {
+                case 1: strip(1, columns, left, lda, right, ldb, sum, target, ldc); break;
+                case 2: strip(2, columns, left, lda, right, ldb, sum, target, ldc); break;
+                case 3: strip(3, columns, left, lda, right, ldb, sum, target, ldc); break;
+                case 4: strip(4, columns, left, lda, right, ldb, sum, target, ldc); break;
+                case 5: strip(5, columns, left, lda, right, ldb, sum, target, ldc); break;
+                default: strip(ROWS, columns, left, lda, right, ldb, sum, target, ldc);
+                }
+            }
+    for (int64_t l = k / DEPTH * DEPTH; l < k; l++)
+        for (int64_t i = 0; i < m; i++) {
+            const real w = a[i * lda + l];
+            for (int64_t j = 0; j < n; j++)
+                c[i * ldc + j] = (accumulate || l > 0 ? c[i * ldc + j] : 0) + w * b[l * ldb + j];
+        }
+}
+
+/* c (m x n) = or += a b for few rows of a, at least one of each.  A thread reads whole rows of b, a
+ * part of them: two threads that read side by side in the same rows are hardly faster than one.  The
+ * parts are the same for any number of threads, and so are the sums; who is late finds fewer left. */
+static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
+                     int64_t ldb, int accumulate, real *c, int64_t ldc) {
+    const int large = (double)m * n * k > 5e5;
+    const int64_t depth = large ? round_up((k + PARTS - 1) / PARTS, DEPTH) : k;
+    const int64_t parts = (k + depth - 1) / depth;
+    size_t size;
+    real *others = parts == 1 ? NULL : dlmie_take(sizeof(real) * (size_t)((parts - 1) * m * n), &size);
+    if (!others) {
+        strips(m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+        return;
+    }
+    const int64_t columns = round_up(n / ((thread_count() + PARTS - 1) / PARTS), LANES);
+#pragma omp parallel if (!inside_parallel())
+    {
+#pragma omp for collapse(2) schedule(dynamic)
+        for (int64_t part = 0; part < parts; part++)
+            for (int64_t j = 0; j < n; j += columns) {
+                const int64_t l = part * depth;
+                real *sums = part ? others + (part - 1) * m * n : c;
+                strips(m, min64(columns, n - j), min64(depth, k - l), a + l, lda, b + l * ldb + j,
+                       ldb, part == 0 && accumulate, sums + j, part ? n : ldc);
+            }
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t part = 1; part < parts; part++) {
+                const real *sums = others + ((part - 1) * m + i) * n;
+                for (int64_t j = 0; j < n; j++) c[i * ldc + j] += sums[j];
+            }
+    }
+    dlmie_give(others, size);
+}
+
 void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
                   int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
-    if (!ta && !tb && alpha == 1 && m <= FEW_ROWS && (beta == 0 || beta == 1)) {
+    if (!ta && !tb && alpha == 1 && m <= FEW_ROWS && (beta == 0 || beta == 1) && m * n * k > 0) {
         few_rows(m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
         return;
     }
