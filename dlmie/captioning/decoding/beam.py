@@ -87,8 +87,7 @@ def beam_search(
         end_logs = logs[..., constraints.end].copy()
         logs[..., constraints.end] = -np.inf
         chosen, totals = _best_words(logs, scores, beam)  # (images, beams), places beam·V + word
-        rank = _rank_ends(ends, constraints.end, chosen, totals, vocabulary)
-        ending = rank < beam
+        ending = _ending(ends, constraints.end, chosen, totals, vocabulary, beam)
         greedy = _keep_greedy(
             greedy, logs, end_logs, scores, constraints.end, chosen, totals, ending
         )
@@ -97,11 +96,11 @@ def beam_search(
         stuck = totals[:, 0] == -np.inf  # the constraints leave no word: what was said competes
         tree.cut(active[stuck], place, scores[stuck])
         tree.record(active, place, *np.divmod(chosen, vocabulary), totals, extras)
-        tree.end(active, place, np.where(ending, ends, -np.inf))
-
-        ended += ending.sum(axis=1)
-        normalized = np.where(ending, ends / (place + 1) ** length_norm, -np.inf)
-        best = np.sort(np.hstack([best, normalized]), axis=1)[:, -n_best:]
+        if ending.any():
+            tree.end(active, place, np.where(ending, ends, -np.inf))
+            ended += ending.sum(axis=1)
+            normalized = np.where(ending, ends / (place + 1) ** length_norm, -np.inf)
+            best = np.sort(np.hstack([best, normalized]), axis=1)[:, -n_best:]
         hopeless = totals[:, 0] / steps**length_norm <= best[:, 0]
         keep = ~(stuck | hopeless | ((ended >= beam) & (greedy < 0)))
         if not keep.any():
@@ -126,11 +125,10 @@ def _best_words(logs: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.nd
     first ones), so no more than these blocks are searched.
     """
     images, _, vocabulary = logs.shape
-    starts = np.arange(0, vocabulary, _BLOCK)
-    maxima = np.maximum.reduceat(logs, starts, axis=-1) + scores[..., None]
+    maxima = _block_maxima(logs) + scores[..., None]
     blocks = _largest(maxima.reshape(images, -1), count)  # (images, blocks), rising
-    beam, block = np.divmod(blocks, len(starts))
-    word = starts[block][..., None] + np.arange(_BLOCK)  # (images, blocks, words)
+    beam, block = np.divmod(blocks, maxima.shape[-1])
+    word = block[..., None] * _BLOCK + np.arange(_BLOCK)  # (images, blocks, words)
     inside = np.minimum(word, vocabulary - 1)
     image = np.arange(images)[:, None]
     candidates = logs[image[..., None], beam[..., None], inside] + scores[image, beam][..., None]
@@ -143,27 +141,40 @@ def _best_words(logs: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.nd
     return places[image, found], totals[image, found]
 
 
+def _block_maxima(logs: np.ndarray) -> np.ndarray:
+    """(…, vocabulary) → (…, blocks); ``np.maximum.reduceat`` takes several times as long."""
+    whole = logs.shape[-1] // _BLOCK * _BLOCK
+    maxima = logs[..., :whole].reshape(*logs.shape[:-1], -1, _BLOCK).max(axis=-1)
+    if whole == logs.shape[-1]:
+        return maxima
+    return np.concatenate([maxima, logs[..., whole:].max(axis=-1, keepdims=True)], axis=-1)
+
+
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
     """Places of the largest values of every row, rising; of equals the first."""
     rows, size = values.shape
     if size <= count:
         return np.broadcast_to(np.arange(size), (rows, size))
     limit = np.partition(values, size - count, axis=1)[:, size - count, None]
-    above, equal = values > limit, values == limit
-    room = count - above.sum(axis=1, keepdims=True)
-    chosen = above | (equal & (equal.cumsum(axis=1) <= room))
+    chosen = values >= limit
+    if np.count_nonzero(chosen) > rows * count:  # of those that equal the last, not all
+        above, equal = values > limit, values == limit
+        room = count - above.sum(axis=1, keepdims=True)
+        chosen = above | (equal & (equal.cumsum(axis=1) <= room))
     return np.nonzero(chosen)[1].reshape(rows, count)
 
 
-def _rank_ends(
-    ends: np.ndarray, end: int, chosen: np.ndarray, totals: np.ndarray, vocabulary: int
+def _ending(
+    ends: np.ndarray, end: int, chosen: np.ndarray, totals: np.ndarray, vocabulary: int, beam: int
 ) -> np.ndarray:
-    """How many words and ends come before the end of each hypothesis: (images, beams)."""
+    """Whether each hypothesis' end is among the ``beam`` best words and ends: (images, beams)."""
+    if totals.shape[1] == beam and (ends < totals[:, -1:]).all():  # as mostly
+        return np.zeros(ends.shape, dtype=bool)
     own = np.broadcast_to(np.arange(ends.shape[1]) * vocabulary + end, ends.shape)
     rivals = np.hstack([totals, ends])[:, None]
     places = np.hstack([chosen, own])[:, None]
     before = (rivals > ends[..., None]) | ((rivals == ends[..., None]) & (places < own[..., None]))
-    return before.sum(axis=-1)
+    return np.asarray(before.sum(axis=-1) < beam)
 
 
 def _keep_greedy(
