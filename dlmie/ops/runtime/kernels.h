@@ -8,7 +8,7 @@
  *
  * Both return 0, or 1 after writing one line to `error`.  `p` holds the integer parameters of the
  * operation (strides, flags, ...) in the order its Python half lists them.  PyTensor calls
- * kernels through ops/kernels.py; tests and sanitizers call the same functions through ctypes.
+ * kernels through runtime/invocation.py; tests and sanitizers call the same functions through ctypes.
  * Nothing here knows Python.
  */
 #ifndef DLMIE_KERNELS_H

@@ -35,7 +35,7 @@ from pytensor.link.vm import VMLinker
 from dlmie.ops.runtime.cache import announced_wait
 from dlmie.ops.runtime.headers import HEADERS
 from dlmie.ops.runtime.invocation import call_graph
-from dlmie.ops.runtime.kernel_op import KernelOp
+from dlmie.ops.runtime.kernel_op import KernelOp, kernels_ready
 
 # As many modules in one translation unit gain most of what there is to gain, and inlining, which
 # has a budget for the unit, treats them like single ones.
@@ -91,6 +91,8 @@ def _missing(fgraph: FunctionGraph, cache: Any) -> list[_Module]:
     """The modules that ``COp.make_c_thunk`` will ask for in vain."""
     found: dict[str, _Module] = {}
     for node in fgraph.apply_nodes:
+        if isinstance(node.op, KernelOp) and not kernels_ready():
+            continue  # runs in Python
         if isinstance(node.op, COp) and not _has_float16(node):
             with contextlib.suppress(Exception):  # no C code, or PyTensor says what is wrong
                 node.op.prepare_node(node, None, None, "c")
