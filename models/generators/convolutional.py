@@ -102,15 +102,19 @@ class WassersteinGAN(DCGAN):
     """The same generator; a critic whose gradient is kept near 1 (Gulrajani et al. 2017).
 
     Critic: 64 filters of 4 × 4, stride 2 – leaky ReLU – 128 of 4 × 4, stride 2 – leaky ReLU – 1024
-    – leaky ReLU – 1. The course normalizes the batch after the second convolution; the gradient of
-    each image then depends on all others, which the penalty must not (Gulrajani et al., section 4).
+    – leaky ReLU – 1, the convolutions padded by a pixel.
+
+    The course's critic normalizes the batch after the second convolution; the gradient of each
+    image then depends on all others, which the penalty must not (Gulrajani et al., section 4). And
+    its convolutions are not padded: of 28 rows and columns it never reads the last two, where the
+    generator then draws what it likes, a bright frame.
 
     Parameters
     ----------
     shape, latent, seed, dtype
         See :class:`~dlmie.models.generators.gan.GAN`.
     critic_norm : bool
-        Batch norm in the critic, as in the course.
+        The course's critic: with batch norm, and without padding.
 
     Examples
     --------
@@ -140,9 +144,13 @@ class WassersteinGAN(DCGAN):
 
     def _critic(self, options: LayerOptions) -> Sequential:
         rows, columns, channels = self.shape
-        sides = [((size - 2) // 2 - 2) // 2 for size in (rows, columns)]
-        half = partial(Conv2D, stride=2, padding="valid", **options)
-        norm = [BatchNorm("/critic/norm", 128, dtype=self.dtype)] if self.critic_norm else []
+        if self.critic_norm:
+            half = partial(Conv2D, stride=2, padding="valid", **options)
+            sides = [((size - 2) // 2 - 2) // 2 for size in (rows, columns)]
+            norm = [BatchNorm("/critic/norm", 128, dtype=self.dtype)]
+        else:
+            half, norm = partial(Conv2D, stride=2, padding=1, **options), []
+            sides = [rows // 4, columns // 4]
         return Sequential(
             half("/critic/1", channels, 64, 4),
             leaky_relu,

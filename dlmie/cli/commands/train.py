@@ -67,7 +67,7 @@ _HELP = {
     "filter_size": "Height and width of its filters.",
     "stages": "Filters of each stage of convolutions: 32,64,128.",
     "latent": "Size of the noise vector that becomes an image.",
-    "critic_norm": "Batch norm in the critic, as in the course.",
+    "critic_norm": "The course's critic: with batch norm, without padding.",
     "dueling": "Estimate state values and action advantages separately.",
     "model_hidden": "Size of the two hidden layers that model the world.",
 }
