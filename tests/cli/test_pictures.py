@@ -69,6 +69,9 @@ def test_the_other_pictures(run: Run, cat: Path) -> None:
         *("--size", 64, "--steps", 2, "--figure", cat.with_name("way.svg"), "-o", out),
     )
     assert "Iteration 1 / 2" in cat.with_name("way.svg").read_text()
+    small = ("--encoder", "tiny-imagenet", "--encoder-weights", "random")  # knows one size alone
+    run("visualize", "--target", 3, *small, "--steps", 1, "-o", out)
+    assert load_image(out).shape == (64, 64, 3)
     told = run("invert", cat, "--layer", "stem", "--steps", 2, "-o", out)
     assert told["layer"] == "stem"
     moving = cat.with_name("zoom.gif")

@@ -15,7 +15,7 @@ from dlmie.typing import Json, JsonObject
 from dlmie.visualize.ascent.ascend import ascend, frame_steps
 from dlmie.visualize.ascent.evaluation import objective_values, probabilities
 from dlmie.visualize.ascent.inputs import class_name
-from dlmie.visualize.ascent.models import describe_model
+from dlmie.visualize.ascent.models import describe_model, with_preprocessing
 from dlmie.visualize.ascent.objectives import Objective
 from dlmie.visualize.ascent.objectives.terms import check_objective
 from dlmie.visualize.ascent.pixels import Size, as_pair, to_network
@@ -37,7 +37,7 @@ from dlmie.visualize.figures.panels import Panel
 def visualize(
     objective: Objective,
     *,
-    size: Size = 224,
+    size: Size | None = None,
     preset: str | Mapping[str, Json] = "fourier",
     steps: int | None = None,
     rate: float | None = None,
@@ -61,8 +61,8 @@ def visualize(
     objective : Objective
         As ``unit(net["logits"], "flamingo")`` or ``channel(net["block5"], 17)``; given several
         classes or channels, it makes an image of each.
-    size : int or (rows, columns)
-        Pixels.
+    size : int or (rows, columns), optional
+        Pixels; by default as many as the network was trained with.
     preset : str or mapping
         "fourier": a spectrum with decorrelated colors under random shifts, scales, rotations
         (Olah et al. 2017) and noise; "yosinski-1" to "yosinski-4" (Yosinski et al. 2015, table 1),
@@ -116,7 +116,8 @@ def visualize(
         raise DlmieError(f"octaves must be at least 1, not {octaves}")
     network = check_objective(objective).network
     count = max([len(a) for a in objective.data], default=1) if batch is None else batch
-    run = _climb(objective, recipe, _sizes(as_pair(size), octaves), count, frames, seed, progress)
+    shape = as_pair(with_preprocessing(network).preprocessing.size if size is None else size)
+    run = _climb(objective, recipe, _sizes(shape, octaves), count, frames, seed, progress)
     pixels = _shown(run.images, network, recipe)
     labels, found = _labels(objective, network, pixels)
     results = {
@@ -128,7 +129,7 @@ def visualize(
     }
     arguments = {
         "objective": objective.to_json(),
-        "size": list(as_pair(size)),
+        "size": list(shape),
         "preset": recipe.to_json(),  # not its name: presets of a later version may differ
         "octaves": octaves,
         "batch": batch,

@@ -60,7 +60,7 @@ class _Options(TypedDict):
     metavar="ROW COLUMN",
     help="Of the channel: one neuron.  [default: all places]",
 )
-@click.option("--size", type=whole(16), default=224, show_default=True, help="Pixels.")
+@click.option("--size", type=whole(16), help="Pixels.  [default: as the encoder was trained]")
 @options_of(
     TARGET,
     preset=(
@@ -96,7 +96,7 @@ def command(
     layer: str | None,
     channel: int | None,
     place: tuple[int, int] | None,
-    size: int,
+    size: int | None,
     output: str | None,
     figure: str | None,
     animation: str | None,
