@@ -128,9 +128,11 @@ def test_the_pool_has_a_limit_and_drops_the_oldest(pool: Pool) -> None:
 
 def test_memory_returns_to_the_pool_when_arrays_die() -> None:
     f, x = matrices()
-    address = f(x).ctypes.data
-    gc.collect()
-    assert f(x).ctypes.data == address
+    addresses = set()
+    for _ in range(5):
+        addresses.add(f(x).ctypes.data)
+        gc.collect()
+    assert len(addresses) <= 2  # the result's, and that of the copy of the transposed matrix
 
 
 def test_one_module_calls_all_kernels() -> None:
@@ -188,11 +190,13 @@ def test_more_inputs_than_a_kernel_has_room_for() -> None:
         Many()(*[pt.fscalar() for _ in range(257)])
 
 
-def test_strided_inputs_are_understood() -> None:
+@pytest.mark.parametrize("shape", [(6, 8), (600, 800)])  # copies of large ones lie in blocks
+def test_strided_inputs_are_understood(shape: tuple[int, int]) -> None:
     x = pt.fmatrix("x")
     f = dlmie.function([x], MatMul(False, True)(x, x))
-    a = np.random.default_rng(0).standard_normal((6, 8)).astype("f")[::-2, 1::2]
-    np.testing.assert_allclose(f(a), a @ a.T, rtol=1e-5)
+    a = np.random.default_rng(0).standard_normal(shape).astype("f")[::-2, 1::2]
+    for _ in range(2):
+        np.testing.assert_allclose(f(a), a @ a.T, rtol=1e-5, atol=1e-4)
 
 
 def test_results_for_one_and_two_threads() -> None:

@@ -39,7 +39,7 @@ class KernelCall(COp):
         raise NotImplementedError("a kernel is called from C only")
 
     def c_code_cache_version(self) -> tuple[int, ...]:
-        return (1,)
+        return (2,)
 
     # Generic variables need nothing of NumPy: PyTensor adds neither its header nor its functions.
     def c_headers(self, **kwargs: Any) -> list[str]:
@@ -84,29 +84,6 @@ static void describe(PyArrayObject *array, dlmie_tensor *t) {
     t->data = PyArray_DATA(array);
     t->ndim = PyArray_NDIM(array);
     for (int i = 0; i < PyArray_NDIM(array); i++) t->shape[i] = PyArray_DIM(array, i);
-}
-
-/* The array of an input as kernels read it: a new reference, or NULL with an error set. */
-static PyArrayObject *readable(PyObject *value, int type) {
-    if (!PyArray_Check(value)) {
-        PyErr_SetString(PyExc_TypeError, "expected an ndarray");
-        return NULL;
-    }
-    PyArrayObject *array = (PyArrayObject *)value;
-    if (!PyArray_EquivTypenums(PyArray_TYPE(array), type)) {
-        PyErr_Format(PyExc_TypeError, "expected type_num %d, got %d", type, PyArray_TYPE(array));
-        return NULL;
-    }
-    if (PyArray_NDIM(array) > 6) {
-        PyErr_SetString(PyExc_ValueError, "more than 6 dimensions");
-        return NULL;
-    }
-    if (!PyArray_ISCARRAY_RO(array)) {
-        return (PyArrayObject *)PyArray_FromArray(
-            array, PyArray_DescrFromType(type), NPY_ARRAY_CARRAY_RO);
-    }
-    Py_INCREF(array);
-    return array;
 }
 
 static int fits(PyObject *value, const dlmie_tensor *t, int type) {
@@ -166,6 +143,32 @@ static PyArrayObject *new_array(const dlmie_tensor *t, int type, int64_t take, i
     return array;
 }
 
+/* The array of an input as kernels read it: a new reference, or NULL with an error set. */
+static PyArrayObject *readable(PyObject *value, int type, int64_t take, int64_t give) {
+    if (!PyArray_Check(value)) {
+        PyErr_SetString(PyExc_TypeError, "expected an ndarray");
+        return NULL;
+    }
+    PyArrayObject *array = (PyArrayObject *)value;
+    if (!PyArray_EquivTypenums(PyArray_TYPE(array), type)) {
+        PyErr_Format(PyExc_TypeError, "expected type_num %d, got %d", type, PyArray_TYPE(array));
+        return NULL;
+    }
+    if (PyArray_NDIM(array) > 6) {
+        PyErr_SetString(PyExc_ValueError, "more than 6 dimensions");
+        return NULL;
+    }
+    if (PyArray_ISCARRAY_RO(array)) {
+        Py_INCREF(array);
+        return array;
+    }
+    dlmie_tensor t;
+    describe(array, &t);
+    PyArrayObject *copy = new_array(&t, type, take, give);
+    if (copy && PyArray_CopyInto(copy, array) < 0) Py_CLEAR(copy);
+    return copy;
+}
+
 static int call_kernel(PyObject *cells, PyObject *facts) {
     const int64_t *p = (const int64_t *)PyBytes_AS_STRING(facts);
     dlmie_kernel shapes = (dlmie_kernel)(intptr_t)p[0], compute = (dlmie_kernel)(intptr_t)p[1];
@@ -179,7 +182,7 @@ static int call_kernel(PyObject *cells, PyObject *facts) {
     int failed = 1, n_held = 0, n_made = 0;
     for (; n_held < n_in; n_held++) {
         PyObject *value = PyList_GET_ITEM(PyTuple_GET_ITEM(cells, n_held), 0);
-        held[n_held] = readable(value, (int)input_types[n_held]);
+        held[n_held] = readable(value, (int)input_types[n_held], take, give);
         if (!held[n_held]) goto done;
         describe(held[n_held], &in[n_held]);
     }
