@@ -11,6 +11,8 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.op import Op
 
 from dlmie.ops.runtime.differentiation import disconnected
+from dlmie.ops.runtime.kernel_op import kernels_ready
+from dlmie.ops.runtime.lending import lent
 from dlmie.ops.runtime.shapes import infers_shape
 from dlmie.parallel import Ranks
 
@@ -41,7 +43,8 @@ class SumOverRanks(Op):
         for dtype in sorted({tensor.dtype for tensor in inputs}, key=str):
             mine = [i for i, tensor in enumerate(inputs) if tensor.dtype == dtype]
             # A new buffer for each call: shared variables keep what is made in its place.
-            buffer = np.concatenate([inputs[i].reshape(-1) for i in mine])
+            buffer = _empty(sum(inputs[i].size for i in mine), dtype)
+            np.concatenate([inputs[i].reshape(-1) for i in mine], out=buffer)
             summed, start = add(buffer), 0
             for i in mine:
                 stop = start + inputs[i].size
@@ -58,6 +61,10 @@ class SumOverRanks(Op):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         return disconnected(len(inputs))
+
+
+def _empty(size: int, dtype: np.dtype) -> np.ndarray:
+    return lent(size, dtype) if kernels_ready() else np.empty(size, dtype)
 
 
 def sum_over_ranks(
