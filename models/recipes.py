@@ -158,12 +158,14 @@ RECIPES: dict[str, JsonObject] = {
     },
     "show-attend-tell-scenes": {
         # Enlarged scenes give a grid fine enough to point at a thing; early layers tell colors and
-        # textures, late ones shapes. Without the penalty attention need not visit the background.
+        # textures, late ones shapes; a layer between (project) makes more captions true. Without
+        # the penalty attention need not visit the background.
         "about": "Show, Attend and Tell (soft) on the embedded scenes.",
         "model": "show-attend-tell",
         "config": {
             "embedding": 128, "hidden": 256, "attention": 128, "dropout": 0.1, "score": "dot",
             "gate": "none", "query": "current", "standardize": True, "position": 3,
+            "project": 128,
         },
         "encoder": {"name": "efficientnet-lite0", "layer": "block4+block7+block10", "size": 128},
         "optimizer": {

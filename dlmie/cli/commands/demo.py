@@ -33,7 +33,7 @@ _DRAWN = 3  # test scenes with a figure of attention
 @verb("demo")
 @output_option("The folder for everything the demo makes.  [default: demo]", overwrite=False)
 @click.option(
-    "--train", type=whole(1), default=8000, show_default=True, help="Scenes to learn from."
+    "--train", type=whole(1), default=10_000, show_default=True, help="Scenes to learn from."
 )
 @options_of(
     "dlmie.data.scenes:prepare_scenes",
