@@ -111,7 +111,8 @@ def test_doctor_names_the_command_that_heals(monkeypatch: pytest.MonkeyPatch) ->
     def broken() -> Iterator[checks.Check]:
         raise ImportError("m.so: file too short")
 
-    for name in ("system", "packages", "compiler", "cache", "weights", "shipped"):
+    others = ("system", "packages", "compiler", "cache", "weights", "shipped", "ranks", "jax")
+    for name in others:
         monkeypatch.setattr(checks, f"check_{name}", lambda: iter(()))
     monkeypatch.setattr(checks, "check_engine", broken)
     (found,) = checks.run_all()
