@@ -127,7 +127,8 @@ static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda
         strips(m, n, k, a, lda, b, ldb, accumulate, c, ldc);
         return;
     }
-    const int64_t columns = round_up(n / ((thread_count() + PARTS - 1) / PARTS), LANES);
+    const int64_t groups = (thread_count() + PARTS - 1) / PARTS; /* of threads, side by side in rows */
+    const int64_t columns = round_up((n + groups - 1) / groups, LANES);
 #pragma omp parallel if (!inside_parallel())
     {
 #pragma omp for collapse(2) schedule(dynamic)
