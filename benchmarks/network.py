@@ -387,9 +387,17 @@ def _report(found: Found, links: Sequence[Link], netem: bool, count: int) -> Non
     write(f"load of the machine: {os.getloadavg()[0]:.1f}; {time.strftime('%Y-%m-%d %H:%M')}\n")
 
 
+def _count(arguments: Sequence[str]) -> int:
+    """How many ranks are asked for: a power of two, so that they share a batch out evenly."""
+    word = arguments[0] if arguments else "2"
+    if word not in ("2", "4", "8", "16"):
+        raise DlmieError(f"{word!r} ranks cannot be simulated: give 2, 4, 8 or 16")
+    return int(word)
+
+
 if __name__ == "__main__":
     try:
-        main(int((sys.argv[1:] or ["2"])[0]))
+        main(_count(sys.argv[1:]))
     except DlmieError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

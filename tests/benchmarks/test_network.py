@@ -48,6 +48,13 @@ def test_where_it_cannot_run_one_line_says_so(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("word", ["1", "3", "two"])
+def test_ranks_that_cannot_share_a_batch_out(word: str) -> None:
+    assert network._count([]) == 2
+    with pytest.raises(DlmieError, match=f"'{word}' ranks .*: give 2, 4, 8 or 16"):
+        network._count([word])
+
+
 def packet(version: int, to: str, content: bytes) -> bytes:
     """As much of an IP packet as is looked at."""
     return bytes([version << 4]) + bytes(15) + socket.inet_aton(to) + content

@@ -17,15 +17,15 @@ from pytensor.link.c.basic import CLinker
 from pytensor.link.c.op import COp
 from pytensor.link.c.type import generic
 
+from dlmie.ops.runtime import library
+from dlmie.ops.runtime.library import Cell
+
 #: Room in the arrays of ``call_kernel`` below.
 MAX_INPUTS, MAX_OUTPUTS = 256, 16
 
-#: A list of one value, in which PyTensor stores a variable.
-Cell = list[Any]
-
 
 class KernelCall(COp):
-    """cells: a tuple of :data:`Cell`; facts: from :func:`~dlmie.ops.runtime.library.packed`.
+    """cells: a tuple of ``Cell``; facts: bytes of :func:`~dlmie.ops.runtime.library.packed`.
 
     Computes what the facts name, from the cells of the inputs into those of the outputs.
     """
@@ -67,8 +67,8 @@ def call_graph() -> FunctionGraph:
 def make_call(inputs: Sequence[Cell], outputs: Sequence[Cell], facts: bytes) -> Any:
     """PyTensor's thunk for one operation: computes from its inputs' cells into its outputs'."""
     linker = CLinker().accept(call_graph(), no_recycling=[])
-    storage = [[(*inputs, *outputs)], [facts]]
-    return linker.make_thunk(input_storage=storage, output_storage=[[None]])[0]
+    *storage, result = library.handed(inputs, outputs, facts)
+    return linker.make_thunk(input_storage=storage, output_storage=[result])[0]
 
 
 # Make the inputs contiguous, ask the kernel for the shapes of its outputs, reuse or allocate them,

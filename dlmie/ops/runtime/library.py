@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dlmie.errors import CompilerError
 from dlmie.files.atomic import finish
@@ -31,6 +32,9 @@ from dlmie.ops.runtime.building import (
 from dlmie.ops.runtime.cache import cache_folder, compile_lock, say_healed
 from dlmie.ops.runtime.processes import run
 from dlmie.verbosity import announcing
+
+#: A list of one value, in which PyTensor stores a variable.
+Cell = list[Any]
 
 
 @functools.cache
@@ -201,6 +205,11 @@ def packed(symbols: Sequence[str], numbers: Sequence[int]) -> bytes:
     """Addresses of functions and then numbers, as int64: what the call of a kernel is handed."""
     values = [*map(_address, symbols), *numbers]
     return struct.pack(f"={len(values)}q", *values)
+
+
+def handed(inputs: Sequence[Cell], outputs: Sequence[Cell], facts: bytes) -> list[Cell]:
+    """What the module that calls kernels is handed: cells, facts (`packed`), and no result's."""
+    return [[(*inputs, *outputs)], [facts], [None]]
 
 
 def set_threads(threads: int) -> None:

@@ -96,9 +96,9 @@ class _Step:
         self._error: list[Any] = [None, None, None]
         inputs, outputs = ([storage[slot] for slot in node[k]] for k in ("inputs", "outputs"))
         if "symbols" in node:
-            # As invocation.make_call does it: the cells as one value, the facts, and no result.
-            facts = library.packed(node["symbols"], node["numbers"])
-            self._held = [[(*inputs, *outputs)], [facts], [None]]
+            self._held = library.handed(
+                inputs, outputs, library.packed(node["symbols"], node["numbers"])
+            )
         else:
             self._held = [*inputs, *outputs, *([_parameter(p)] for p in node["parameters"])]
         self._done = [storage[slot] for slot in node["clear"]]
