@@ -1,12 +1,19 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that the tests of every folder share."""
 
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Heed the signals that nohup, or a shell's background, hands down as ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
