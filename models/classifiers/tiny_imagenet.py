@@ -13,7 +13,7 @@ from dlmie.layers import Noise
 from dlmie.layers.sequential import Updates
 from dlmie.models.classifiers.image_classifier import Config, ImageClassifier
 from dlmie.models.classifiers.network import sizes_of
-from dlmie.models.encoders.tiny_imagenet import COURSE, PretrainedCNN
+from dlmie.models.encoders.tiny_imagenet import PretrainedCNN
 
 SIZE = 64  # rows and columns of the images
 
@@ -51,8 +51,8 @@ class TinyImageNetCNN(ImageClassifier):
         classes: Sequence[str],
         *,
         normalization: Normalization | None = None,
-        stages: Sequence[int] | str = COURSE.filters,
-        hidden: int = COURSE.units,
+        stages: Sequence[int] | str = (64, 128, 256, 512, 1024),
+        hidden: int = 512,
         keep: float = 1.0,
         regularization: float = 0.0,
         seed: int = 0,

@@ -47,6 +47,7 @@ def test_every_verb_has_a_command_with_help(name: str, invoke: Any) -> None:
     for option in ("--json", "--seed", "--threads", "--quiet", "--debug", "--help"):
         assert option in result.stdout
     assert "Common options" in result.stdout
+    assert "object at 0x" not in result.stdout  # a default that is not a plain value
 
 
 def test_help_of_training_needs_no_pytensor() -> None:

@@ -22,7 +22,7 @@ from dlmie.cli.encoders import encoder_options
 from dlmie.cli.options import F, Number, flag_of, given, group_options, section, whole
 from dlmie.cli.runs import start_run
 from dlmie.cli.settings import FORMER_OPTIONS, GIVEN, assignment, make_settings, trained_models
-from dlmie.cli.signatures import Parameter, parameters
+from dlmie.cli.signatures import COMPUTED, REQUIRED, Parameter, parameters
 from dlmie.cli.verbs import output_option, verb
 from dlmie.errors import DlmieError
 from dlmie.generation.options import GenerationOptions, PenaltyOptions
@@ -82,6 +82,9 @@ def _model_options(function: F) -> F:
                 names.setdefault(name, []).append((model, parameter))
     for name, uses in reversed(names.items()):
         kind = uses[0][1].type
+        for model, parameter in uses:
+            if parameter.default in (COMPUTED, REQUIRED):
+                raise LookupError(f"the default of {model}'s {name} is not a plain value")
         defaults = ", ".join(f"{model}: {_shown(parameter.default)}" for model, parameter in uses)
         flag = flag_of(name)
         help = f"{_HELP[name]}  [{defaults}]"
