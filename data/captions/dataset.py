@@ -7,8 +7,6 @@ it.  See :mod:`dlmie.data.captions.writing.writer` for its layout.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +19,10 @@ from dlmie.data.captions import formats
 from dlmie.data.captions.boxes import add_boxes
 from dlmie.data.captions.formats import Reading
 from dlmie.data.captions.formats.source import label_of
-from dlmie.data.captions.records import Record, clean
+from dlmie.data.captions.records import Record
 from dlmie.data.captions.vocabulary import Vocabulary
-from dlmie.data.captions.writing import KIND, absent, write_captions
-from dlmie.data.captions.writing.text import split_words
-from dlmie.data.images import ImageError, ImageFolder, load_image
-from dlmie.data.prefetch import default_workers
+from dlmie.data.captions.writing import KIND, write_captions
+from dlmie.data.images import ImageFolder, load_image
 from dlmie.data.splits import SHARES, name_of_split
 from dlmie.errors import DataError
 from dlmie.files.datasets import reading
@@ -34,17 +30,13 @@ from dlmie.files.documents import parse_json
 from dlmie.files.hdf5 import numbers, read_texts
 from dlmie.files.outputs import Outputs
 from dlmie.files.schema import Key, check_document
-from dlmie.progress import Bar
 
 __all__ = [
     "Captions",
-    "Findings",
     "Reading",
     "Record",
     "Split",
-    "check",
     "prepare",
-    "survey",
     "write_captions",
 ]
 
@@ -500,115 +492,3 @@ class Captions:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What :func:`survey` found.
-
-    Attributes
-    ----------
-    problems : list[str]
-        A line for everything that would be left out.
-    notes : list[str]
-        Lines about what was chosen, or looks odd.
-    source : dict
-        Files, formats and splits, as in the header of a prepared file.
-    left_out : dict[str, int]
-        Words that would be read as ``<unk>``, see :meth:`Vocabulary.left_out`.
-    """
-
-    problems: list[str]
-    notes: list[str]
-    source: dict[str, Any]
-    left_out: dict[str, int]
-
-
-def survey(
-    source: str | Path | Sequence[str | Path],
-    *,
-    images: str | Path | None = None,
-    boxes: Sequence[str | Path] = (),
-    min_count: int = 5,
-    max_size: int | None = None,
-    tokenizer: str = "words",
-    vocabulary: Vocabulary | None = None,
-    reading: Reading | None = None,
-    workers: int | None = None,
-    progress: bool = True,
-    **options: Any,
-) -> Findings:
-    """Do all that :func:`prepare` does but write: parse rows, split words, decode images.
-
-    Parameters
-    ----------
-    source, images, boxes, min_count, max_size, tokenizer, vocabulary, workers, progress
-        See :func:`prepare`.
-    reading
-        What the files do not say themselves.
-    **options
-        How images find their splits and files their format: see
-        :func:`dlmie.data.captions.formats.read`.
-
-    Raises
-    ------
-    DataError
-        If the source as a whole cannot be read.
-    """
-    if vocabulary is not None:
-        tokenizer = vocabulary.tokenizer
-    listing = formats.read(source, images=images, reading=reading, **options)
-    records, more = clean(listing.records, tokenizer)
-    problems = [*listing.problems, *more]
-    if boxes:
-        problems += add_boxes(records, boxes)[1]
-    by_split: dict[str, list[Record]] = {"train": []}
-    for record in records:
-        by_split.setdefault(record.split, []).append(record)
-    if not by_split["train"]:
-        problems.append(
-            formats.no_training_image(listing) or "no training image with usable captions"
-        )
-    wording = split_words(by_split, tokenizer, min_count, max_size, vocabulary)
-    problems += _image_faults(records, workers, progress)
-    return Findings(problems, [*listing.notes, *wording.notes], listing.source, wording.left_out)
-
-
-def check(source: str | Path | Sequence[str | Path], **options: Any) -> list[str]:
-    """Find everything in a data set that :func:`prepare` would leave out; change nothing.
-
-    Parameters
-    ----------
-    source, **options
-        See :func:`survey`.
-
-    Returns
-    -------
-    list[str]
-        One line a problem; empty if all is well.
-
-    Raises
-    ------
-    DataError
-        If the source as a whole cannot be read.
-    """
-    return survey(source, **options).problems
-
-
-def _image_faults(records: Sequence[Record], workers: int | None, progress: bool) -> list[str]:
-    """Decode every image; a line for each that cannot be."""
-
-    def fault(record: Record) -> str | None:
-        missing = absent(record)
-        if missing is not None:
-            return missing
-        try:
-            load_image(record.image if isinstance(record.image, Path) else record.image())
-        except ImageError as error:
-            return f"{record.name}: {error}"
-        return None
-
-    with ThreadPoolExecutor(workers or default_workers()) as pool:
-        faults = pool.map(fault, records)
-        bar = Bar(faults, total=len(records), disable=not progress, unit="image", desc="images")
-        return [line for line in bar if line]

@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dlmie.data.captions.dataset import Captions, Record, check, write_captions
+from dlmie.data.captions.checking import check
+from dlmie.data.captions.dataset import Captions, Record, write_captions
 from dlmie.data.captions.vocabulary import END, SPECIAL, START, UNK
 from dlmie.data.images import load_image, resize_image, save_image
 from dlmie.errors import DataError

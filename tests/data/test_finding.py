@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from dlmie.data.captions import formats
-from dlmie.data.captions.dataset import Captions, check
+from dlmie.data.captions.checking import check
+from dlmie.data.captions.dataset import Captions
 from dlmie.data.images import (
     ImageError,
     ImageFolder,

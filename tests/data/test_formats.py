@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dlmie.data.captions import formats
-from dlmie.data.captions.dataset import Captions, Record, check
+from dlmie.data.captions.checking import check
+from dlmie.data.captions.dataset import Captions, Record
 from dlmie.data.captions.formats.source import Reading, Source
 from dlmie.data.images import save_image
 from dlmie.errors import DataError

@@ -130,13 +130,13 @@ def _make_captions(folder: Path) -> None:
 
 
 def _survey(path: Path) -> None:
-    from dlmie.data.captions.dataset import survey
+    from dlmie.data.captions.checking import survey
 
     survey([path], images=path.parent / "whole", progress=False, min_count=1)
 
 
 def _survey_boxes(path: Path) -> None:
-    from dlmie.data.captions.dataset import survey
+    from dlmie.data.captions.checking import survey
 
     whole = path.parent / "whole"
     survey([whole / "mapping.json"], images=whole, boxes=[path], progress=False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TypedDict
 
 from dlmie.data.captions.formats.assignment import (
     File,
@@ -31,6 +32,7 @@ from dlmie.data.splits import SHARES, resolve_split
 from dlmie.errors import DataError
 
 __all__ = [
+    "Choices",
     "Entry",
     "Listing",
     "Reading",
@@ -41,6 +43,19 @@ __all__ = [
     "recognize",
     "unknown_format",
 ]
+
+
+class Choices(TypedDict, total=False):
+    """What :func:`read` may be told of a data set beside its files."""
+
+    images: str | Path | None
+    splits: Mapping[str, str | Path | Iterable[str]] | None
+    split_of: Mapping[str, str] | None
+    shares: Sequence[float]
+    seed: int
+    groups: str | None
+    format: str | None
+    reading: Reading | None
 
 
 def read(

@@ -311,7 +311,8 @@ def _check(
     vocabulary: Vocabulary | None,
     options: _Options,
 ) -> None:
-    from dlmie.data.captions.dataset import Reading, survey
+    from dlmie.data.captions.checking import survey
+    from dlmie.data.captions.dataset import Reading
 
     findings = survey(
         source,
