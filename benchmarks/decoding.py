@@ -20,12 +20,15 @@ BEAM, LENGTH, GRID, CHANNELS, HIDDEN, WORDS = 5, 20, 14, 512, 512, 9000
 
 
 def make_model(
-    annotations: Variable | Sequence[int] = (CHANNELS, GRID, GRID), words: int = WORDS
+    annotations: Variable | Sequence[int] = (CHANNELS, GRID, GRID),
+    words: int = WORDS,
+    precision: str = "float16",
 ) -> ShowAttendTell:
     """Show, Attend and Tell, by default of the size of the training benchmark; random weights.
 
     The weights are larger than a new model's, so that hypotheses differ; special words except END
-    are excluded, as by the constraints of decoding.
+    are excluded, as by the constraints of decoding.  They are rounded to ``precision``: captioners
+    are handed out in float16, computed with in float32.
     """
     listed = [*SPECIAL, *(f"word{i}" for i in range(words - len(SPECIAL)))]
     model = ShowAttendTell(
@@ -40,7 +43,8 @@ def make_model(
     rng = np.random.default_rng(0)
     for p in model.parameters:
         shape = p.get_value(borrow=True).shape
-        p.set_value((rng.standard_normal(shape) * 3 / np.sqrt(shape[0])).astype("float32"))
+        drawn = rng.standard_normal(shape) * 3 / np.sqrt(shape[0])
+        p.set_value(drawn.astype(precision).astype("float32"))
     bias = next(p for p in model.parameters if p.name == "/output/b")
     values = np.zeros(words, "float32")
     values[[PAD, START, UNK]] = -1e9
@@ -126,20 +130,20 @@ def least_work(images: int) -> Work:
     return Work(rows * (inner + attending + WORDS * FUNCTION), weights)
 
 
-def search(images: int) -> Entry:
+def search(images: int, precision: str = "float16") -> Entry:
     """Captions from features, beam 5, 20 words: 196 cells × 512, H = A = 512, V 9000."""
     with using_threads():
-        return _race_searches(images)
+        return _race_searches(images, precision)
 
 
-def _race_searches(images: int) -> Entry:
-    model = make_model()
+def _race_searches(images: int, precision: str) -> Entry:
+    model = make_model(precision=precision)
     features = np.random.default_rng(1).random((images, CHANNELS, GRID, GRID), "float32")
     decoding = Decoding(beam=BEAM, length_norm=0.0, max_length=LENGTH)
     reference, inputs = TorchBeam(model), torch.from_numpy(features)
 
     def ours() -> list[list[Caption]]:
-        return decoding(*model.decoder.begin(features))
+        return decoding(*model.fixed_decoder.begin(features))
 
     best = [captions[0] for captions in ours()]
     equal = compare(best, *reference(inputs))
@@ -178,4 +182,6 @@ ROWS = {
     "beam5": partial(search, 64),
     "beam5_batch1": partial(search, 1),
     "beam5_batch8": partial(search, 8),
+    "beam5_float32": partial(search, 64, "float32"),
+    "beam5_batch1_float32": partial(search, 1, "float32"),
 }

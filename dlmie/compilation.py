@@ -45,6 +45,7 @@ def function(
     profile: bool = False,
     progress: bool = False,
     kernels: bool | None = None,
+    fixed: bool = False,
     backend: str | None = None,
 ) -> Any:
     """Compile symbolic expressions to a callable that runs C code, or JAX's.
@@ -66,10 +67,15 @@ def function(
     kernels : bool, optional
         Whether operations run their C kernels (default: yes, unless ``DLMIE_KERNELS=0``) or the
         plain NumPy definitions, which are the oracle of the tests.
+    fixed : bool
+        Shared variables will not change any more, or changes may go unseen: large matrices whose
+        numbers are all of half precision, as the weights of a float16 file, are then kept so.  The
+        results are the same; products of a few rows take less time.
     backend : str, optional
         "c" or "jax"; default: that of the process, see :func:`dlmie.use_backend`.  With JAX the
         shared variables of the graph move to its device, XLA compiles anew for each combination of
-        shapes that the function is called with, and ``profile`` and ``kernels`` have no effect.
+        shapes that the function is called with, and ``profile``, ``kernels`` and ``fixed`` have no
+        effect.
 
     Raises
     ------
@@ -91,7 +97,8 @@ def function(
     cache_folder()
     if kernels is None:
         kernels = os.environ.get("DLMIE_KERNELS", "1") != "0"
-    include = ["fast_run", rewrites.TAG] if kernels else ["fast_run"]
+    tags = [rewrites.TAG, *([rewrites.FIXED] if fixed else [])]
+    include = ["fast_run", *(tags if kernels else [])]
     mode = Mode(modules.Linker(use_cloop=True), RewriteDatabaseQuery(include=include))
     token = use_kernels.set(kernels)
     try:

@@ -57,8 +57,8 @@ class Member:
 
     @cached_property
     def decoder(self) -> Decoder:
-        """The model compiled for decoding."""
-        return self.model.decoder
+        """The model compiled for decoding, with the weights that it has now."""
+        return self.model.fixed_decoder
 
     @property
     def encoder_header(self) -> JsonObject:

@@ -125,7 +125,7 @@ def keep(captioner: ImageCaptioner) -> None:
 
 def _keepable(member: Member) -> bool:
     """Whether it is compiled, and its file says all that it depends on."""
-    compiled = "encoder" in vars(member) and "decoder" in vars(member.model)
+    compiled = "encoder" in vars(member) and "decoder" in vars(member)
     weights = member.encoder_header["weights"] or {} if compiled else {}
     return compiled and "path" not in weights  # a file of the user's may change or go
 

@@ -288,6 +288,17 @@ class Captioner:
     @cached_property
     def decoder(self) -> Decoder:
         """The compiled step by step decoder."""
+        return self._make_decoder(fixed=False)
+
+    @cached_property
+    def fixed_decoder(self) -> Decoder:
+        """The same of weights that do not change any more: later changes may go unseen.
+
+        It is faster where they are of half precision: see ``fixed`` of :func:`dlmie.function`.
+        """
+        return self._make_decoder(fixed=True)
+
+    def _make_decoder(self, *, fixed: bool) -> Decoder:
         state, context = self.begin(self.features)
         begin = function([self.features], [*state, *context], name=f"{self.kind} begin")
         words = pt.tensor("words", dtype="int32", shape=(None,))
@@ -298,6 +309,7 @@ class Captioner:
             [words, *state_in, *context_in],
             [scores, *new_state, *extras.values()],
             name=f"{self.kind} advance",
+            fixed=fixed,
         )
         fixed = current_backend() == "jax"
         return Decoder(begin, advance, len(state), list(extras), self.dtype, fixed_rows=fixed)

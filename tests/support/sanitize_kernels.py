@@ -283,8 +283,29 @@ def fused() -> Iterator[Case]:
 def cases() -> Iterator[Case]:
     """Name, graph function and inputs of every case; numbers in float64."""
     images = (convolutions, pooled_convolutions, chains, pools)
-    for family in (*images, sequences, attention, losses, others, fused):
+    for family in (*images, sequences, attention, losses, others, fused, halves):
         yield from family()
+
+
+def halves() -> Iterator[Case]:
+    """Weights in half precision, for few rows and for many."""
+    from dlmie.ops.dense.affine import Affine
+    from dlmie.ops.dense.matmul import MatMul
+    from dlmie.ops.recurrent.lstm import LSTMSequence
+
+    def half(array: np.ndarray) -> Any:
+        return pt.constant(array.astype(np.float16))
+
+    for m, k, n in ((1, 1, 1), (5, 19, 37), (12, 8, 16), (13, 33, 65), (40, 5, 130)):
+        x, b, w = normal(m, k), normal(n), half(normal(k, n))
+        yield Case("matmul in half", lambda x, w=w: MatMul()(x, w), [x], gradients=False)
+        yield Case("affine in half", lambda x, b, w=w: Affine()(x, w, b), [x, b], gradients=False)
+    for rows, hidden in ((3, 5), (14, 17)):
+        w, state = half(normal(hidden, 4 * hidden)), normal(rows, hidden)
+        lstm = [normal(2, rows, 4 * hidden), state, state]
+        yield Case(
+            "lstm in half", lambda *v, w=w: LSTMSequence(False)(*v, w), lstm, gradients=False
+        )
 
 
 def _like(array: np.ndarray, variable: Any) -> Any:
@@ -298,6 +319,7 @@ class _Tensor(ctypes.Structure):
         ("data", ctypes.c_void_p),
         ("ndim", ctypes.c_int64),
         ("shape", ctypes.c_int64 * 6),
+        ("half", ctypes.c_int64),
     )
 
 
@@ -309,6 +331,7 @@ def call_kernel(
     given, made = (_Tensor * MAX_INPUTS)(), (_Tensor * MAX_OUTPUTS)()
     for slot, array in zip(given, arrays, strict=False):
         slot.data, slot.ndim = array.ctypes.data, array.ndim
+        slot.half = array.dtype == np.float16
         slot.shape[: array.ndim] = list(array.shape)
     numbers = [int(x) for x in op.parameters()]
     parameters = (ctypes.c_int64 * max(len(numbers), 1))(*numbers)

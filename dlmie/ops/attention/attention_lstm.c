@@ -165,10 +165,10 @@ EXPORT int KERNEL(attention_lstm)(KERNEL_ARGUMENTS) {
     const real *u = s.is_hard ? in[next + s.has_mask].data : NULL;
     const real *sampled = s.is_hard ? in[next + s.has_mask + 1].data : NULL;
     const int64_t beams = s.batch / s.images, wide = 4 * s.hidden;
-    factor w_h = prepare(in[5].data, s.hidden, wide, 0, s.time);
-    factor w_z = prepare(in[6].data, s.channels, wide, 0, s.time);
-    factor w_q = prepare(in[7].data, s.hidden, s.attention, 0, s.time);
-    factor w_beta = prepare(s.has_gate ? in[9].data : NULL, s.hidden, s.gate, 0, s.time);
+    factor w_h = prepare(&in[5], 0, s.time);
+    factor w_z = prepare(&in[6], 0, s.time);
+    factor w_q = prepare(&in[7], 0, s.time);
+    factor w_beta = prepare(s.has_gate ? &in[9] : NULL, 0, s.time);
     const real *h_before = in[3].data, *c_before = in[4].data;
     for (int64_t t = 0; t < s.time; t++) {
         real *h = (real *)out[0].data + t * s.batch * s.hidden;
@@ -330,10 +330,10 @@ EXPORT int KERNEL(attention_lstm_backward)(KERNEL_ARGUMENTS) {
         REFUSE("attention_lstm: out of memory");
     }
 
-    factor w_h = prepare(in[5].data, s.hidden, wide, 1, s.time);
-    factor w_z = prepare(in[6].data, s.channels, wide, 1, s.time);
-    factor w_q = prepare(in[7].data, s.hidden, s.attention, 1, s.time);
-    factor w_beta = prepare(s.has_gate ? in[9].data : NULL, s.hidden, s.gate, 1, s.time);
+    factor w_h = prepare(&in[5], 1, s.time);
+    factor w_z = prepare(&in[6], 1, s.time);
+    factor w_q = prepare(&in[7], 1, s.time);
+    factor w_beta = prepare(s.has_gate ? &in[9] : NULL, 1, s.time);
     memset(dh, 0, sizeof(real) * (size_t)step);
     memset(dc, 0, sizeof(real) * (size_t)step);
     for (int64_t t = s.time - 1; t >= 0; t--) {

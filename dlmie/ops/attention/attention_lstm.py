@@ -20,6 +20,7 @@ SCORES = ("tanh", "relu", "dot")
 # Names of the inputs that are always there, of the optional ones, and of the outputs.
 _INPUTS = ("xp", "a", "p", "h0", "c0", "W_h", "W_z", "W_q", "v")
 _GATE, _MASK, _HARD = ("W_beta", "b_beta"), ("mask",), ("u", "sampled")
+_WEIGHTS = ("W_h", "W_z", "W_q", "W_beta")
 _OUTPUTS = ("h", "c", "alpha", "z", "beta", "context", "gates", "q", "weights")
 _COTANGENTS = ("d_h", "d_c", "d_alpha", "d_z", "d_beta")
 
@@ -53,6 +54,10 @@ class AttentionLSTM(_AttentionOp):
 
     kernel = "attention_lstm"
 
+    def __init__(self, score: str, has_gate: bool, has_mask: bool, is_hard: bool) -> None:
+        super().__init__(score, has_gate, has_mask, is_hard)
+        self.weights = [i for i, name in enumerate(self.input_names) if name in _WEIGHTS]
+
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         x = dict(zip(self.input_names, (v.type for v in inputs), strict=True))
         time, batch, wide = x["xp"].shape
@@ -73,6 +78,7 @@ class AttentionLSTM(_AttentionOp):
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         x = dict(zip(self.input_names, inputs, strict=True))
+        x |= {n: x[n].astype(x["xp"].dtype, copy=False) for n in _WEIGHTS if n in x}
         beams = x["xp"].shape[1] // x["a"].shape[0]
         a, p = np.repeat(x["a"], beams, axis=0), np.repeat(x["p"], beams, axis=0)
         h, c = x["h0"], x["c0"]

@@ -14,6 +14,7 @@ EXPORT int KERNEL(affine_shape)(SHAPE_ARGUMENTS) {
     if (in[2].shape[0] != n)
         REFUSE("affine: %lld columns, but a bias of %lld", (long long)n,
                (long long)in[2].shape[0]);
+    if (in[1].half && (tx || tw)) REFUSE("affine: in half precision nothing is transposed");
     SET_SHAPE(&out[0], in[0].shape[tx], n);
     return 0;
 }
@@ -24,7 +25,9 @@ EXPORT int KERNEL(affine)(KERNEL_ARGUMENTS) {
     real *y = out[0].data;
 #pragma omp parallel for schedule(static) if (m * n > 50000)
     for (int64_t i = 0; i < m; i++) memcpy(y + i * n, in[2].data, sizeof(real) * (size_t)n);
-    if (k)
+    if (k && in[1].half)
+        KERNEL(gemm_half)(m, n, k, in[0].data, in[1].data, 1, y);
+    else if (k)
         KERNEL(gemm)(p[0] != 0, p[1] != 0, m, n, k, 1, in[0].data, in[0].shape[1], in[1].data,
                      in[1].shape[1], 1, y, n);
     return 0;

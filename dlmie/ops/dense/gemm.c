@@ -8,12 +8,12 @@
  *
  * A product of a few rows with a large matrix, as in every step of decoding, is bound by reading
  * that matrix.  BLAS would first copy it into the order of its inner loop; here it is read in place,
- * along its rows: what a processor fetches ahead are neighbors, not the columns of a tile.
+ * along its rows: what a processor fetches ahead are neighbors, not the columns of a tile.  It may be
+ * stored in half precision (half.h); the sums are the same.
  */
-#include "vectors.h"
+#include "half.h"
 
 enum {
-    FEW_ROWS = 12,         /* up to so many it is faster to read b as it lies */
     ROWS = 6, DEPTH = 8,   /* rows of a and of b that are worked on side by side */
     PARTS = 4,             /* of a large b, for as many threads */
     STRIP_BYTES = 1 << 18, /* of c that are summed at a time: they stay in the cache */
@@ -59,10 +59,28 @@ void KERNEL(gemm_serial)(int ta, int tb, int64_t m, int64_t n, int64_t k, real a
 }
 #endif
 
+/* The right factor of few rows, in either precision. */
+typedef struct {
+    const void *data;
+    int64_t stride;
+    int half;
+} right_factor;
+
+static inline right_factor part_of(right_factor b, int64_t row, int64_t column) {
+    const size_t size = b.half ? sizeof(half) : sizeof(real);
+    return (right_factor){(const char *)b.data + (size_t)(row * b.stride + column) * size, b.stride,
+                          b.half};
+}
+
+static inline real element(right_factor b, int64_t row, int64_t column) {
+    const int64_t i = row * b.stride + column;
+    return b.half ? widen(((const half *)b.data)[i]) : ((const real *)b.data)[i];
+}
+
 /* A strip of columns: c (rows x n) = or += a (rows x DEPTH) b (DEPTH x n), where a's elements stay in
  * registers and b is read along its rows. */
 static inline __attribute__((always_inline)) void
-strip(const int rows, int64_t n, const real *a, int64_t lda, const real *b, int64_t ldb,
+strip(const int rows, const int is_half, int64_t n, const real *a, int64_t lda, right_factor b,
       int accumulate, real *c, int64_t ldc) {
     vec left[ROWS][DEPTH];
     for (int i = 0; i < rows; i++)
@@ -72,59 +90,76 @@ strip(const int rows, int64_t n, const real *a, int64_t lda, const real *b, int6
         vec sums[ROWS];
         for (int i = 0; i < rows; i++) sums[i] = accumulate ? load(c + i * ldc + j) : (vec){0};
         for (int k = 0; k < DEPTH; k++) {
-            const vec right = load(b + k * ldb + j);
-            for (int i = 0; i < rows; i++) sums[i] += left[i][k] * right;
+            const int64_t at = k * b.stride + j;
+            const vec right = is_half ? load_half((const half *)b.data + at)
+                                      : load((const real *)b.data + at);
+            for (int i = 0; i < rows; i++) sums[i] = add_product(sums[i], left[i][k], right);
         }
         for (int i = 0; i < rows; i++) store(c + i * ldc + j, sums[i]);
     }
     for (; j < n; j++)
         for (int i = 0; i < rows; i++) {
             real sum = accumulate ? c[i * ldc + j] : 0;
-            for (int k = 0; k < DEPTH; k++) sum += a[i * lda + k] * b[k * ldb + j];
+            for (int k = 0; k < DEPTH; k++) sum += a[i * lda + k] * element(b, k, j);
             c[i * ldc + j] = sum;
         }
 }
 
+/* Call `strip` with a constant number of rows and precision. */
+#define STRIP(rows, ...)                                                                          \
+    if (right.half) strip(rows, 1, __VA_ARGS__);                                                  \
+    else strip(rows, 0, __VA_ARGS__);                                                             \
+    break
+
 /* The same for any number of rows and columns and any depth. */
-static void strips(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
-                   int64_t ldb, int accumulate, real *c, int64_t ldc) {
+static void strips(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, right_factor b,
+                   int accumulate, real *c, int64_t ldc) {
     const int64_t width = round_up(STRIP_BYTES / (int64_t)sizeof(real) / m, LANES);
     for (int64_t j = 0; j < n; j += width)
         for (int64_t l = 0; l + DEPTH <= k; l += DEPTH)
             for (int64_t i = 0; i < m; i += ROWS) {
-                const real *left = a + i * lda + l, *right = b + l * ldb + j;
+                const real *left = a + i * lda + l;
+                const right_factor right = part_of(b, l, j);
                 real *target = c + i * ldc + j;
                 const int64_t columns = min64(width, n - j);
                 const int sum = accumulate || l > 0;
                 switch (min64(m - i, ROWS)) {
-                case 1: strip(1, columns, left, lda, right, ldb, sum, target, ldc); break;
-                case 2: strip(2, columns, left, lda, right, ldb, sum, target, ldc); break;
-                case 3: strip(3, columns, left, lda, right, ldb, sum, target, ldc); break;
-                case 4: strip(4, columns, left, lda, right, ldb, sum, target, ldc); break;
-                case 5: strip(5, columns, left, lda, right, ldb, sum, target, ldc); break;
-                default: strip(ROWS, columns, left, lda, right, ldb, sum, target, ldc);
+                case 1: STRIP(1, columns, left, lda, right, sum, target, ldc);
+                case 2: STRIP(2, columns, left, lda, right, sum, target, ldc);
+                case 3: STRIP(3, columns, left, lda, right, sum, target, ldc);
+                case 4: STRIP(4, columns, left, lda, right, sum, target, ldc);
+                case 5: STRIP(5, columns, left, lda, right, sum, target, ldc);
+                default: STRIP(ROWS, columns, left, lda, right, sum, target, ldc);
                 }
             }
     for (int64_t l = k / DEPTH * DEPTH; l < k; l++)
         for (int64_t i = 0; i < m; i++) {
             const real w = a[i * lda + l];
             for (int64_t j = 0; j < n; j++)
-                c[i * ldc + j] = (accumulate || l > 0 ? c[i * ldc + j] : 0) + w * b[l * ldb + j];
+                c[i * ldc + j] = (accumulate || l > 0 ? c[i * ldc + j] : 0) + w * element(b, l, j);
         }
 }
 
-/* c (m x n) = or += a b for few rows of a, at least one of each.  A thread reads whole rows of b, a
- * part of them: two threads that read side by side in the same rows are hardly faster than one.  The
- * parts are the same for any number of threads, and so are the sums; who is late finds fewer left. */
-static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
-                     int64_t ldb, int accumulate, real *c, int64_t ldc) {
+void KERNEL(gemm_few_rows_serial)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                                  const void *b, int64_t ldb, int half, int accumulate, real *c,
+                                  int64_t ldc) {
+    strips(m, n, k, a, lda, (right_factor){b, ldb, half}, accumulate, c, ldc);
+}
+
+/* A thread reads whole rows of b, a part of them: two threads that read side by side in the same rows
+ * are hardly faster than one.  The parts are the same for any number of threads, and so are the sums;
+ * who is late finds fewer left. */
+void KERNEL(gemm_few_rows)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                           const void *b, int64_t ldb, int half, int accumulate, real *c,
+                           int64_t ldc) {
+    const right_factor right = {b, ldb, half};
     const int large = (double)m * n * k > 5e5;
     const int64_t depth = large ? round_up((k + PARTS - 1) / PARTS, DEPTH) : k;
     const int64_t parts = (k + depth - 1) / depth;
     size_t size;
     real *others = parts == 1 ? NULL : dlmie_take(sizeof(real) * (size_t)((parts - 1) * m * n), &size);
     if (!others) {
-        strips(m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+        strips(m, n, k, a, lda, right, accumulate, c, ldc);
         return;
     }
     const int64_t groups = (thread_count() + PARTS - 1) / PARTS; /* of threads, side by side in rows */
@@ -136,8 +171,8 @@ static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda
             for (int64_t j = 0; j < n; j += columns) {
                 const int64_t l = part * depth;
                 real *sums = part ? others + (part - 1) * m * n : c;
-                strips(m, min64(columns, n - j), min64(depth, k - l), a + l, lda, b + l * ldb + j,
-                       ldb, part == 0 && accumulate, sums + j, part ? n : ldc);
+                strips(m, min64(columns, n - j), min64(depth, k - l), a + l, lda,
+                       part_of(right, l, j), part == 0 && accumulate, sums + j, part ? n : ldc);
             }
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < m; i++)
@@ -152,7 +187,7 @@ static void few_rows(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda
 void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, const real *a,
                   int64_t lda, const real *b, int64_t ldb, real beta, real *c, int64_t ldc) {
     if (!ta && !tb && alpha == 1 && m <= FEW_ROWS && (beta == 0 || beta == 1) && m * n * k > 0) {
-        few_rows(m, n, k, a, lda, b, ldb, beta == 1, c, ldc);
+        KERNEL(gemm_few_rows)(m, n, k, a, lda, b, ldb, 0, beta == 1, c, ldc);
         return;
     }
     const int threads = thread_count();
@@ -177,13 +212,14 @@ void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, c
     }
 }
 
-/* matmul(A, B) -> C; p = {transpose A, transpose B}. */
+/* matmul(A, B) -> C; p = {transpose A, transpose B}; a B in half precision is not transposed. */
 EXPORT int KERNEL(matmul_shape)(SHAPE_ARGUMENTS) {
     const int ta = p[0] != 0, tb = p[1] != 0;
     if (in[0].ndim != 2 || in[1].ndim != 2) REFUSE("matmul: both operands must be matrices");
     const int64_t k = in[0].shape[!ta], k_b = in[1].shape[tb];
     if (k != k_b)
         REFUSE("matmul: inner sizes differ, %lld and %lld", (long long)k, (long long)k_b);
+    if (in[1].half && (ta || tb)) REFUSE("matmul: in half precision nothing is transposed");
     SET_SHAPE(&out[0], in[0].shape[ta], in[1].shape[!tb]);
     return 0;
 }
@@ -196,8 +232,11 @@ EXPORT int KERNEL(matmul)(KERNEL_ARGUMENTS) {
         memset(out[0].data, 0, sizeof(real) * (size_t)(m * n));
         return 0;
     }
-    KERNEL(gemm)(ta, tb, m, n, k, 1, in[0].data, in[0].shape[1], in[1].data, in[1].shape[1], 0,
-                 out[0].data, n);
+    if (in[1].half)
+        KERNEL(gemm_half)(m, n, k, in[0].data, in[1].data, 0, out[0].data);
+    else
+        KERNEL(gemm)(ta, tb, m, n, k, 1, in[0].data, in[0].shape[1], in[1].data, in[1].shape[1], 0,
+                     out[0].data, n);
     return 0;
 }
 

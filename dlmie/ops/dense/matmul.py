@@ -14,7 +14,10 @@ from dlmie.ops.runtime.kernel_op import KernelOp
 
 
 class MatMul(KernelOp):
-    """``op(a) @ op(b)`` of two matrices, where op may transpose; kernel in ``gemm.c``."""
+    """``op(a) @ op(b)`` of two matrices, where op may transpose; kernel in ``gemm.c``.
+
+    ``b`` may be stored in half precision where neither is transposed.
+    """
 
     kernel = "matmul"
     __props__ = ("transpose_a", "transpose_b")
@@ -22,6 +25,7 @@ class MatMul(KernelOp):
     def __init__(self, transpose_a: bool = False, transpose_b: bool = False) -> None:
         super().__init__()
         self.transpose_a, self.transpose_b = transpose_a, transpose_b
+        self.weights = () if transpose_a or transpose_b else (1,)
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         a, b = (x.type for x in inputs)
@@ -29,7 +33,7 @@ class MatMul(KernelOp):
         return [TensorType(a.dtype, shape=shape)]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
-        a, b = inputs
+        a, b = inputs[0], inputs[1].astype(inputs[0].dtype, copy=False)
         outputs[0][0] = np.dot(a.T if self.transpose_a else a, b.T if self.transpose_b else b)
 
     def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:

@@ -47,7 +47,7 @@ EXPORT int KERNEL(lstm)(KERNEL_ARGUMENTS) {
     const real *xp = in[0].data, *mask = p[0] ? in[4].data : NULL;
     const real *h_before = in[1].data, *c_before = in[2].data;
     real *h = out[0].data, *c = out[1].data, *gates = out[2].data;
-    factor w = prepare(in[3].data, hidden, 4 * hidden, 0, time);
+    factor w = prepare(&in[3], 0, time);
     for (int64_t t = 0; t < time; t++) {
         multiply(batch, h_before, &w, 0, gates);
 #pragma omp parallel for schedule(static) if (step > SMALL)
@@ -89,7 +89,7 @@ EXPORT int KERNEL(lstm_gradient)(KERNEL_ARGUMENTS) {
     const real *g_h = p[1] ? (next++)->data : NULL, *g_c = p[2] ? (next++)->data : NULL;
     /* d_h and d_c: what step t + 1 hands back; after the loop the gradients of h0 and c0. */
     real *d_xp = out[0].data, *d_h = out[1].data, *d_c = out[2].data, *d_w = out[3].data;
-    factor w = prepare(in[0].data, hidden, 4 * hidden, 1, time);
+    factor w = prepare(&in[0], 1, time);
     memset(d_h, 0, sizeof(real) * (size_t)step);
     memset(d_c, 0, sizeof(real) * (size_t)step);
     for (int64_t t = time - 1; t >= 0; t--) {

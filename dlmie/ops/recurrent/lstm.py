@@ -61,6 +61,7 @@ class LSTMSequence(PartlyDifferentiable):
     """(xp, h0, c0, W_h[, mask]) → h, c and the activated gates, which backward needs."""
 
     kernel = "lstm"
+    weights = (3,)
     __props__ = ("has_mask",)
     differentiable = 4
 
@@ -80,7 +81,8 @@ class LSTMSequence(PartlyDifferentiable):
         return [(time, batch, hidden), (time, batch, hidden), (time, batch, width)]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
-        xp, h, c, w = inputs[:4]
+        xp, h, c = inputs[:3]
+        w = inputs[3].astype(xp.dtype, copy=False)
         hs, cs, all_gates = [], [], []
         for t in range(len(xp)):
             h_new, c_new, gates = cell(xp[t] + h @ w, c)

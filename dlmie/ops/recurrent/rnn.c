@@ -30,7 +30,7 @@ EXPORT int KERNEL(rnn)(KERNEL_ARGUMENTS) {
     const real *xp = in[0].data, *h_before = in[1].data;
     const real *mask = p[0] ? in[3].data : NULL;
     real *h = out[0].data;
-    factor w = prepare(in[2].data, hidden, hidden, 0, time);
+    factor w = prepare(&in[2], 0, time);
     for (int64_t t = 0; t < time; t++) {
         multiply(batch, h_before, &w, 0, h);
 #pragma omp parallel for schedule(static) if (step > SMALL)
@@ -68,7 +68,7 @@ EXPORT int KERNEL(rnn_gradient)(KERNEL_ARGUMENTS) {
     const real *h0 = in[1].data, *h = in[2].data, *g_h = in[3].data;
     const real *mask = p[0] ? in[4].data : NULL;
     real *d_xp = out[0].data, *d_h = out[1].data, *d_w = out[2].data;
-    factor w = prepare(in[0].data, hidden, hidden, 1, time);
+    factor w = prepare(&in[0], 1, time);
     memset(d_h, 0, sizeof(real) * (size_t)step);
     for (int64_t t = time - 1; t >= 0; t--) {
 #pragma omp parallel for schedule(static) if (step > SMALL)

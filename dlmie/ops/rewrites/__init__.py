@@ -18,11 +18,13 @@ from dlmie.ops.rewrites.dense import (
     use_parallel_sums,
     use_vectorized_functions,
 )
+from dlmie.ops.rewrites.weights import StoreWeightsInHalf
 from dlmie.ops.runtime.inplace import OverwriteInputs
 
-__all__ = ["TAG"]
+__all__ = ["FIXED", "TAG"]
 
 TAG = "dlmie"
+FIXED = "dlmie_fixed"  # included where shared variables do not change any more
 
 # Their order among PyTensor's own, by position.
 for position, walk, rewrite in (
@@ -46,3 +48,5 @@ for position, walk, rewrite in (
 optdb.register("chain_convolutions", ChainConvolutions(), TAG, position=1.67)
 # Once it knows what may be destroyed, before its own elementwise operations take it.
 optdb.register("overwrite_inputs", OverwriteInputs(), TAG, position=50.05)
+# Last: nothing compares or merges these constants any more, which takes a while for large ones.
+optdb.register("store_weights_in_half", StoreWeightsInHalf(), FIXED, position=101)

@@ -68,6 +68,8 @@ def capture(function: Function, archive: Archive) -> JsonObject:
         graph.inputs, maker.inputs, function.input_storage, strict=True
     ):
         if stated.implicit or stated.shared:
+            if not graph.clients[variable]:
+                continue  # a rewrite has put something else in its place
             values.append(_value(slots[variable], container.storage[0], archive))
         else:
             shape, dtype = list(variable.type.shape), variable.type.dtype

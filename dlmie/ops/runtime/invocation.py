@@ -39,7 +39,7 @@ class KernelCall(COp):
         raise NotImplementedError("a kernel is called from C only")
 
     def c_code_cache_version(self) -> tuple[int, ...]:
-        return (2,)
+        return (3,)
 
     # Generic variables need nothing of NumPy: PyTensor adds neither its header nor its functions.
     def c_headers(self, **kwargs: Any) -> list[str]:
@@ -77,12 +77,13 @@ def make_call(inputs: Sequence[Cell], outputs: Sequence[Cell], facts: bytes) -> 
 # -1) and its type, and the kernel's own parameters.
 _CALL = r"""
 #include <stdint.h>
-typedef struct { void *data; int64_t ndim; int64_t shape[6]; } dlmie_tensor;
+typedef struct { void *data; int64_t ndim; int64_t shape[6]; int64_t half; } dlmie_tensor;
 typedef int (*dlmie_kernel)(const dlmie_tensor *, dlmie_tensor *, const int64_t *, char *);
 
 static void describe(PyArrayObject *array, dlmie_tensor *t) {
     t->data = PyArray_DATA(array);
     t->ndim = PyArray_NDIM(array);
+    t->half = PyArray_TYPE(array) == NPY_HALF;
     for (int i = 0; i < PyArray_NDIM(array); i++) t->shape[i] = PyArray_DIM(array, i);
 }
 

@@ -34,15 +34,17 @@ class KernelOp(COp):
       ``output_types(*inputs)`` and ``output_shapes`` instead,
     * ``perform``: the same computation in NumPy, for testing and for machines without a compiler,
     * ``pullback``: the gradient,
-    * ``aliases``: ``{output: input}`` for outputs that overwrite an input.
+    * ``aliases``: ``{output: input}`` for outputs that overwrite an input,
+    * ``weights``: the inputs that may also be stored in half precision (``half.h``).
 
-    The first floating input decides the precision; all floating inputs must share it.
+    The first floating input decides the precision; all other floating inputs must share it.
     """
 
     kernel: ClassVar[str]
     __props__: tuple[str, ...] = ()
     outputs_like: Sequence[int] = (0,)
     aliases: Mapping[int, int] = {}
+    weights: Sequence[int] = ()
 
     def __init__(self) -> None:
         if self.aliases:
@@ -138,9 +140,12 @@ def _library_works() -> bool:
 
 def precision(node: Apply) -> str:
     """The floating dtype an operation computes in."""
-    dtypes = {
-        v.type.dtype for v in [*node.inputs, *node.outputs] if v.type.dtype.startswith("float")
-    }
+    stored = set(getattr(node.op, "weights", ()))
+    counted = [
+        *(v for i, v in enumerate(node.inputs) if i not in stored or v.type.dtype != "float16"),
+        *node.outputs,
+    ]
+    dtypes = {v.type.dtype for v in counted if v.type.dtype.startswith("float")}
     if len(dtypes) != 1 or not dtypes <= {"float32", "float64"}:
         raise TypeError(f"{node.op}: mixed or unsupported floating dtypes {sorted(dtypes)}")
     return dtypes.pop()

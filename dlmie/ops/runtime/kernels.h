@@ -30,6 +30,7 @@ typedef struct {
     void *data;
     int64_t ndim;
     int64_t shape[MAX_DIMS];
+    int64_t half; /* whether its numbers are stored in half precision; see half.h */
 } tensor;
 
 #ifdef DLMIE_DOUBLE
@@ -99,5 +100,19 @@ void KERNEL(gemm_serial)(int transpose_a, int transpose_b, int64_t m, int64_t n,
 void KERNEL(gemm)(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
                   real alpha, const real *a, int64_t lda, const real *b, int64_t ldb,
                   real beta, real *c, int64_t ldc);
+
+/* C (m x n) = or += A B for a B in half precision; all matrices are contiguous. */
+void KERNEL(gemm_half)(int64_t m, int64_t n, int64_t k, const real *a, const uint16_t *b,
+                       int accumulate, real *c);
+
+/* C = or += A B for any number of rows of A, few of which are fast, and a B in either precision;
+ * serial as above. */
+#define FEW_ROWS 12 /* up to so many it is faster to read B as it lies */
+void KERNEL(gemm_few_rows_serial)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                                  const void *b, int64_t ldb, int half, int accumulate, real *c,
+                                  int64_t ldc);
+void KERNEL(gemm_few_rows)(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
+                           const void *b, int64_t ldb, int half, int accumulate, real *c,
+                           int64_t ldc);
 
 #endif

@@ -197,6 +197,11 @@ def _silence_blas_threads(library: ctypes.CDLL) -> None:
             return
 
 
+def reads_half() -> bool:
+    """Whether kernels read weights in half precision as fast as others: ``half.h``."""
+    return bool(load().dlmie_reads_half())
+
+
 def _address(symbol: str) -> int:
     return ctypes.cast(getattr(load(), symbol), ctypes.c_void_p).value or 0
 

@@ -33,6 +33,23 @@ static inline vec choose(index_vec condition, vec a, vec b) {
     return (vec)((condition & (index_vec)a) | (~condition & (index_vec)b));
 }
 
+/* sum + a b, added in this very order: told that sums may be reordered (-fassociative-math), GCC makes
+ * a tree of a short one, in which products and additions are no longer single operations. */
+#if defined(__x86_64__) && defined(__AVX512F__)
+#define IN_ORDER(v) __asm__("" : "+v"(v))
+#elif defined(__x86_64__)
+#define IN_ORDER(v) __asm__("" : "+x"(v))
+#elif defined(__aarch64__)
+#define IN_ORDER(v) __asm__("" : "+w"(v))
+#else
+#define IN_ORDER(v) (void)0
+#endif
+static inline vec add_product(vec sum, vec a, vec b) {
+    sum += a * b;
+    IN_ORDER(sum);
+    return sum;
+}
+
 static inline int64_t round_up(int64_t n, int64_t multiple) {
     return (n + multiple - 1) / multiple * multiple;
 }
