@@ -24,6 +24,7 @@
 #include "panels.h"
 
 enum { TANH, RELU, DOT };
+enum { CELLS = 8, CHANNELS = 256 }; /* of an image that a thread works on at a time */
 
 /* What the parameters and inputs say; the same for forward and backward. */
 typedef struct {
@@ -84,16 +85,11 @@ static void softmax_in_place(int64_t n, real *x) {
     for (int64_t l = 0; l < n; l++) x[l] /= sum;
 }
 
-static void attend(const sizes *s, const real *p, const real *q, const real *v, real *alpha) {
+static real score(const sizes *s, const real *p, const real *q, const real *v) {
     const int64_t n = s->attention;
-    const real scale = 1 / (real)sqrt((double)n);
-    for (int64_t l = 0; l < s->cells; l++) {
-        const real *row = p + l * n;
-        alpha[l] = s->score == TANH   ? score_tanh(n, row, q, v)
-                   : s->score == RELU ? score_relu(n, row, q, v)
-                                      : dot(n, row, q) * scale;
-    }
-    softmax_in_place(s->cells, alpha);
+    return s->score == TANH   ? score_tanh(n, p, q, v)
+           : s->score == RELU ? score_relu(n, p, q, v)
+                              : dot(n, p, q) / (real)sqrt((double)n);
 }
 
 /* The first cell at which the summed probability passes u: a draw from alpha. */
@@ -180,30 +176,46 @@ EXPORT int KERNEL(attention_lstm)(KERNEL_ARGUMENTS) {
         multiply(s.batch, h_before, &w_h, 0, gates);
         multiply(s.batch, h_before, &w_q, 0, q);
         multiply(s.batch, h_before, &w_beta, 0, beta);
-#pragma omp parallel for schedule(static)
-        for (int64_t b = 0; b < s.batch; b++) {
-            const int64_t row = t * s.batch + b, n = b / beams;
-            const real *cells = a + n * s.cells * s.channels;
-            real *alpha = (real *)out[2].data + row * s.cells;
-            real *weights = (real *)out[8].data + row * s.cells;
-            real *context = (real *)out[5].data + row * s.channels;
-            real *open = beta + b * s.gate;
-            attend(&s, projected + n * s.cells * s.attention, q + b * s.attention, v, alpha);
-            memcpy(weights, alpha, sizeof(real) * (size_t)s.cells);
-            if (s.is_hard && sampled[row] != 0) {
-                const int64_t cell = draw_cell(s.cells, alpha, u[row]);
-                memset(weights, 0, sizeof(real) * (size_t)s.cells);
-                weights[cell] = 1;
-                memcpy(context, cells + cell * s.channels, sizeof(real) * (size_t)s.channels);
-            } else {
-                memset(context, 0, sizeof(real) * (size_t)s.channels);
-                for (int64_t l = 0; l < s.cells; l++)
-                    add_scaled(s.channels, alpha[l], cells + l * s.channels, context);
+        real *alpha = (real *)out[2].data + t * s.batch * s.cells;
+        real *weights = (real *)out[8].data + t * s.batch * s.cells;
+        real *context = (real *)out[5].data + t * s.batch * s.channels;
+#pragma omp parallel
+        {
+            /* A cell meets all rows of its image while it lies in the cache. */
+#pragma omp for collapse(2) schedule(static)
+            for (int64_t n = 0; n < s.images; n++)
+                for (int64_t from = 0; from < s.cells; from += CELLS)
+                    for (int64_t l = from; l < min64(from + CELLS, s.cells); l++)
+                        for (int64_t b = n * beams; b < (n + 1) * beams; b++)
+                            alpha[b * s.cells + l] =
+                                score(&s, projected + (n * s.cells + l) * s.attention,
+                                      q + b * s.attention, v);
+#pragma omp for schedule(static)
+            for (int64_t b = 0; b < s.batch; b++) {
+                real *row = weights + b * s.cells, *open = beta + b * s.gate;
+                softmax_in_place(s.cells, alpha + b * s.cells);
+                memcpy(row, alpha + b * s.cells, sizeof(real) * (size_t)s.cells);
+                if (s.is_hard && sampled[t * s.batch + b] != 0) {
+                    const int64_t cell = draw_cell(s.cells, row, u[t * s.batch + b]);
+                    memset(row, 0, sizeof(real) * (size_t)s.cells);
+                    row[cell] = 1;
+                }
+                for (int64_t k = 0; k < s.gate; k++) open[k] = vsigmoid(open[k] + b_beta[k]);
             }
-            for (int64_t k = 0; k < s.gate; k++) open[k] = vsigmoid(open[k] + b_beta[k]);
-            for (int64_t k = 0; k < s.channels; k++)
-                z[b * s.channels + k] =
-                    context[k] * (s.gate == 0 ? 1 : s.gate == 1 ? open[0] : open[k]);
+#pragma omp for collapse(2) schedule(static)
+            for (int64_t n = 0; n < s.images; n++)
+                for (int64_t from = 0; from < s.channels; from += CHANNELS) {
+                    const int64_t size = min64(CHANNELS, s.channels - from);
+                    KERNEL(gemm_few_rows_serial)
+                    (beams, size, s.cells, weights + n * beams * s.cells, s.cells,
+                     a + n * s.cells * s.channels + from, s.channels, 0, 0,
+                     context + n * beams * s.channels + from, s.channels);
+                    for (int64_t b = n * beams; b < (n + 1) * beams; b++)
+                        for (int64_t k = from; k < from + size; k++)
+                            z[b * s.channels + k] =
+                                context[b * s.channels + k] *
+                                (s.gate == 0 ? 1 : beta[b * s.gate + (s.gate == 1 ? 0 : k)]);
+                }
         }
         multiply(s.batch, z, &w_z, 1, gates);
 #pragma omp parallel for schedule(static) if (s.batch * s.hidden > SMALL)

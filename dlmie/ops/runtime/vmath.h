@@ -122,10 +122,15 @@ static inline float vexp(float x) {
     return x == x ? e : x;
 }
 
+/* Where tanh reaches 1: 8.94 and -8.94 (vmath.c).  Told these numbers, GCC makes three branches of what
+ * are a minimum and a maximum, and masks of them in vectors. */
+extern const float dlmie_tanh_top __attribute__((visibility("hidden")));
+extern const float dlmie_tanh_bottom __attribute__((visibility("hidden")));
+
 /* tanh but for the last rounding: may pass 1 by 6e-8.  For sums, where that does not matter. */
 static inline float vtanh_unbounded(float x) {
-    x = x > 8.94f ? 8.94f : x;
-    x = x < -8.94f ? -8.94f : x;
+    x = x > dlmie_tanh_top ? dlmie_tanh_top : x;
+    x = x < dlmie_tanh_bottom ? dlmie_tanh_bottom : x;
     const float z = x * x;
     float p = 2.4043526e-08f, q = 1.3969826e-06f;
     p = p * z + 3.6957677e-05f;
