@@ -111,5 +111,4 @@ class TransposedConv2D:
 
     def __call__(self, x: Variable) -> Variable:
         """x (batch, channels, rows, columns) → (batch, filters, rows', columns')."""
-        y = conv2d_transpose(x, self.W, **self.options)
-        return y if self.b is None else y + self.b.dimshuffle("x", 0, "x", "x")
+        return conv2d_transpose(x, self.W, self.b, **self.options)

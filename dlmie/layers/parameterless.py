@@ -6,6 +6,7 @@ import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Variable
 
+from dlmie.ops.conv import activation
 from dlmie.ops.pool.pool import max_pool
 
 
@@ -29,5 +30,4 @@ def elu(x: Variable) -> Variable:
 
 def leaky_relu(x: Variable, slope: float = 0.01) -> Variable:
     """``x`` where it is positive, else ``slope · x`` (Maas et al. 2013); any derivative of it."""
-    zero, factor = (np.asarray(value, x.type.dtype) for value in (0, slope))
-    return pt.switch(x > zero, x, factor * x)
+    return activation.leaky_relu(x, slope)

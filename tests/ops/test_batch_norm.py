@@ -11,13 +11,15 @@ import pytest
 from conv_cases import assert_same, symbols, verify_gradient
 
 from dlmie.compilation import function
+from dlmie.ops.conv.activation import relu, relu6
 from dlmie.ops.normalization.batch_norm import (
+    BatchNormalize,
     BatchNormalizeGradient,
     batch_normalize,
     symbolic_gradient,
 )
 
-SHAPES = [(4, 3), (1, 1), (2, 3, 5), (3, 2, 4, 5), (2, 17, 64, 33)]
+SHAPES = [(4, 3), (1, 1), (150, 393), (2, 3, 5), (3, 2, 4, 5), (2, 17, 64, 33)]
 
 
 def arrays(shape: tuple[int, ...], dtype: str = "float64") -> list[np.ndarray]:
@@ -76,6 +78,73 @@ def test_the_gradient_may_lie_where_the_one_before_it_was() -> None:
     for one, other in zip(fast, plain, strict=True):
         np.testing.assert_allclose(one, 2 * other, rtol=1e-9, atol=1e-12)
     np.testing.assert_array_equal(given[4], arrays((3, 2, 4, 5))[0] - 6)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (150, 393), (3, 2, 4, 5), (2, 17, 64, 33)])
+@pytest.mark.parametrize("activation", [relu, relu6])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_activation_is_joined_to_both_passes(
+    shape: tuple[int, ...], activation: Any, dtype: str
+) -> None:
+    x, gamma, beta = arrays(shape, dtype)
+    inputs = symbols(x, 3 * gamma, beta)
+
+    def outputs(**options: Any) -> tuple[Any, list[np.ndarray]]:
+        normal, mean, variance = batch_normalize(*inputs)
+        y = activation(normal)
+        gradients = pytensor.grad((y**3).sum(), inputs)
+        run = function(inputs, [y, mean, variance, *gradients], **options)
+        return run, run(x, 3 * gamma, beta)
+
+    joined, fast = outputs()
+    _, plain = outputs(kernels=False)
+    names = [str(node.op).split("{")[0] for node in joined.maker.fgraph.toposort()]
+    assert not {"Activation", "ActivationGradient"} & set(names)
+    assert names.count("BatchNormalize") == names.count("BatchNormalizeGradient") == 1
+    tolerance = 1e-10 if dtype == "float64" else 5e-4
+    for one, other in zip(fast, plain, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() <= tolerance * np.abs(other).max()
+
+
+def test_what_the_gradient_lets_through_is_what_was_stored_above_0() -> None:
+    """Rounded as they were: of half a million numbers none is taken for another's side."""
+    x, gamma, beta = arrays((64, 8, 32, 32), "float32")
+    inputs = symbols(x, gamma, beta)
+    normal, *_ = batch_normalize(*inputs)
+    y = relu(normal)
+    d_beta = pytensor.grad(y.sum(), inputs[2])  # counts what passed
+    stored, passed = function(inputs, [y, d_beta])(x, gamma, beta)
+    np.testing.assert_array_equal(passed, (stored > 0).sum(axis=(0, 2, 3)))
+
+
+def test_a_normalized_batch_that_others_read_is_kept() -> None:
+    x, gamma, beta = arrays((3, 2, 4, 5))
+    inputs = symbols(x, gamma, beta)
+    normal, *_ = batch_normalize(*inputs)
+    y, active, dx = function(
+        inputs, [normal, relu(normal), pytensor.grad((relu(normal) ** 2).sum(), inputs[0])]
+    )(x, gamma, beta)
+    np.testing.assert_array_equal(active, np.maximum(y, 0))
+    joined = function(inputs, pytensor.grad((relu(normal) ** 2).sum(), inputs[0]))
+    np.testing.assert_allclose(joined(x, gamma, beta), dx, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (3, 2, 2, 3)])
+def test_second_derivatives_through_an_activation(shape: tuple[int, ...]) -> None:
+    def penalty(x: Any, gamma: Any, beta: Any) -> Any:
+        y = relu(batch_normalize(x, gamma, beta)[0])
+        slope = pytensor.grad((y**3).sum(), x)
+        return (slope**2).sum()
+
+    verify_gradient(penalty, arrays(shape), rel_tol=1e-4)
+
+
+def test_joined_operations_have_no_gradient_of_their_own() -> None:
+    x = pt.dmatrix()
+    y, *_ = BatchNormalize("relu")(x, np.ones(3), np.zeros(3), np.asarray(1e-5))
+    with pytest.raises(NotImplementedError, match="before compiling"):
+        pytensor.grad(y.sum(), x)
 
 
 def test_what_has_no_channels() -> None:

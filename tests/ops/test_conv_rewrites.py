@@ -11,7 +11,7 @@ import pytest
 from conv_cases import symbols
 
 from dlmie.compilation import function
-from dlmie.ops.conv.activation import relu, relu6
+from dlmie.ops.conv.activation import leaky_relu, relu, relu6
 from dlmie.ops.conv.conv import conv2d
 from dlmie.ops.pool.pool import max_pool
 
@@ -104,7 +104,7 @@ def test_training_masks_and_sums_in_one_pass(arrays: Any) -> None:
     outputs = pytensor.grad((y**3).sum(), [x, w, b])
     f = function(inputs, outputs)
     assert count(f, "ChannelSum") == 0
-    assert count(f, "ActivationGradient{kind='relu', sums=True}") == 1
+    assert count(f, "ActivationGradient{kind='relu', slope=0.0, sums=True, overwrites=0}") == 1
     assert count(f, "activation='relu'") == 1  # the forward pass is fused as well
     assert count(f, "Activation{") == 0
     slow = function(inputs, outputs, kernels=False)
@@ -146,6 +146,34 @@ def test_other_pools_and_training_keep_the_convolution_whole(arrays: Any) -> Non
         assert count(function(inputs, pool), "PooledConvolution") == 0
     gradient = pytensor.grad((max_pool(y, 2) ** 2).sum(), inputs[1])
     assert count(function(inputs, gradient), "PooledConvolution") == 0
+
+
+@pytest.mark.parametrize("activation", [relu, relu6, lambda y: leaky_relu(y, 0.1)])
+@pytest.mark.parametrize("options", [(2,), (3, 2, 1), (3, 1)])
+def test_gradients_are_masked_before_a_pool_spreads_them(
+    activation: Any, options: Any, arrays: Any
+) -> None:
+    inputs = symbols(*arrays[:3])
+    y = max_pool(activation(conv2d(*inputs, padding=1) * 5), *options)
+    outputs = pytensor.grad((y**3).sum(), inputs)
+    f = function(inputs, outputs)
+    order = [name.split("{")[0] for name in names(f)]
+    assert order.index("ActivationGradient") < order.index("MaxPoolGradient")
+    slow = function(inputs, outputs, kernels=False)
+    for a, c in zip(f(*arrays[:3]), slow(*arrays[:3]), strict=True):
+        np.testing.assert_allclose(a, c, rtol=1e-10, atol=1e-9)
+
+
+def test_biases_before_a_pool_are_summed_before_it_spreads(arrays: Any) -> None:
+    inputs = symbols(*arrays[:3])
+    y = leaky_relu(max_pool(conv2d(*inputs), 2), 0.1)
+    outputs = pytensor.grad((y**3).sum(), inputs)
+    f = function(inputs, outputs)
+    assert count(f, "ChannelSum") == 0
+    assert count(f, "sums=True") == 1
+    slow = function(inputs, outputs, kernels=False)
+    for a, c in zip(f(*arrays[:3]), slow(*arrays[:3]), strict=True):
+        np.testing.assert_allclose(a, c, rtol=1e-10, atol=1e-10)
 
 
 def test_a_users_own_graphs_do_not_change(arrays: Any) -> None:

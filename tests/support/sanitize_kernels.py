@@ -77,6 +77,25 @@ def convolutions() -> Iterator[Case]:
         yield Case(f"conv {x} {w}", lambda *v, o=options: conv2d(*v, **o), arrays)
 
 
+def transposed_convolutions() -> Iterator[Case]:
+    from dlmie.ops.conv.conv import TransposedConvolution
+
+    shapes: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+        ((1, 1, 1, 1), (1, 1, 1, 1), {}),
+        ((2, 3, 4, 5), (3, 2, 4, 3), {"stride": (2, 3), "padding": (1, 0, 2, 1)}),
+        ((4, 17, 7, 9), (17, 19, 4, 4), {"stride": (2, 2), "padding": (1, 1, 1, 1)}),
+        ((2, 17, 9, 6), (17, 16, 3, 3), {"padding": (1, 1, 1, 1)}),
+        ((2, 6, 5, 4), (6, 1, 3, 2), {"groups": 6, "dilation": (2, 1)}),
+        ((3, 34, 6, 5), (34, 17, 3, 3), {"groups": 2, "exact": True}),
+    ]
+    for x, w, options in shapes:
+        channels = w[1] * options.get("groups", 1)
+        arrays = [normal(*x), normal(*w), normal(channels)]
+        op = TransposedConvolution(activation="relu", biased=True, **options)
+        yield Case(f"transposed conv {x} {w}", op, arrays)
+        yield Case(f"transposed conv {x} {w} alone", op.linear(type(op)), arrays[:2])
+
+
 def pooled_convolutions() -> Iterator[Case]:
     from dlmie.ops.conv.conv import PooledConvolution
 
@@ -230,25 +249,26 @@ def losses() -> Iterator[Case]:
 
 
 def others() -> Iterator[Case]:
-    from dlmie.ops.conv.activation import ChannelSum, relu, relu6
+    from dlmie.ops.conv.activation import ChannelSum, leaky_relu, relu, relu6
     from dlmie.ops.dense.embedding import embedding
     from dlmie.ops.dense.matmul import matmul
     from dlmie.ops.normalization.batch_norm import batch_normalize
     from dlmie.ops.random.noise import dropout, uniform_like
 
     key = pt.constant(np.int64(12345))
-    for shape in ((1, 1), (5, 17), (2, 3, 5, 7)):
+    for shape in ((1, 1), (5, 17), (3, 300), (2, 3, 5, 7)):
         numbers = [normal(*shape), normal(shape[1]), normal(shape[1])]
         yield Case("batch norm", lambda *v: batch_normalize(*v)[0], numbers)
     for shape in ((1, 1, 1, 1), (2, 3, 5, 7), (1, 17, 1, 3)):
         yield Case("relu", relu, [normal(*shape)])
         yield Case("relu6", relu6, [3 * normal(*shape)])
+        yield Case("leaky relu", lambda v: leaky_relu(v, 0.1), [normal(*shape)])
         yield Case("channel sums", ChannelSum(), [normal(*shape)])
         yield Case("dropout", lambda v: dropout(v, 0.3, key), [normal(*shape)])
         yield Case("uniform", lambda v: v * uniform_like(v, key), [normal(*shape)])
     ids = _random.integers(0, 5, (3, 4))
     yield Case("embedding", lambda v: embedding(v, ids), [normal(5, 7)])
-    for m, n, k in ((1, 1, 1), (17, 5, 33), (3, 64, 2), (11, 37, 19)):
+    for m, n, k in ((1, 1, 1), (17, 5, 33), (3, 64, 2), (11, 37, 19), (131, 67, 130)):
         for a, b in np.ndindex(2, 2):
             arrays = [normal(*((k, m) if a else (m, k))), normal(*((n, k) if b else (k, n)))]
             flags = {"transpose_a": bool(a), "transpose_b": bool(b)}
@@ -260,11 +280,21 @@ def fused() -> Iterator[Case]:
     from dlmie.ops.dense import elementwise
     from dlmie.ops.dense.affine import Affine
     from dlmie.ops.dense.sums import SumAxis, SumOfSquares
+    from dlmie.ops.normalization.batch_norm import BatchNormalize, BatchNormalizeGradient
     from dlmie.ops.optimizers import updates as optimizers
 
     for a, b in np.ndindex(2, 2):
         arrays = [normal(*((9, 5) if a else (5, 9))), normal(*((3, 9) if b else (9, 3)))]
         yield Case("affine", Affine(bool(a), bool(b)), [*arrays, normal(3)], gradients=False)
+    for shape in ((1, 1), (5, 17), (3, 300), (2, 3, 5, 7)):
+        x, g, epsilon = normal(*shape), normal(*shape), np.array(1e-3)
+        gamma, shift, mean, variance = (normal(shape[1]) for _ in range(4))
+        for kind in ("relu", "relu6"):
+            forward = [x, gamma, shift, epsilon]
+            yield Case(f"batch norm {kind}", BatchNormalize(kind), forward, gradients=False)
+            given = [x, gamma, mean, variance**2, g, epsilon, shift]
+            back = BatchNormalizeGradient(kind)
+            yield Case(f"batch norm {kind} gradient", back, given, gradients=False)
     for shape in ((1, 1), (3, 17), (65, 33)):
         for axis in (0, 1):
             yield Case(f"sum over axis {axis}", SumAxis(axis), [normal(*shape)])
@@ -282,7 +312,7 @@ def fused() -> Iterator[Case]:
 
 def cases() -> Iterator[Case]:
     """Name, graph function and inputs of every case; numbers in float64."""
-    images = (convolutions, pooled_convolutions, chains, pools)
+    images = (convolutions, transposed_convolutions, pooled_convolutions, chains, pools)
     for family in (*images, sequences, attention, losses, others, fused, halves):
         yield from family()
 

@@ -1,9 +1,29 @@
-/* ReLU and ReLU6, their gradient from their output, and sums over channels: one pass over memory,
- * every thread on channels of its own.
+/* ReLU, ReLU6 and leaky ReLU, their gradient from their output, and sums over channels: one pass
+ * over memory, every thread on channels of its own. Results may lie where x or g does.
  */
 #include "conv.h"
 
-/* activation(x; kind) -> y, of any shape */
+enum { LARGE = 50000, PIECE = 16384 };
+
+/* What is made of numbers that are not positive: slope times them, or 0 without a slope. */
+typedef struct {
+    real ceiling, slope;
+} shape;
+
+static shape shape_of(int64_t kind, int64_t slope) {
+    return (shape){kind == RELU6 ? 6 : (real)INFINITY, (real)number(slope)};
+}
+
+static inline __attribute__((always_inline)) void
+activate_run(const int leaky, const real *x, int64_t size, shape s, real *y) {
+#pragma omp simd
+    for (int64_t i = 0; i < size; i++) {
+        const real v = x[i] < 0 ? (leaky ? s.slope * x[i] : 0) : x[i]; /* NaN stays */
+        y[i] = v > s.ceiling ? s.ceiling : v;
+    }
+}
+
+/* activation(x; kind, slope as bits) -> y, of any shape */
 EXPORT int KERNEL(activation_shape)(SHAPE_ARGUMENTS) {
     UNUSED(p), UNUSED(error);
     set_shape(&out[0], in[0].ndim, in[0].shape);
@@ -12,14 +32,14 @@ EXPORT int KERNEL(activation_shape)(SHAPE_ARGUMENTS) {
 
 EXPORT int KERNEL(activation)(KERNEL_ARGUMENTS) {
     UNUSED(error);
-    const real *x = in[0].data, ceiling = p[0] == RELU6 ? 6 : (real)INFINITY;
+    const real *x = in[0].data;
     real *y = out[0].data;
+    const shape s = shape_of(p[0], p[1]);
     const int64_t size = count(&in[0]);
-#pragma omp parallel for simd schedule(static) if (size > 50000)
-    for (int64_t i = 0; i < size; i++) {
-        const real v = x[i] < 0 ? 0 : x[i];
-        y[i] = v > ceiling ? ceiling : v;
-    }
+#pragma omp parallel for schedule(static) if (size > LARGE)
+    for (int64_t i = 0; i < size; i += PIECE)
+        if (s.slope != 0) activate_run(1, x + i, min64(PIECE, size - i), s, y + i);
+        else activate_run(0, x + i, min64(PIECE, size - i), s, y + i);
     return 0;
 }
 
@@ -37,7 +57,7 @@ EXPORT int KERNEL(channel_sum)(KERNEL_ARGUMENTS) {
     const int64_t size = count(&in[0]) / max64(batch * channels, 1);
     const real *x = in[0].data;
     real *sums = out[0].data;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count(&in[0]) > LARGE)
     for (int64_t c = 0; c < channels; c++) {
         double total = 0; /* one rounding a plane, not one an element */
         for (int64_t n = 0; n < batch; n++) {
@@ -51,8 +71,9 @@ EXPORT int KERNEL(channel_sum)(KERNEL_ARGUMENTS) {
     return 0;
 }
 
-/* activation_gradient(y, g; kind, sums) -> g where y, the activation's output, is neither 0 nor at
- * its ceiling, else 0; and if `sums`, its sums over each channel of (batch, channels, ...). */
+/* activation_gradient(y, g; kind, sums, slope as bits) -> g where y, the activation's output, is
+ * neither 0 nor at its ceiling, else 0, or where it is not positive slope times g; and if `sums`, the
+ * sums over each channel of (batch, channels, ...). */
 EXPORT int KERNEL(activation_gradient_shape)(SHAPE_ARGUMENTS) {
     for (int64_t i = 0; i < max64(in[0].ndim, in[1].ndim); i++)
         if (in[1].ndim != in[0].ndim || in[1].shape[i] != in[0].shape[i])
@@ -65,36 +86,43 @@ EXPORT int KERNEL(activation_gradient_shape)(SHAPE_ARGUMENTS) {
 }
 
 /* Mask one run of memory; returns the sum of what is left. */
-static real mask(const real *y, const real *g, int64_t size, real ceiling, real *masked) {
+static inline __attribute__((always_inline)) real
+mask_run(const int leaky, const real *y, const real *g, int64_t size, shape s, real *masked) {
     real sum = 0;
+#pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < size; i++) {
-        masked[i] = y[i] > 0 && y[i] < ceiling ? g[i] : 0;
+        const real left = y[i] > 0 && y[i] < s.ceiling ? g[i] : 0;
+        masked[i] = leaky && !(y[i] > 0) ? s.slope * g[i] : left;
         sum += masked[i];
     }
     return sum;
 }
 
+static real mask(const real *y, const real *g, int64_t size, shape s, real *masked) {
+    return s.slope != 0 ? mask_run(1, y, g, size, s, masked) : mask_run(0, y, g, size, s, masked);
+}
+
 EXPORT int KERNEL(activation_gradient)(KERNEL_ARGUMENTS) {
     UNUSED(error);
     const real *y = in[0].data, *g = in[1].data;
-    const real ceiling = p[0] == RELU6 ? 6 : (real)INFINITY;
+    const shape s = shape_of(p[0], p[2]);
     real *masked = out[0].data;
     if (!p[1]) {
-        const int64_t size = count(&in[0]), piece = 16384;
-#pragma omp parallel for schedule(static) if (size > 50000)
-        for (int64_t i = 0; i < size; i += piece)
-            mask(y + i, g + i, min64(piece, size - i), ceiling, masked + i);
+        const int64_t size = count(&in[0]);
+#pragma omp parallel for schedule(static) if (size > LARGE)
+        for (int64_t i = 0; i < size; i += PIECE)
+            mask(y + i, g + i, min64(PIECE, size - i), s, masked + i);
         return 0;
     }
     const int64_t batch = in[0].shape[0], channels = in[0].shape[1];
     const int64_t size = count(&in[0]) / max64(batch * channels, 1);
     real *sums = out[1].data;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (count(&in[0]) > LARGE)
     for (int64_t c = 0; c < channels; c++) {
         double total = 0; /* one rounding a plane, not one an element */
         for (int64_t n = 0; n < batch; n++) {
             const int64_t start = (n * channels + c) * size;
-            total += mask(y + start, g + start, size, ceiling, masked + start);
+            total += (double)mask(y + start, g + start, size, s, masked + start);
         }
         sums[c] = (real)total;
     }

@@ -1,4 +1,4 @@
-"""ReLU and ReLU6, whose gradients need only their output; kernels in ``activation.c``."""
+"""ReLU, ReLU6 and leaky ReLU, whose gradients need only their output; see ``activation.c``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pytensor.gradient import DisconnectedType
 from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.type import TensorType
 
-from dlmie.ops.runtime.kernel_op import KernelOp
+from dlmie.ops.runtime.inplace import Overwriting
+from dlmie.ops.runtime.kernel_op import KernelOp, bits
 
 Kind = Literal["relu", "relu6"]
 CODES = {None: 0, "relu": 1, "relu6": 2}  # the enum of conv.h
@@ -24,42 +25,61 @@ def apply(x: np.ndarray, kind: Kind | None) -> np.ndarray:
     return np.maximum(x, 0) if kind == "relu" else np.clip(x, 0, 6)
 
 
-class Activation(KernelOp):
-    """``max(x, 0)``, or ``min(max(x, 0), 6)``; joined to the convolution before it by a rewrite."""
+def passes(y: np.ndarray, kind: Kind | None) -> np.ndarray:
+    """Where the activation with output ``y`` has a gradient."""
+    return (y > 0) & (y < 6) if kind == "relu6" else y > 0
+
+
+class Activation(Overwriting):
+    """``max(x, 0)``, or ``min(max(x, 0), 6)``; joined to what is before it by rewrites.
+
+    With a ``slope`` above 0, negative numbers are multiplied by it instead: leaky ReLU.
+    """
 
     kernel = "activation"
-    __props__ = ("kind",)
+    __props__ = ("kind", "slope", "overwrites")
+    overwritable = ({0: 0},)
 
-    def __init__(self, kind: Kind) -> None:
-        super().__init__()
-        self.kind = kind
+    def __init__(self, kind: Kind, slope: float = 0.0, overwrites: int | None = None) -> None:
+        self.kind, self.slope = kind, slope
+        super().__init__(overwrites)
 
     def parameters(self) -> Sequence[int]:
-        return (CODES[self.kind],)
+        return CODES[self.kind], *bits(self.slope)
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
-        outputs[0][0] = apply(inputs[0], self.kind)
+        (x,) = inputs
+        y = apply(x, self.kind)
+        outputs[0][0] = np.where(x < 0, x.dtype.type(self.slope) * x, y) if self.slope else y
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
-        return [ActivationGradient(self.kind)(outputs[0], cotangents[0])]
+        return [ActivationGradient(self.kind, self.slope)(outputs[0], cotangents[0])]
 
 
-class ActivationGradient(KernelOp):
+class ActivationGradient(Overwriting):
     """``g`` where the activation's output ``y`` is neither 0 nor at its ceiling, else 0.
 
-    With ``sums`` a second output holds its sums over everything but axis 1: the gradient of the
-    bias of a convolution, in the same pass over memory.
+    With a ``slope``, ``slope * g`` where ``y`` is not positive. With ``sums`` a second output holds
+    the sums over everything but axis 1: the gradient of the bias of a convolution, in the same pass
+    over memory.
     """
 
     kernel = "activation_gradient"
-    __props__ = ("kind", "sums")
+    __props__ = ("kind", "slope", "sums", "overwrites")
+    overwritable = ({0: 1},)
 
-    def __init__(self, kind: Kind, sums: bool = False) -> None:
-        super().__init__()
-        self.kind, self.sums = kind, sums
+    def __init__(
+        self,
+        kind: Kind,
+        slope: float = 0.0,
+        sums: bool = False,
+        overwrites: int | None = None,
+    ) -> None:
+        self.kind, self.slope, self.sums = kind, slope, sums
+        super().__init__(overwrites)
 
     def parameters(self) -> Sequence[int]:
-        return CODES[self.kind], self.sums
+        return CODES[self.kind], self.sums, *bits(self.slope)
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         y, g = inputs
@@ -71,8 +91,9 @@ class ActivationGradient(KernelOp):
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         y, g = inputs
-        open_ = (y > 0) & (y < 6) if self.kind == "relu6" else y > 0
-        masked = np.where(open_, g, y.dtype.type(0))
+        masked = np.where(passes(y, self.kind), g, y.dtype.type(0))
+        if self.slope:
+            masked = np.where(y > 0, masked, y.dtype.type(self.slope) * g)
         outputs[0][0] = masked
         if self.sums:
             outputs[1][0] = channel_sums(masked)
@@ -83,7 +104,7 @@ class ActivationGradient(KernelOp):
         if self.sums and not isinstance(cotangents[1].type, DisconnectedType):
             c[-1] = spread(cotangents[1], like=g)
         total = c[0] if len(c) == 1 else pt.add(*c)
-        return [pt.zeros_like(y), ActivationGradient(self.kind)(y, total)]
+        return [pt.zeros_like(y), ActivationGradient(self.kind, self.slope)(y, total)]
 
 
 class ChannelSum(KernelOp):
@@ -124,3 +145,16 @@ def relu(x: Any) -> Variable:
 def relu6(x: Any) -> Variable:
     """``min(max(x, 0), 6)`` elementwise (Howard et al., MobileNets); no gradient at 0 and 6."""
     return Activation("relu6")(pt.as_tensor_variable(x))
+
+
+def leaky_relu(x: Any, slope: float) -> Variable:
+    """``x`` where it is positive, else ``slope · x``; the gradient at 0 is the slope.
+
+    Raises
+    ------
+    ValueError
+        A slope below 0: the gradient could not be told from the output.
+    """
+    if not slope >= 0:
+        raise ValueError(f"leaky ReLU: the slope must be at least 0, not {slope}")
+    return Activation("relu", float(slope))(pt.as_tensor_variable(x))

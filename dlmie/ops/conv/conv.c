@@ -73,19 +73,24 @@ typedef struct {
     forward_pass *forward, *pooled; /* pooled: NULL if it cannot */
     int (*input_gradient)(const conv_geometry *s, const real *w, const real *g, real *dx);
     int (*weight_gradient)(const conv_geometry *s, const real *x, const real *g, real *dw);
+    /* The gradient of the input with a bias and an activation; NULL if it cannot. */
+    int (*transposed)(const conv_geometry *s, const real *w, const real *g, const real *bias,
+                      int activation, real *dx);
 } algorithm;
 
 static const algorithm gemm = {KERNEL(conv_gemm_forward), NULL, KERNEL(conv_gemm_input_gradient),
-                               KERNEL(conv_gemm_weight_gradient)};
+                               KERNEL(conv_gemm_weight_gradient), NULL};
 static const algorithm direct = {KERNEL(conv_direct_forward), NULL,
                                  KERNEL(conv_direct_input_gradient),
-                                 KERNEL(conv_direct_weight_gradient)};
+                                 KERNEL(conv_direct_weight_gradient),
+                                 KERNEL(conv_direct_transposed)};
 static const algorithm depthwise = {KERNEL(conv_depthwise_forward), NULL,
                                     KERNEL(conv_depthwise_input_gradient),
-                                    KERNEL(conv_depthwise_weight_gradient)};
+                                    KERNEL(conv_depthwise_weight_gradient), NULL};
 #ifndef DLMIE_DOUBLE
 static const algorithm winograd = {conv_winograd_forward, conv_winograd_pooled,
-                                   conv_winograd_input_gradient, conv_winograd_weight_gradient};
+                                   conv_winograd_input_gradient, conv_winograd_weight_gradient,
+                                   NULL};
 
 /* Winograd's tiles pay when the channels fill vectors and the tiles are not mostly beyond the edge:
  * a tile costs 36 products and its transforms, an output 9. */
@@ -199,6 +204,63 @@ EXPORT int KERNEL(conv2d_input_gradient)(KERNEL_ARGUMENTS) {
     const real *w = in[1].data, *g = in[2].data;
     if (algorithm_for(&s, p[P_EXACT] != 0, INPUT_GRADIENT)->input_gradient(&s, w, g, out[0].data))
         REFUSE("conv2d: out of memory");
+    return 0;
+}
+
+/* The convolution of y by w whose map is transposed to get y from x; refuses what does not fit. */
+static int transposed_geometry(const tensor *x, const tensor *w, const int64_t *p,
+                               conv_geometry *s, char *error) {
+    if (x->ndim != 4 || w->ndim != 4)
+        REFUSE("conv2d: input and filters must have 4 dimensions, not %d and %d", (int)x->ndim,
+               (int)w->ndim);
+    if (x->shape[1] != w->shape[0])
+        REFUSE("conv2d: the input has %lld channels, the filters expect %lld",
+               (long long)x->shape[1], (long long)w->shape[0]);
+    tensor y = {.ndim = 4, .shape = {x->shape[0], w->shape[1] * p[P_GROUPS]}};
+    for (int axis = 0; axis < 2; axis++) {
+        const int64_t reach = (w->shape[2 + axis] - 1) * p[P_DILATION + axis] + 1;
+        const int64_t cut = p[P_PAD + 2 * axis] + p[P_PAD + 2 * axis + 1];
+        const int64_t size = (x->shape[2 + axis] - 1) * p[P_STRIDE + axis] + reach - cut;
+        if (x->shape[2 + axis] < 1 || size < 1)
+            REFUSE("conv2d: nothing is left of a transposed convolution of %lldx%lld pixels",
+                   (long long)x->shape[2], (long long)x->shape[3]);
+        y.shape[2 + axis] = size;
+    }
+    return KERNEL(conv_geometry_of)(&y, w, p, s, error);
+}
+
+/* y = activation(y + bias), each plane with its number. */
+static void end_planes(const conv_geometry *s, const real *bias, int activation, real *y) {
+    const int64_t plane = s->height * s->width;
+#pragma omp parallel for schedule(static) if (s->batch * s->channels * plane > 50000)
+    for (int64_t k = 0; k < s->batch * s->channels; k++) {
+        const real start = bias ? bias[k % s->channels] : 0;
+        for (int64_t i = k * plane; i < (k + 1) * plane; i++)
+            y[i] = activate(y[i] + start, activation);
+    }
+}
+
+/* conv2d_transpose(x, w, b if has_bias) -> activation(b + the transpose of a convolution of x by w) */
+EXPORT int KERNEL(conv2d_transpose_shape)(SHAPE_ARGUMENTS) {
+    conv_geometry s;
+    if (transposed_geometry(&in[0], &in[1], p, &s, error)) return 1;
+    if (p[P_BIAS] && (in[2].ndim != 1 || in[2].shape[0] != s.channels))
+        REFUSE("conv2d: the bias must have %lld elements, one a channel", (long long)s.channels);
+    SET_SHAPE(&out[0], s.batch, s.channels, s.height, s.width);
+    return 0;
+}
+
+EXPORT int KERNEL(conv2d_transpose)(KERNEL_ARGUMENTS) {
+    conv_geometry s;
+    if (transposed_geometry(&in[0], &in[1], p, &s, error)) return 1;
+    const real *x = in[0].data, *w = in[1].data, *bias = p[P_BIAS] ? in[2].data : NULL;
+    const int activation = (int)p[P_ACTIVATION];
+    const algorithm *a = algorithm_for(&s, p[P_EXACT] != 0, INPUT_GRADIENT);
+    if (a->transposed ? a->transposed(&s, w, x, bias, activation, out[0].data)
+                      : a->input_gradient(&s, w, x, out[0].data))
+        REFUSE("conv2d: out of memory");
+    if (!a->transposed && (bias || activation != NO_ACTIVATION))
+        end_planes(&s, bias, activation, out[0].data);
     return 0;
 }
 

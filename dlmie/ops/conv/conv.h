@@ -81,6 +81,8 @@ int KERNEL(conv_direct_forward)(const conv_geometry *s, const real *x, const rea
                                 const real *bias, int activation, real *y);
 int KERNEL(conv_direct_input_gradient)(const conv_geometry *s, const real *w, const real *g,
                                        real *dx);
+int KERNEL(conv_direct_transposed)(const conv_geometry *s, const real *w, const real *g,
+                                   const real *bias, int activation, real *dx);
 int KERNEL(conv_direct_weight_gradient)(const conv_geometry *s, const real *x, const real *g,
                                         real *dw);
 

@@ -75,11 +75,7 @@ def conv2d(
     >>> dlmie.function([], y)()[0, 0, 1]
     array([6., 9., 6.], dtype=float32)
     """
-    x, w = pt.as_tensor_variable(x), pt.as_tensor_variable(w)
-    operands = [x, w] if b is None else [x, w, pt.as_tensor_variable(b)]
-    dtypes = {v.type.dtype for v in operands}
-    if dtypes not in ({"float32"}, {"float64"}):
-        raise TypeError(f"conv2d: needs all float32 or all float64, not {sorted(dtypes)}")
+    operands = _operands("conv2d", x, w, b)
     op = Convolution(
         _pair("stride", stride),
         _explicit(padding),
@@ -92,8 +88,10 @@ def conv2d(
     return op(*operands)
 
 
-def conv2d_transpose(x: Any, w: Any, *, stride: Pair = 1, padding: Padding = "valid") -> Variable:
-    """The transpose of a convolution's map: ``y = Cᵀ x`` where ``conv2d(y, w) = C y``.
+def conv2d_transpose(
+    x: Any, w: Any, b: Any = None, *, stride: Pair = 1, padding: Padding = "valid"
+) -> Variable:
+    """The transpose of a convolution's map: ``y = Cᵀ x + b`` where ``conv2d(y, w) = C y``.
 
     ``y[n, c, r·stride - top + i, …] += w[f, c, i, j] x[n, f, r, s]``, as "ConvTranspose2d" or
     "conv2d_transpose" elsewhere.
@@ -102,6 +100,7 @@ def conv2d_transpose(x: Any, w: Any, *, stride: Pair = 1, padding: Padding = "va
     ----------
     x : (batch, filters, rows, columns) float32 or float64
     w : (filters, channels, filter rows, filter columns)
+    b : (channels,), optional
     stride : int or (vertical, horizontal)
     padding : "valid", int, (vertical, horizontal) or ((top, bottom), (left, right))
         Of the convolution; so much is cut off from each side of y.
@@ -109,10 +108,12 @@ def conv2d_transpose(x: Any, w: Any, *, stride: Pair = 1, padding: Padding = "va
     Returns
     -------
     (batch, channels, (rows - 1)·stride + filter rows - padding, …)
-        Differentiable with respect to x and w, any number of times.
+        Differentiable with respect to x, w and b, any number of times.
 
     Raises
     ------
+    TypeError
+        Operands that are not all float32 or all float64.
     ValueError
         Impossible options; "same" does not say how large y is.
 
@@ -123,23 +124,21 @@ def conv2d_transpose(x: Any, w: Any, *, stride: Pair = 1, padding: Padding = "va
     >>> dlmie.function([], conv2d_transpose(x, w, stride=2))()[0, 0].shape
     (4, 4)
     """
-    x, w = pt.as_tensor_variable(x), pt.as_tensor_variable(w)
-    sides, strides = _explicit(padding), _pair("stride", stride)
+    operands = _operands("conv2d_transpose", x, w, b)
+    sides = _explicit(padding)
     if isinstance(sides, str):
         raise ValueError("conv2d_transpose: write the padding as numbers, not 'same'")
-    sizes: list[Any] = []
-    for axis in (0, 1):
-        cut = sides[2 * axis] + sides[2 * axis + 1]
-        rows, filter_rows = (v.type.shape[2 + axis] for v in (x, w))
-        rows = x.shape[2 + axis] if rows is None else rows
-        filter_rows = w.shape[2 + axis] if filter_rows is None else filter_rows
-        sizes.append((rows - 1) * strides[axis] + filter_rows - cut)
-    zero = np.zeros((), x.type.dtype)
-    like = pt.alloc(zero, x.shape[0], w.shape[1], *sizes)  # only its shape is read
-    op = ConvolutionInputGradient(strides, sides, (1, 1), 1, None, False, False)
-    y = op(like, w, x)
-    fixed = [size if isinstance(size, int) else None for size in sizes]
-    return pt.specify_shape(y, (x.type.shape[0], w.type.shape[1], *fixed))
+    op = TransposedConvolution(_pair("stride", stride), sides, biased=b is not None)
+    return op(*operands)
+
+
+def _operands(name: str, x: Any, w: Any, b: Any) -> list[Variable]:
+    """What a convolution works on, all of one precision."""
+    operands = [pt.as_tensor_variable(v) for v in ((x, w) if b is None else (x, w, b))]
+    dtypes = {v.type.dtype for v in operands}
+    if dtypes not in ({"float32"}, {"float64"}):
+        raise TypeError(f"{name}: needs all float32 or all float64, not {sorted(dtypes)}")
+    return operands
 
 
 def _pair(name: str, value: Pair) -> tuple[int, int]:
@@ -167,7 +166,7 @@ def _explicit(padding: Padding) -> tuple[int, ...] | Literal["same"]:
 
 
 class _ConvolutionFamily(KernelOp):
-    """What the three operations share: the options, and how shapes follow from them."""
+    """What the operations share: the options, and how shapes follow from them."""
 
     __props__: tuple[str, ...] = (
         "stride",
@@ -327,6 +326,63 @@ class PooledConvolution(Convolution):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         raise NotImplementedError(f"{self} has no gradient: take it before compiling")
+
+
+class TransposedConvolution(_ConvolutionFamily):
+    """``activation(Cᵀ x + b)``, where C is the convolution with these options and filters w.
+
+    Computed as the gradient of that convolution with respect to its input.
+    """
+
+    kernel = "conv2d_transpose"
+
+    def whole_size(self, axis: int, rows: Any, kernel: Any) -> Any:
+        """Outputs along an axis: what the convolution has as inputs there."""
+        assert self.padding != "same"
+        cut = sum(self.padding[2 * axis : 2 * axis + 2])
+        return (rows - 1) * self.stride[axis] + (kernel - 1) * self.dilation[axis] + 1 - cut
+
+    def output_types(self, *inputs: Variable) -> Sequence[Any]:
+        x, w = inputs[0].type, inputs[1].type
+        if x.ndim != 4 or w.ndim != 4:
+            raise TypeError(f"conv2d: input and filters need 4 dimensions, not {x.ndim}, {w.ndim}")
+        channels = None if w.shape[1] is None else w.shape[1] * self.groups
+        sizes = [
+            None if None in (x.shape[axis], w.shape[axis]) else self._fixed_size(axis, x, w)
+            for axis in (2, 3)
+        ]
+        return [TensorType(x.dtype, shape=(x.shape[0], channels, *sizes))]
+
+    def _fixed_size(self, axis: int, x: TensorType, w: TensorType) -> int:
+        return int(self.whole_size(axis - 2, x.shape[axis], w.shape[axis]))
+
+    def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
+        x, w = shapes[:2]
+        sizes = [self.whole_size(axis, x[2 + axis], w[2 + axis]) for axis in (0, 1)]
+        return [(x[0], w[1] * self.groups, *sizes)]
+
+    def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
+        x, w = inputs[:2]
+        sizes = [self.whole_size(axis, x.shape[2 + axis], w.shape[2 + axis]) for axis in (0, 1)]
+        like = np.empty((len(x), w.shape[1] * self.groups, *sizes), x.dtype)
+        self.linear(ConvolutionInputGradient).perform(node, [like, w, x], outputs)
+        y = outputs[0][0]
+        if self.biased:
+            y = y + inputs[2][:, None, None]
+        outputs[0][0] = activations.apply(y, self.activation)
+
+    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        x, w = inputs[:2]
+        (g,) = cotangents
+        if self.activation is not None:
+            g, db = ActivationGradient(self.activation, sums=True)(outputs[0], g)
+        else:
+            db = ChannelSum()(g) if self.biased else None
+        gradients = [
+            self.linear(Convolution)(g, w),
+            self.linear(ConvolutionWeightGradient)(g, w, x),
+        ]
+        return [*gradients, db] if self.biased else gradients
 
 
 class ConvolutionInputGradient(_ConvolutionFamily):

@@ -272,7 +272,7 @@ static void fill_panels(const plan *q, const real *w, int64_t f, real *panels) {
         }
 }
 
-static int input_gradient_group(const plan *q, const real *w, const real *g, real *dx) {
+static int input_gradient_group(const plan *q, const real *w, const real *g, ending end, real *dx) {
     const int64_t weights = q->s.kernel_h * round_up(q->run, LANES) * q->filters;
     const int64_t own = round_up(q->image + q->pixels * q->filters, LANES);
     scratch memory = take_scratch(weights + own * thread_count());
@@ -289,25 +289,32 @@ static int input_gradient_group(const plan *q, const real *w, const real *g, rea
             channels_last(g + n * q->y_image, q->pixels, q->filters, q->pixels, NULL, q->filters,
                           turned);
             add_image(q, turned, panels, image);
-            channels_first(image, q->inside, q->channels, q->channels, q->plane,
-                           (ending){NULL, NO_ACTIVATION}, dx + n * q->x_image, q->plane);
+            channels_first(image, q->inside, q->channels, q->channels, q->plane, end,
+                           dx + n * q->x_image, q->plane);
         }
     }
     give_scratch(memory);
     return 0;
 }
 
-int KERNEL(conv_direct_input_gradient)(const conv_geometry *s, const real *w, const real *g,
-                                       real *dx) {
+/* The same with a bias, which may be NULL, and an activation: a layer of its own. */
+int KERNEL(conv_direct_transposed)(const conv_geometry *s, const real *w, const real *g,
+                                   const real *bias, int activation, real *dx) {
     plan q;
     if (make_plan(s, &q)) return 1;
     int failed = 0;
     for (int64_t group = 0; group < s->groups && !failed; group++)
-        failed = input_gradient_group(&q, w + group * q.filters * q.rows,
-                                      g + group * q.filters * q.pixels,
-                                      dx + group * q.channels * q.plane);
+        failed = input_gradient_group(
+            &q, w + group * q.filters * q.rows, g + group * q.filters * q.pixels,
+            (ending){bias ? bias + group * q.channels : NULL, activation},
+            dx + group * q.channels * q.plane);
     forget_plan(&q);
     return failed;
+}
+
+int KERNEL(conv_direct_input_gradient)(const conv_geometry *s, const real *w, const real *g,
+                                       real *dx) {
+    return KERNEL(conv_direct_transposed)(s, w, g, NULL, NO_ACTIVATION, dx);
 }
 
 /* ---- Gradient with respect to the filters --------------------------------------------------- */

@@ -15,15 +15,22 @@ from dlmie.ops.conv.conv import (
     ConvolutionInputGradient,
     ConvolutionWeightGradient,
     PooledConvolution,
+    TransposedConvolution,
     _ConvolutionFamily,
 )
 from dlmie.ops.runtime.jax_forms import Form, jax_form, transpose
 
 
-def _activated(x: jax.Array, kind: Kind | None) -> jax.Array:
+def activated(x: jax.Array, kind: Kind | None) -> jax.Array:
+    """The activation of x; None: x itself."""
     if kind is None:
         return x
     return jnp.maximum(x, 0) if kind == "relu" else jnp.clip(x, 0, 6)
+
+
+def passes(y: jax.Array, kind: Kind | None) -> jax.Array:
+    """Where the activation with output y has a gradient."""
+    return (y > 0) & (y < 6) if kind == "relu6" else y > 0
 
 
 def _channel_sums(x: jax.Array) -> jax.Array:
@@ -33,8 +40,13 @@ def _channel_sums(x: jax.Array) -> jax.Array:
 
 @jax_form(Activation)
 def activation(op: Activation) -> Form:
-    """``max(x, 0)``, or ``min(max(x, 0), 6)``."""
-    return lambda x: _activated(x, op.kind)
+    """``max(x, 0)``, or ``min(max(x, 0), 6)``; with a slope, leaky ReLU."""
+
+    def run(x: jax.Array) -> jax.Array:
+        y = activated(x, op.kind)
+        return jnp.where(x < 0, op.slope * x, y) if op.slope else y
+
+    return run
 
 
 @jax_form(ActivationGradient)
@@ -42,8 +54,9 @@ def activation_gradient(op: ActivationGradient) -> Form:
     """The gradient where the activation let its input pass, and its sums by channel."""
 
     def run(y: jax.Array, g: jax.Array) -> jax.Array | tuple[jax.Array, ...]:
-        passed = (y > 0) & (y < 6) if op.kind == "relu6" else y > 0
-        masked = jnp.where(passed, g, 0)
+        masked = jnp.where(passes(y, op.kind), g, 0)
+        if op.slope:
+            masked = jnp.where(y > 0, masked, op.slope * g)
         return (masked, _channel_sums(masked)) if op.sums else masked
 
     return run
@@ -71,7 +84,7 @@ def _convolve(op: _ConvolutionFamily, x: jax.Array, w: jax.Array) -> jax.Array:
 
 def _convolution(op: Convolution, x: jax.Array, w: jax.Array, *b: jax.Array) -> jax.Array:
     y = _convolve(op, x, w)
-    return _activated(y + b[0][:, None, None] if b else y, op.activation)
+    return activated(y + b[0][:, None, None] if b else y, op.activation)
 
 
 @jax_form(Convolution)
@@ -104,6 +117,19 @@ def pooled_convolution(op: PooledConvolution) -> Form:
         window = (1, 1, 2, 2)
         y = _convolution(op, *inputs)
         return lax.reduce_window(y, -jnp.inf, lax.max, window, window, "VALID")
+
+    return run
+
+
+@jax_form(TransposedConvolution)
+def transposed_convolution(op: TransposedConvolution) -> Form:
+    """The transpose of a convolution, bias and activation."""
+
+    def run(x: jax.Array, w: jax.Array, *b: jax.Array) -> jax.Array:
+        sizes = [op.whole_size(axis, x.shape[2 + axis], w.shape[2 + axis]) for axis in (0, 1)]
+        like = jnp.zeros((x.shape[0], w.shape[1] * op.groups, *sizes), x.dtype)
+        y = transpose(lambda v: _convolve(op, v, w), like, x)
+        return activated(y + b[0][:, None, None] if b else y, op.activation)
 
     return run
 

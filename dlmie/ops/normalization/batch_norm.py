@@ -11,6 +11,8 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.replace import clone_replace
 
+from dlmie.ops.conv import activation as activations
+from dlmie.ops.conv.activation import CODES, Kind
 from dlmie.ops.runtime.differentiation import (
     PartlyDifferentiable,
     connected,
@@ -21,11 +23,23 @@ from dlmie.ops.runtime.inplace import Overwriting
 
 
 class BatchNormalize(PartlyDifferentiable):
-    """(x, gamma, beta, epsilon) → the normalized x, and mean and biased variance by channel."""
+    """(x, gamma, beta, epsilon) → the normalized x, and mean and biased variance by channel.
+
+    A rewrite joins the activation that follows, once all gradients have been taken
+    (:mod:`dlmie.ops.rewrites`).
+    """
 
     kernel = "batch_norm"
+    __props__ = ("activation",)
     outputs_like = (0, 1, 1)
     differentiable = 3
+
+    def __init__(self, activation: Kind | None = None) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def parameters(self) -> Sequence[int]:
+        return (CODES[self.activation],)
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
         x, gamma, beta, epsilon = inputs
@@ -34,10 +48,12 @@ class BatchNormalize(PartlyDifferentiable):
         centered = x - mean.reshape(shape)
         variance = (centered**2).mean(axis=over, dtype="float64").astype(x.dtype)
         scale = (gamma / np.sqrt(variance + epsilon)).astype(x.dtype)
-        outputs[0][0] = centered * scale.reshape(shape) + beta.reshape(shape)
+        y = centered * scale.reshape(shape) + beta.reshape(shape)
+        outputs[0][0] = activations.apply(y, self.activation)
         outputs[1][0], outputs[2][0] = mean, variance
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        _refuse_activation(self)
         x, gamma, beta, epsilon = inputs
         _, mean, variance = outputs
         gradients = [pt.zeros_like(x), pt.zeros_like(gamma), pt.zeros_like(beta)]
@@ -56,19 +72,34 @@ class BatchNormalize(PartlyDifferentiable):
 
 
 class BatchNormalizeGradient(Overwriting, PartlyDifferentiable):
-    """(x, gamma, mean, variance, g, epsilon) → the gradients of x, gamma and beta."""
+    """(x, gamma, mean, variance, g, epsilon) → the gradients of x, gamma and beta.
+
+    With an activation, which a rewrite joins, g is the gradient of its output, and beta a further
+    input: what the activation let through is found again from x.
+    """
 
     kernel = "batch_norm_gradient"
-    __props__ = ("overwrites",)
+    __props__ = ("activation", "overwrites")
     overwritable = ({0: 4},)
     outputs_like = (0, 1, 1)
     differentiable = 5
 
+    def __init__(self, activation: Kind | None = None, overwrites: int | None = None) -> None:
+        self.activation = activation
+        super().__init__(overwrites)
+
+    def parameters(self) -> Sequence[int]:
+        return (CODES[self.activation],)
+
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
-        x, gamma, mean, variance, g, epsilon = inputs
+        x, gamma, mean, variance, g, epsilon, *beta = inputs
         over, shape = _other_axes(x.ndim), (1, -1, *[1] * (x.ndim - 2))
         inverse = (1 / np.sqrt(variance + epsilon)).astype(x.dtype)
         normal = (x - mean.reshape(shape)) * inverse.reshape(shape)
+        for shift in beta:
+            scale = (gamma / np.sqrt(variance + epsilon)).astype(x.dtype)
+            y = (x - mean.reshape(shape)) * scale.reshape(shape) + shift.reshape(shape)
+            g = np.where(activations.passes(y, self.activation), g, x.dtype.type(0))
         dbeta = g.sum(axis=over, dtype="float64").astype(x.dtype)
         dgamma = (g * normal).sum(axis=over, dtype="float64").astype(x.dtype)
         count = x.dtype.type(max(x.size // max(x.shape[1], 1), 1))
@@ -77,6 +108,7 @@ class BatchNormalizeGradient(Overwriting, PartlyDifferentiable):
         outputs[0][0], outputs[1][0], outputs[2][0] = dx, dgamma, dbeta
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        _refuse_activation(self)
         # On variables of their own: mean and variance follow from x, which is another's gradient.
         own = [variable.type() for variable in inputs]
         made = symbolic_gradient(*own)
@@ -84,6 +116,11 @@ class BatchNormalizeGradient(Overwriting, PartlyDifferentiable):
         found = pytensor.grad(None, own[:5], known_grads=known, disconnected_inputs="ignore")
         gradients = clone_replace(found, dict(zip(own, inputs, strict=True)))
         return [*gradients, *disconnected(1)]
+
+
+def _refuse_activation(op: BatchNormalize | BatchNormalizeGradient) -> None:
+    if op.activation is not None:
+        raise NotImplementedError(f"{op} has no gradient: take it before compiling")
 
 
 def symbolic_gradient(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from dlmie.ops.conv.jax_forms import activated, passes
 from dlmie.ops.normalization.batch_norm import (
     BatchNormalize,
     BatchNormalizeGradient,
@@ -30,7 +31,8 @@ def batch_normalize(op: BatchNormalize) -> Form:
         centered = x - _spread(mean, x)
         variance = jnp.square(centered).mean(axis=over)
         scale = gamma / jnp.sqrt(variance + epsilon)
-        return centered * _spread(scale, x) + _spread(beta, x), mean, variance
+        y = centered * _spread(scale, x) + _spread(beta, x)
+        return activated(y, op.activation), mean, variance
 
     return run
 
@@ -46,10 +48,14 @@ def batch_normalize_gradient(op: BatchNormalizeGradient) -> Form:
         variance: jax.Array,
         g: jax.Array,
         epsilon: jax.Array,
+        *beta: jax.Array,
     ) -> tuple[jax.Array, ...]:
         over = _other_axes(x.ndim)
         inverse = 1 / jnp.sqrt(variance + epsilon)
         normal = (x - _spread(mean, x)) * _spread(inverse, x)
+        for shift in beta:
+            y = (x - _spread(mean, x)) * _spread(gamma / jnp.sqrt(variance + epsilon), x)
+            g = jnp.where(passes(y + _spread(shift, x), op.activation), g, 0)
         d_beta, d_gamma = g.sum(axis=over), (g * normal).sum(axis=over)
         count = max(x.size // max(x.shape[1], 1), 1)
         slope = g - (_spread(d_beta, x) + normal * _spread(d_gamma, x)) / count

@@ -18,12 +18,6 @@ enum { MOMENTUM, RMSPROP, ADAM };
 
 #define BLOCK 1024
 
-static double number(int64_t bits) {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* 1 - beta^t to the last digit. */
 static double correction(double beta, double t) {
     return beta == 0 ? 1 : -expm1(t * log(beta));

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.tensor.type import TensorType
 
 from dlmie.ops.runtime.inplace import Overwriting
+from dlmie.ops.runtime.kernel_op import bits
 
 KINDS = ("momentum", "rmsprop", "adam")
 
@@ -43,8 +43,7 @@ class Rule(Overwriting):
         super().__init__(overwrites)
 
     def parameters(self) -> Sequence[int]:
-        bits = struct.unpack("=3q", struct.pack("=3d", *self.constants))
-        return KINDS.index(self.kind), self.adds, *bits
+        return KINDS.index(self.kind), self.adds, *bits(*self.constants)
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         arrays = [inputs[0], *inputs[1 + self.adds : 1 + self.adds + self.slots]]

@@ -8,6 +8,8 @@ from dlmie.ops.rewrites.convolution import (
     fold_scale_and_shift,
     fuse_activation,
     fuse_max_pool,
+    mask_before_spreading,
+    sum_before_spreading,
     sum_while_masking,
 )
 from dlmie.ops.rewrites.dense import (
@@ -18,6 +20,7 @@ from dlmie.ops.rewrites.dense import (
     use_parallel_sums,
     use_vectorized_functions,
 )
+from dlmie.ops.rewrites.normalization import join_activation, mask_in_gradient
 from dlmie.ops.rewrites.weights import StoreWeightsInHalf
 from dlmie.ops.runtime.inplace import OverwriteInputs
 
@@ -32,7 +35,11 @@ for position, walk, rewrite in (
     (0.7, in2out, fold_scale_and_shift),
     # Once canonicalization has removed readers that only wanted a shape.
     (1.65, dfs_rewriter, fuse_activation),
+    (1.651, dfs_rewriter, join_activation),
+    (1.652, dfs_rewriter, mask_in_gradient),
     (1.655, dfs_rewriter, fuse_max_pool),
+    (1.656, dfs_rewriter, mask_before_spreading),
+    (1.657, dfs_rewriter, sum_before_spreading),
     (1.66, dfs_rewriter, sum_while_masking),
     (1.68, dfs_rewriter, use_dlmie_softmax),
     # Before PyTensor's own BLAS rewrites, which start at 1.7.

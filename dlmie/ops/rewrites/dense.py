@@ -15,6 +15,7 @@ from pytensor.tensor.shape import Reshape
 from pytensor.tensor.special import LogSoftmax
 from pytensor.tensor.special import Softmax as PlainSoftmax
 
+from dlmie.ops.conv.activation import ChannelSum
 from dlmie.ops.dense.affine import Affine
 from dlmie.ops.dense.elementwise import Vectorized
 from dlmie.ops.dense.matmul import MatMul
@@ -119,7 +120,7 @@ def join_bias(fgraph: Any, node: Apply) -> list[Variable] | None:
 
 @node_rewriter([CAReduce])
 def use_parallel_sums(fgraph: Any, node: Apply) -> list[Variable] | None:
-    """Sums over one axis, and sums of squares, → kernels that use all threads."""
+    """Sums over one axis, over all but axis 1, and of squares, → kernels that use all threads."""
     op, (x,) = node.op, node.inputs
     if not isinstance(op, Sum) or x.type.dtype not in FLOATS:
         return None
@@ -133,6 +134,8 @@ def use_parallel_sums(fgraph: Any, node: Apply) -> list[Variable] | None:
             return [SumOfSquares()(factors[0])]
     if len(axes) == 1 and x.type.ndim in (2, 3, 4):
         return [SumAxis(axes[0])(x)]
+    if x.type.ndim > 2 and axes == (0, *range(2, x.type.ndim)):
+        return [ChannelSum()(x)]
     return None
 
 

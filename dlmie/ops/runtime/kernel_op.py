@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -121,6 +122,11 @@ class KernelOp(COp):
         if impl is None and not kernels_ready():
             impl = "py"
         return super().make_thunk(node, storage_map, compute_map, no_recycling, impl)
+
+
+def bits(*numbers: float) -> tuple[int, ...]:
+    """Numbers among a kernel's parameters: the bits of doubles (``number`` in ``kernels.h``)."""
+    return struct.unpack(f"={len(numbers)}q", struct.pack(f"={len(numbers)}d", *numbers))
 
 
 def kernels_ready() -> bool:

@@ -71,6 +71,13 @@ static inline void set_shape(tensor *t, int64_t ndim, const int64_t *shape) {
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
+/* A number among the parameters: the bits of a double. */
+static inline double number(int64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 static inline int thread_count(void) {
 #ifdef _OPENMP
     return omp_get_max_threads();
