@@ -13,6 +13,7 @@ import pytest
 from sequence_cases import Case, threads
 
 from dlmie.compilation import function
+from dlmie.ops.conv.activation import ChannelSum
 from dlmie.ops.dense.affine import Affine
 from dlmie.ops.dense.elementwise import Vectorized
 from dlmie.ops.dense.matmul import MatMul
@@ -135,6 +136,42 @@ def test_products_of_few_rows(dtype: str) -> None:
             np.testing.assert_allclose(found, truth, atol=error, rtol=error)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("transpose", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_by_panels(transpose: tuple[bool, bool], dtype: str) -> None:
+    """More rows: whole panels and parts of one, parts of the rows and of the depth."""
+    x, w, b = pt.matrix(dtype=dtype), pt.matrix(dtype=dtype), pt.vector(dtype=dtype)
+    run = function([x, w, b], [MatMul(*transpose)(x, w), Affine(*transpose)(x, w, b)])
+    random = np.random.default_rng(0)
+    sizes = [(13, 4100, 41), (50, 100, 301), (131, 127, 67), (257, 65, 128), (600, 7, 300)]
+    for m, k, n in sizes:
+        plain = [random.normal(size=s).astype(dtype) for s in [(m, k), (k, n), (n,)]]
+        given = [
+            np.ascontiguousarray(a.T) if t else a
+            for a, t in zip(plain, (*transpose, False), strict=True)
+        ]
+        wide = [a.astype(np.longdouble) for a in plain]
+        product = wide[0] @ wide[1]
+        error = 4 * k * float(np.finfo(dtype).eps)
+        for found, truth in zip(run(*given), (product, product + wide[2]), strict=True):
+            np.testing.assert_allclose(found, truth, atol=error, rtol=0)
+
+
+@pytest.mark.parametrize("transpose", [(False, False), (True, True)])
+def test_products_by_panels_do_not_depend_on_threads(transpose: tuple[bool, bool]) -> None:
+    x, w = pt.fmatrix(), pt.fmatrix()
+    run = function([x, w], MatMul(*transpose)(x, w))
+    random = np.random.default_rng(0)
+    for m, k, n in ((64, 2100, 90), (131, 127, 700), (1500, 100, 20)):
+        shapes = (k, m) if transpose[0] else (m, k), (n, k) if transpose[1] else (k, n)
+        arrays = [random.standard_normal(s, "float32") for s in shapes]
+        results = []
+        for count in (1, 2, 9):
+            with threads(count):
+                results.append(run(*arrays).tobytes())
+        assert len(set(results)) == 1
+
+
 def test_products_of_few_rows_do_not_depend_on_threads() -> None:
     x, w = pt.fmatrix(), pt.fmatrix()
     run = function([x, w], MatMul(False, False)(x, w))
@@ -218,6 +255,11 @@ def test_rewrites_of_softmax_and_sums() -> None:
     assert count(ops, SumAxis) == 1
     _, ops = compiled_ops([x], x.mean(axis=1))
     assert count(ops, SumAxis) == 1
+    images = pt.tensor(dtype="float32", shape=(None, 3, 5, 7))
+    _, ops = compiled_ops([images], images.sum(axis=(0, 2, 3)))
+    assert count(ops, ChannelSum) == 1
+    _, ops = compiled_ops([images], images.sum(axis=(1, 2, 3)))
+    assert count(ops, ChannelSum) == 0
 
 
 def test_elementwise_works_in_place_only_where_nobody_looks() -> None:

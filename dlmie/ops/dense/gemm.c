@@ -9,7 +9,8 @@
  * A product of a few rows with a large matrix, as in every step of decoding, is bound by reading
  * that matrix.  BLAS would first copy it into the order of its inner loop; here it is read in place,
  * along its rows: what a processor fetches ahead are neighbors, not the columns of a tile.  It may be
- * stored in half precision (half.h); the sums are the same.
+ * stored in half precision (half.h); the sums are the same.  Some more rows, as in a step of training,
+ * meet it in panels (gemm_panels.c).
  */
 #include "half.h"
 
@@ -17,6 +18,9 @@ enum {
     ROWS = 6, DEPTH = 8,   /* rows of a and of b that are worked on side by side */
     PARTS = 4,             /* of a large b, for as many threads */
     STRIP_BYTES = 1 << 18, /* of c that are summed at a time: they stay in the cache */
+    /* Panels of b (gemm_panels.c) are faster than BLAS where so many rows, or so many elements, of a
+     * meet them: a then stays in the cache of a core as it lies. */
+    SOME_ROWS = 256, SMALL = 1 << 18,
 };
 
 /* Fortran interface: a BLAS may decorate its names (scipy-openblas32 prefixes scipy_). */
@@ -192,7 +196,11 @@ void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, c
     }
     const int threads = thread_count();
     /* Below about 30 microseconds of work, waking a thread costs more than it brings. */
-    if (threads == 1 || inside_parallel() || (double)m * n * k < 1e6) {
+    const int worth_sharing = !inside_parallel() && (double)m * n * k >= 1e6;
+    if (worth_sharing && alpha == 1 && (beta == 0 || beta == 1) && (m <= SOME_ROWS || m * k <= SMALL) &&
+        !KERNEL(gemm_panels)(ta, tb, m, n, k, a, lda, b, ldb, beta == 1, c, ldc))
+        return;
+    if (threads == 1 || !worth_sharing) {
         KERNEL(gemm_serial)(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }
