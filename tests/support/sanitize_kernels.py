@@ -71,6 +71,7 @@ def convolutions() -> Iterator[Case]:
         ((3, 17, 23, 20), (70, 17, 4, 5), {"stride": 2, "padding": ((2, 0), (1, 3))}),
         ((4, 34, 12, 11), (20, 17, 3, 2), {"groups": 2, "dilation": (2, 1), "padding": 1}),
         ((70, 16, 4, 4), (3, 16, 3, 3), {}),
+        ((24, 17, 21, 25), (33, 17, 3, 3), {"padding": 1}),
     ]
     for x, w, options in shapes:
         arrays = [normal(*x), normal(*w), normal(w[0])]

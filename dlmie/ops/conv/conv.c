@@ -118,9 +118,9 @@ typedef enum { FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT } operation;
 static const algorithm *algorithm_for(const conv_geometry *s, int exact, operation wanted) {
     if (s->groups > 1 && s->groups == s->channels) return &depthwise;
 #ifndef DLMIE_DOUBLE
-    /* Winograd's transforms of a gradient cost most: they need more channels to pay. */
+    /* Winograd's transforms of a gradient cost most: they need more channels to pay, or a cache. */
     const int small = min64(s->channels, s->filters) / s->groups <= 2 * LANES_WORTH_FILLING &&
-                      s->out_h * s->out_w <= SMALL_IMAGE;
+                      s->out_h * s->out_w <= SMALL_IMAGE && !conv_winograd_own_gradient(s);
     if (wanted == WEIGHT_GRADIENT && small && suits_direct(s)) return &direct;
     if (!exact && suits_winograd(s)) return &winograd;
 #else

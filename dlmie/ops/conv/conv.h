@@ -105,6 +105,8 @@ int conv_winograd_pooled(const conv_geometry *s, const real *x, const real *w, c
                          int activation, real *y);
 int conv_winograd_input_gradient(const conv_geometry *s, const real *w, const real *g, real *dx);
 int conv_winograd_weight_gradient(const conv_geometry *s, const real *x, const real *g, real *dw);
+/* Whether there are so few channels, and so many tiles, that threads compute it in their own caches. */
+int conv_winograd_own_gradient(const conv_geometry *s);
 #endif
 
 #endif

@@ -39,7 +39,9 @@ enum {
     TEAM_TILES = 108,    /* ... when threads share the transformed input */
     TEAM_DEPTH = 64,     /* channels whose filters are transformed at a time */
     TEAM_BYTES = 1 << 24, /* transformed input at a time */
-    FEW_USES = 2
+    FEW_USES = 2,
+    OWN_BYTES = 3 << 19, /* tiles and sums of a thread's gradients of filters */
+    MOST_OWN_TILES = 96, FEWEST_OWN_TILES = 32
 };
 
 /* Points a = 3/4 and b = 3/2. */
@@ -501,32 +503,114 @@ static void write_filter_gradient(const real *m, int64_t plane, int64_t count, r
     from_lanes(taps, 9, dw, 9, count);
 }
 
-/* sums (outputs x channels) = or += u' . v, both (tiles x PANEL). */
-static void add_products(int64_t outputs, int64_t channels, int64_t tiles, const real *u,
-                         const real *v, int accumulate, real *sums, int64_t pitch) {
-    for (int64_t f = 0; f < outputs; f += TILE_ROWS)
-        tile_product(min64(TILE_ROWS, outputs - f), channels, tiles, (left_factor){u + f, 1, PANEL},
-                     v, PANEL, accumulate, sums + f * pitch, pitch);
+/* Channels are cut into panels, each (tiles x row), which tile.h reads as either factor. */
+typedef struct {
+    int64_t channels, row, panels, panel; /* panel: elements of one */
+} panels;
+
+static panels make_panels(int64_t channels, int64_t tiles) {
+    const int64_t all = round_up(channels, LANES), row = min64(all, PANEL);
+    return (panels){all, row, (all + row - 1) / row, tiles * row};
 }
 
-/* Rows of channels are cut into panels, each (tiles x PANEL), which tile.h reads as either factor.
- * The threads transform a round of tiles together, then take frequencies. */
-static int filter_gradient(const planes *x, const planes *g, const grid *q, real *dw) {
+static int64_t at_channel(const panels *p, int64_t c) { return c / p->row * p->panel + c % p->row; }
+
+static factor make_panel_factor(real **memory, int64_t tiles, const panels *p) {
+    factor f = make_factor(memory, tiles, p->panels * p->row);
+    f.row = p->row;
+    return f;
+}
+
+/* sums (outputs x channels) = or += u' . v of frequency e. */
+static void add_frequency(int e, int64_t outputs, int64_t tiles, factor u, const panels *up,
+                          factor v, const panels *vp, int accumulate, real *sums) {
+    for (int64_t f = 0; f < outputs; f += up->row)
+        for (int64_t c = 0; c < vp->channels; c += vp->row) {
+            const real *left = u.data + e * u.plane + at_channel(up, f);
+            const real *right = v.data + e * v.plane + at_channel(vp, c);
+            const int64_t end = min64(outputs - f, up->row), width = min64(vp->row, vp->channels - c);
+            for (int64_t r = 0; r < end; r += TILE_ROWS)
+                tile_product(min64(TILE_ROWS, end - r), width, tiles,
+                             (left_factor){left + r, 1, u.row}, right, v.row, accumulate,
+                             sums + (f + r) * vp->channels + c, vp->channels);
+        }
+}
+
+/* So many tiles that they, what is made of them and the sums stay in a core's cache; 0 if those would
+ * be too few to be worth reading and writing the sums. */
+static int64_t own_gradient_tiles(int64_t channels, int64_t outputs) {
+    channels = round_up(channels, LANES), outputs = round_up(outputs, LANES);
+    const int64_t room = OWN_BYTES / (PLANES * (int64_t)sizeof(real)) - outputs * channels;
+    const int64_t tiles = min64(room / (channels + outputs), MOST_OWN_TILES);
+    return tiles < FEWEST_OWN_TILES ? 0 : tiles;
+}
+
+int conv_winograd_own_gradient(const conv_geometry *s) {
+    const grid q = make_grid(s->batch, s->out_h, s->out_w, s->pad_top, s->pad_left);
+    const int64_t own = own_gradient_tiles(s->channels / s->groups, s->filters / s->groups);
+    return own && q.tiles >= 2 * own * thread_count();
+}
+
+/* Few channels: every thread takes blocks of tiles through all steps, and has sums of its own, which
+ * are added in the order of the threads. */
+static int own_gradients(const planes *x, const planes *g, const grid *q, int64_t most, real *dw) {
+    const int64_t blocks = (q->tiles + most - 1) / most, parts = thread_count();
+    const panels vp = make_panels(x->channels, most), up = make_panels(g->channels, most);
+    const int64_t plane = g->channels * vp.channels, sums = PLANES * plane;
+    const int64_t own = sums + factor_size(most, vp.panels * vp.row) +
+                        factor_size(most, up.panels * up.row) + STRIP_SIZE;
+    scratch memory = take_scratch(parts * own);
+    if (!memory.data) return 1;
+#pragma omp parallel
+    {
+#pragma omp for schedule(static, 1)
+        for (int64_t part = 0; part < parts; part++) {
+            real *m = memory.data + part * own, *rest = m + sums, *strip = m + own - STRIP_SIZE;
+            const factor v = make_panel_factor(&rest, most, &vp);
+            const factor u = make_panel_factor(&rest, most, &up);
+            const int64_t start = part * blocks / parts, end = (part + 1) * blocks / parts;
+            for (int64_t b = start; b < end; b++) {
+                const int64_t first = b * most, tiles = min64(most, q->tiles - first);
+                for (int64_t c = 0; c < vp.channels; c += LANES)
+                    transform_input(x, q, c, first, tiles, offset(v, at_channel(&vp, c)), strip);
+                for (int64_t f = 0; f < up.channels; f += LANES)
+                    transform_gradient(g, q, f, first, tiles, offset(u, at_channel(&up, f)), strip);
+                for (int e = 0; e < PLANES; e++)
+                    add_frequency(e, g->channels, tiles, u, &up, v, &vp, b > start, m + e * plane);
+            }
+        }
+#pragma omp for schedule(static)
+        for (int64_t f = 0; f < g->channels; f++)
+            for (int64_t c = 0; c < vp.channels; c += LANES) {
+                real *m = memory.data + f * vp.channels + c;
+                for (int e = 0; e < PLANES; e++)
+                    for (int64_t part = 1; part < parts; part++) {
+                        real *total = m + e * plane;
+                        store(total, load(total) + load(total + part * own));
+                    }
+                write_filter_gradient(m, plane, min64(LANES, x->channels - c),
+                                      dw + (f * x->channels + c) * 9);
+            }
+    }
+    give_scratch(memory);
+    return 0;
+}
+
+/* Many channels: the threads transform a round of tiles together, then take frequencies. */
+static int gradients_together(const planes *x, const planes *g, const grid *q, real *dw) {
     const int64_t channels = round_up(x->channels, LANES), outputs = round_up(g->channels, LANES);
-    const int64_t x_panels = (channels + PANEL - 1) / PANEL;
-    const int64_t g_panels = (outputs + PANEL - 1) / PANEL;
     const int64_t room = TEAM_BYTES / (PLANES * (channels + outputs) * (int64_t)sizeof(real));
     const int64_t most = max64(min64(room, 384), 48), rounds = (q->tiles + most - 1) / most;
-    const int64_t tiles_at_once = (q->tiles + rounds - 1) / rounds;
-    const int64_t panel = tiles_at_once * PANEL, sums = g->channels * channels;
-    scratch memory = take_scratch(PLANES * sums + factor_size(tiles_at_once, x_panels * PANEL) +
-                                  factor_size(tiles_at_once, g_panels * PANEL) +
+    const int64_t tiles_at_once = (q->tiles + rounds - 1) / rounds, plane = g->channels * channels;
+    const panels vp = make_panels(x->channels, tiles_at_once);
+    const panels up = make_panels(g->channels, tiles_at_once);
+    scratch memory = take_scratch(PLANES * plane + factor_size(tiles_at_once, vp.panels * vp.row) +
+                                  factor_size(tiles_at_once, up.panels * up.row) +
                                   STRIP_SIZE * thread_count());
     if (!memory.data) return 1;
-    real *m = memory.data, *rest = m + PLANES * sums;
-    factor v = make_factor(&rest, tiles_at_once, x_panels * PANEL);
-    factor u = make_factor(&rest, tiles_at_once, g_panels * PANEL);
-    v.row = u.row = PANEL;
+    real *m = memory.data, *rest = m + PLANES * plane;
+    const factor v = make_panel_factor(&rest, tiles_at_once, &vp);
+    const factor u = make_panel_factor(&rest, tiles_at_once, &up);
 #pragma omp parallel
     {
         real *strip = rest + STRIP_SIZE * thread_number();
@@ -534,25 +618,18 @@ static int filter_gradient(const planes *x, const planes *g, const grid *q, real
             const int64_t tiles = min64(tiles_at_once, q->tiles - first);
 #pragma omp for schedule(dynamic) nowait
             for (int64_t c = 0; c < channels; c += LANES)
-                transform_input(x, q, c, first, tiles,
-                                offset(v, c / PANEL * panel + c % PANEL), strip);
+                transform_input(x, q, c, first, tiles, offset(v, at_channel(&vp, c)), strip);
 #pragma omp for schedule(dynamic)
             for (int64_t f = 0; f < outputs; f += LANES)
-                transform_gradient(g, q, f, first, tiles,
-                                   offset(u, f / PANEL * panel + f % PANEL), strip);
+                transform_gradient(g, q, f, first, tiles, offset(u, at_channel(&up, f)), strip);
 #pragma omp for schedule(dynamic)
             for (int e = 0; e < PLANES; e++)
-                for (int64_t f = 0; f < g->channels; f += PANEL)
-                    for (int64_t c = 0; c < channels; c += PANEL)
-                        add_products(min64(PANEL, g->channels - f), min64(PANEL, channels - c),
-                                     tiles, u.data + e * u.plane + f / PANEL * panel,
-                                     v.data + e * v.plane + c / PANEL * panel, first > 0,
-                                     m + e * sums + f * channels + c, channels);
+                add_frequency(e, g->channels, tiles, u, &up, v, &vp, first > 0, m + e * plane);
         }
 #pragma omp for schedule(static)
         for (int64_t f = 0; f < g->channels; f++)
             for (int64_t c = 0; c < channels; c += LANES)
-                write_filter_gradient(m + f * channels + c, sums, min64(LANES, x->channels - c),
+                write_filter_gradient(m + f * channels + c, plane, min64(LANES, x->channels - c),
                                       dw + (f * x->channels + c) * 9);
     }
     give_scratch(memory);
@@ -563,6 +640,7 @@ int conv_winograd_weight_gradient(const conv_geometry *s, const real *x, const r
     const int64_t plane = s->height * s->width, out = s->out_h * s->out_w;
     const int64_t channels = s->channels / s->groups, outputs = s->filters / s->groups;
     const grid q = make_grid(s->batch, s->out_h, s->out_w, s->pad_top, s->pad_left);
+    const int own = conv_winograd_own_gradient(s);
     int failed = 0;
     for (int64_t group = 0; group < s->groups && !failed; group++) {
         const planes inputs = {(real *)x + group * channels * plane,
@@ -571,7 +649,10 @@ int conv_winograd_weight_gradient(const conv_geometry *s, const real *x, const r
         const planes gradients = {(real *)g + group * outputs * out,
                                   g + s->batch * s->filters * out, outputs, s->out_h, s->out_w,
                                   s->filters * out};
-        failed = filter_gradient(&inputs, &gradients, &q, dw + group * outputs * channels * 9);
+        real *here = dw + group * outputs * channels * 9;
+        const int64_t most = own_gradient_tiles(channels, outputs);
+        failed = own ? own_gradients(&inputs, &gradients, &q, most, here)
+                     : gradients_together(&inputs, &gradients, &q, here);
     }
     return failed;
 }
