@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from toy_language import ToyModel, log_softmax
 
 from dlmie.captioning.decoding import Constraints, beam_search, force, greedy
-from dlmie.captioning.decoding.beam import _best_words, _largest
 from dlmie.data.captions.vocabulary import END, PAD, START, UNK
 from dlmie.errors import DataError, DlmieError
+from dlmie.ops.decoding.beams import _best_words, _largest
 
 seeds = st.integers(0, 10_000)
 models = st.builds(

@@ -462,6 +462,24 @@ def check_memory(lib: ctypes.CDLL) -> None:
     lib.dlmie_give(blocks[-1][0], size.value)
 
 
+def check_beams(lib: ctypes.CDLL) -> None:
+    """The search's kernel, which no graph calls, on exactly sized blocks of memory."""
+    for suffix, dtype in (("f32", "float32"), ("f64", "float64")):
+        kernel = lib[f"continue_beams_{suffix}"]
+        kernel.argtypes = [ctypes.c_int64] * 6 + [ctypes.c_void_p] * 7
+        for images, beams, words, beam in ((1, 1, 3, 5), (2, 5, 67, 5), (3, 3, 300, 3)):
+            count = min(beam, beams * words)
+            logs = _random.normal(size=(images, beams, words)).astype(dtype)
+            scores, greedy = normal(images, beams), np.zeros(images, np.int64)
+            chosen, totals = np.empty((images, count), np.int64), np.empty((images, count))
+            ends, ending = np.empty((images, beams)), np.empty((images, beams), bool)
+            arrays = (logs, scores, greedy, chosen, totals, ends, ending)
+            expected = (logs + scores[..., None])[..., 1:].reshape(images, -1).max(axis=1)
+            pointers = [array.ctypes.data for array in arrays]
+            assert not kernel(images, beams, words, beam, count, 0, *pointers)
+            np.testing.assert_allclose(totals[:, 0], expected)
+
+
 def run(lib: ctypes.CDLL, dtypes: Sequence[str] = ("float32", "float64")) -> set[type]:
     """All cases; returns the operations whose kernels ran."""
     used: set[type] = set()
@@ -469,6 +487,7 @@ def run(lib: ctypes.CDLL, dtypes: Sequence[str] = ("float32", "float64")) -> set
         for case in cases():
             check(lib, case, dtype, used)
     check_memory(lib)
+    check_beams(lib)
     return used
 
 

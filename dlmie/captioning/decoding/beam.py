@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from dlmie.captioning.decoding.constraints import (
+    NOT_A_NUMBER,
     Caption,
     Constraints,
     Extras,
     State,
     Step,
-    call_step,
     count_images,
     gather,
 )
-from dlmie.errors import DataError
-
-_BLOCK = 256  # words whose maximum is looked at first
+from dlmie.errors import DataError, DlmieError
+from dlmie.ops.decoding.beams import continue_beams
 
 
 def beam_search(
@@ -80,22 +79,18 @@ def beam_search(
     best = np.full((images, n_best), -np.inf)  # scores of finished captions, rising
     ended = np.zeros(images, dtype=int)
     for place in range(steps):
-        logs, state, extras = call_step(step, words, state, active)
+        logs, state, extras = step(words, state, active)
         logs = constraints.apply(logs, history)
         vocabulary = logs.shape[-1]
-        ends = scores + logs[..., constraints.end]
-        end_logs = logs[..., constraints.end].copy()
-        logs[..., constraints.end] = -np.inf
-        chosen, totals = _best_words(logs, scores, beam)  # (images, beams), places beam·V + word
-        ending = _ending(ends, constraints.end, chosen, totals, vocabulary, beam)
-        greedy = _keep_greedy(
-            greedy, logs, end_logs, scores, constraints.end, chosen, totals, ending
-        )
-        ending &= ends > -np.inf
-
+        try:
+            chosen, totals, ends, ending, greedy = continue_beams(
+                logs, scores, greedy, end=constraints.end, beam=beam
+            )
+        except FloatingPointError as error:
+            raise DlmieError(NOT_A_NUMBER) from error
         stuck = totals[:, 0] == -np.inf  # the constraints leave no word: what was said competes
         tree.cut(active[stuck], place, scores[stuck])
-        tree.record(active, place, *np.divmod(chosen, vocabulary), totals, extras)
+        tree.record(active, place, *np.divmod(chosen, vocabulary), totals, extras or {})
         if ending.any():
             tree.end(active, place, np.where(ending, ends, -np.inf))
             ended += ending.sum(axis=1)
@@ -115,98 +110,6 @@ def beam_search(
     else:
         tree.cut(active, steps, scores)
     return tree.captions(n_best, length_norm)
-
-
-def _best_words(logs: np.ndarray, scores: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the best continuations of every image: places beam·V + word, and log-probabilities.
-
-    Sorted by falling log-probability, equals by place. Exact, yet it reads all numbers only once:
-    the best ``count`` words lie in the ``count`` blocks whose maxima are best (for equals, in the
-    first ones), so no more than these blocks are searched.
-    """
-    images, _, vocabulary = logs.shape
-    maxima = _block_maxima(logs) + scores[..., None]
-    blocks = _largest(maxima.reshape(images, -1), count)  # (images, blocks), rising
-    beam, block = np.divmod(blocks, maxima.shape[-1])
-    word = block[..., None] * _BLOCK + np.arange(_BLOCK)  # (images, blocks, words)
-    inside = np.minimum(word, vocabulary - 1)
-    image = np.arange(images)[:, None]
-    candidates = logs[image[..., None], beam[..., None], inside] + scores[image, beam][..., None]
-    candidates[word >= vocabulary] = -np.inf
-    places = (beam[..., None] * vocabulary + inside).reshape(images, -1)
-    totals = candidates.reshape(images, -1)
-    found = _largest(totals, count)
-    order = np.argsort(-totals[image, found], axis=1, kind="stable")
-    found = found[image, order]
-    return places[image, found], totals[image, found]
-
-
-def _block_maxima(logs: np.ndarray) -> np.ndarray:
-    """(…, vocabulary) → (…, blocks); ``np.maximum.reduceat`` takes several times as long."""
-    whole = logs.shape[-1] // _BLOCK * _BLOCK
-    maxima = logs[..., :whole].reshape(*logs.shape[:-1], -1, _BLOCK).max(axis=-1)
-    if whole == logs.shape[-1]:
-        return maxima
-    return np.concatenate([maxima, logs[..., whole:].max(axis=-1, keepdims=True)], axis=-1)
-
-
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Places of the largest values of every row, rising; of equals the first."""
-    rows, size = values.shape
-    if size <= count:
-        return np.broadcast_to(np.arange(size), (rows, size))
-    limit = np.partition(values, size - count, axis=1)[:, size - count, None]
-    chosen = values >= limit
-    if np.count_nonzero(chosen) > rows * count:  # of those that equal the last, not all
-        above, equal = values > limit, values == limit
-        room = count - above.sum(axis=1, keepdims=True)
-        chosen = above | (equal & (equal.cumsum(axis=1) <= room))
-    return np.nonzero(chosen)[1].reshape(rows, count)
-
-
-def _ending(
-    ends: np.ndarray, end: int, chosen: np.ndarray, totals: np.ndarray, vocabulary: int, beam: int
-) -> np.ndarray:
-    """Whether each hypothesis' end is among the ``beam`` best words and ends: (images, beams)."""
-    if totals.shape[1] == beam and (ends < totals[:, -1:]).all():  # as mostly
-        return np.zeros(ends.shape, dtype=bool)
-    own = np.broadcast_to(np.arange(ends.shape[1]) * vocabulary + end, ends.shape)
-    rivals = np.hstack([totals, ends])[:, None]
-    places = np.hstack([chosen, own])[:, None]
-    before = (rivals > ends[..., None]) | ((rivals == ends[..., None]) & (places < own[..., None]))
-    return np.asarray(before.sum(axis=-1) < beam)
-
-
-def _keep_greedy(
-    greedy: np.ndarray,
-    logs: np.ndarray,
-    end_logs: np.ndarray,
-    scores: np.ndarray,
-    end: int,
-    chosen: np.ndarray,
-    totals: np.ndarray,
-    ending: np.ndarray,
-) -> np.ndarray:
-    """Let the greedy hypothesis go on, in the last place if it has none, or end.
-
-    Changes ``chosen`` and ``totals``, or ``ending``; returns its next place in the beam, or -1.
-    """
-    images = np.flatnonzero(greedy >= 0)
-    beam = greedy[images]
-    words = logs[images, beam].argmax(axis=-1)
-    word_logs, last = logs[images, beam, words], end_logs[images, beam]
-    ends = (last > word_logs) | ((last == word_logs) & (end < words))
-    ending[images[ends], beam[ends]] = True
-    goes_on = ~ends & (word_logs > -np.inf)
-    images, beam, words = images[goes_on], beam[goes_on], words[goes_on]
-    place = beam * logs.shape[-1] + words
-    held = chosen[images] == place[:, None]
-    lost = ~held.any(axis=1)
-    chosen[images[lost], -1] = place[lost]
-    totals[images[lost], -1] = (scores[images, beam] + word_logs[goes_on])[lost]
-    following = np.full_like(greedy, -1)
-    following[images] = np.where(lost, chosen.shape[1] - 1, held.argmax(axis=1))
-    return following
 
 
 class _Tree:

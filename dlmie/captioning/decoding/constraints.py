@@ -10,6 +10,10 @@ from dlmie.data.captions.vocabulary import END, PAD, START, UNK
 from dlmie.errors import DataError, DlmieError
 from dlmie.models.captioners.decoder import Extras, State, Step
 
+NOT_A_NUMBER = (
+    "the model gives NaN as the probability of a word: its weights are broken (training diverged?)"
+)
+
 
 @dataclass(eq=False)
 class Caption:
@@ -115,7 +119,8 @@ class Constraints:
         if not log_probabilities.flags.writeable:
             log_probabilities = log_probabilities.copy()
         said = history.shape[-1]
-        log_probabilities[..., list(self.banned)] = -np.inf
+        for word in self.banned:  # faster than all at once
+            log_probabilities[..., word] = -np.inf
         if not self.allow_unknown:
             log_probabilities[..., UNK] = -np.inf
         if said < self.min_length:
@@ -153,10 +158,7 @@ def call_step(
     """Call the model and refuse numbers that no search can order."""
     log_probabilities, state, extras = step(words, state, images)
     if np.isnan(log_probabilities.max()):  # one NaN makes the maximum NaN
-        raise DlmieError(
-            "the model gives NaN as the probability of a word: its weights are broken "
-            "(training diverged?)"
-        )
+        raise DlmieError(NOT_A_NUMBER)
     return log_probabilities, state, extras or {}
 
 

@@ -167,6 +167,11 @@ def load() -> ctypes.CDLL:
     return library
 
 
+def loaded() -> ctypes.CDLL | None:
+    """The kernel library, where it has been loaded: for what works in NumPy as well."""
+    return load() if load.cache_info().currsize else None
+
+
 def _opened(path: Path) -> ctypes.CDLL:
     # OpenMP's threads spin for milliseconds while they wait unless told otherwise: on a machine
     # that does anything else, that costs several times what waking them does.  If they sleep at

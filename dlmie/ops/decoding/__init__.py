@@ -1,0 +1,1 @@
+"""What a search does between two calls of its model."""
