@@ -228,6 +228,15 @@ def test_a_transpose_that_drops_axes_is_not_taken_for_one_of_a_matrix() -> None:
     np.testing.assert_allclose(run(a, b), a[:, :, 0, 0].T @ b, rtol=1e-5)
 
 
+def test_a_bias_joins_a_product_with_leading_axes() -> None:
+    x, b = pt.fmatrix(), pt.tensor(dtype="float32", shape=(6,))
+    product = x @ np.ones((4, 6), "f")
+    _, ops = compiled_ops([x, b], product[None] + b)
+    assert count(ops, Affine) == 1
+    _, ops = compiled_ops([x, b], product[:, None] + b)
+    assert count(ops, Affine) == 0
+
+
 def test_a_bias_that_is_not_one_a_column_is_left_alone() -> None:
     x = pt.tensor(dtype="float32", shape=(None, 4))
     one = pt.tensor(dtype="float32", shape=(1,))

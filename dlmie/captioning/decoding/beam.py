@@ -88,9 +88,11 @@ def beam_search(
             )
         except FloatingPointError as error:
             raise DlmieError(NOT_A_NUMBER) from error
+        parents, following = np.divmod(chosen, vocabulary)
         stuck = totals[:, 0] == -np.inf  # the constraints leave no word: what was said competes
-        tree.cut(active[stuck], place, scores[stuck])
-        tree.record(active, place, *np.divmod(chosen, vocabulary), totals, extras or {})
+        if stuck.any():
+            tree.cut(active[stuck], place, scores[stuck])
+        tree.record(active, parents, following, totals, extras or {})
         if ending.any():
             tree.end(active, place, np.where(ending, ends, -np.inf))
             ended += ending.sum(axis=1)
@@ -100,13 +102,13 @@ def beam_search(
         keep = ~(stuck | hopeless | ((ended >= beam) & (greedy < 0)))
         if not keep.any():
             break
-        parents, words = np.divmod(chosen[keep], vocabulary)
         rows = np.flatnonzero(keep)[:, None]
+        words, scores = following, totals
+        if len(rows) < len(active):
+            parents, words, scores = parents[keep], words[keep], scores[keep]
+            active, greedy, best, ended = active[keep], greedy[keep], best[keep], ended[keep]
         state = gather(state, (rows, parents))
         history = np.concatenate([history[rows, parents], words[..., None]], axis=-1)
-        scores = totals[keep]
-        if not keep.all():
-            active, greedy, best, ended = active[keep], greedy[keep], best[keep], ended[keep]
     else:
         tree.cut(active, steps, scores)
     return tree.captions(n_best, length_norm)
@@ -116,28 +118,28 @@ class _Tree:
     """All hypotheses of a search as back-pointers: a beam's words are read off from its end."""
 
     def __init__(self, images: int, steps: int, beam: int) -> None:
-        self.parents = np.zeros((steps, images, beam), dtype=np.int32)
-        self.words = np.zeros((steps, images, beam), dtype=np.int32)
-        self.sums = np.zeros((steps, images, beam))  # log-probability up to each word
+        # Of each step, one row for each image that was searched: (rows, beams).
+        self.parents: list[np.ndarray] = []
+        self.words: list[np.ndarray] = []
+        self.sums: list[np.ndarray] = []  # log-probability up to each word
+        self.extras: list[Extras] = []
         # Log-probability of what ended at each step in each beam; the last row is what was cut.
         self.ends = np.full((steps + 1, images, beam), -np.inf)
         self.cut_at = np.zeros(images, dtype=int)
         self.rows = np.zeros((steps, images), dtype=int)  # an image's row in a step's arrays
-        self.extras: list[Extras] = []
 
     def record(
         self,
         images: np.ndarray,
-        place: int,
         parents: np.ndarray,
         words: np.ndarray,
         sums: np.ndarray,
         extras: Extras,
     ) -> None:
-        self.parents[place, images, : parents.shape[1]] = parents
-        self.words[place, images, : words.shape[1]] = words
-        self.sums[place, images, : sums.shape[1]] = sums
-        self.rows[place, images] = np.arange(len(images))
+        self.rows[len(self.words), images] = np.arange(len(images))
+        self.parents.append(parents)
+        self.words.append(words)
+        self.sums.append(sums)
         self.extras.append(extras)
 
     def end(self, images: np.ndarray, place: int, totals: np.ndarray) -> None:
@@ -149,7 +151,7 @@ class _Tree:
 
     def captions(self, n_best: int, length_norm: float) -> list[list[Caption]]:
         """Read off the best captions of every image."""
-        steps, images, beam = self.parents.shape
+        steps, images, beam = len(self.rows), *self.ends.shape[1:]
         length = np.broadcast_to(np.arange(steps + 1)[:, None], (steps + 1, images)).copy()
         length[-1] = self.cut_at
         finished = np.arange(steps + 1) < steps
@@ -193,9 +195,10 @@ class _Tree:
         lane = lane.copy()
         for place in reversed(range(longest)):
             of = np.flatnonzero(length > place)
-            words[of, place] = self.words[place, image[of], lane[of]]
-            sums[of, place] = self.sums[place, image[of], lane[of]]
-            lane[of] = self.parents[place, image[of], lane[of]]
+            row, at = self.rows[place, image[of]], lane[of]
+            words[of, place] = self.words[place][row, at]
+            sums[of, place] = self.sums[place][row, at]
+            lane[of] = before = self.parents[place][row, at]
             for name, value in self.extras[place].items():
-                extras[name][of, place] = value[self.rows[place, image[of]], lane[of]]
+                extras[name][of, place] = value[row, before]
         return words, sums, extras

@@ -18,6 +18,7 @@ enum {
     ROWS = 6, DEPTH = 8,   /* rows of a and of b that are worked on side by side */
     PARTS = 4,             /* of a large b, for as many threads */
     STRIP_BYTES = 1 << 18, /* of c that are summed at a time: they stay in the cache */
+    TOGETHER = 1024,       /* columns whose parts a thread adds */
     /* Panels of b (gemm_panels.c) are faster than BLAS where so many rows, or so many elements, of a
      * meet them: a then stays in the cache of a core as it lies. */
     SOME_ROWS = 256, SMALL = 1 << 18,
@@ -178,12 +179,14 @@ void KERNEL(gemm_few_rows)(int64_t m, int64_t n, int64_t k, const real *a, int64
                 strips(m, min64(columns, n - j), min64(depth, k - l), a + l, lda,
                        part_of(right, l, j), part == 0 && accumulate, sums + j, part ? n : ldc);
             }
-#pragma omp for schedule(static)
+#pragma omp for collapse(2) schedule(static)
         for (int64_t i = 0; i < m; i++)
-            for (int64_t part = 1; part < parts; part++) {
-                const real *sums = others + ((part - 1) * m + i) * n;
-                for (int64_t j = 0; j < n; j++) c[i * ldc + j] += sums[j];
-            }
+            for (int64_t from = 0; from < n; from += TOGETHER)
+                for (int64_t part = 1; part < parts; part++) {
+                    const real *sums = others + ((part - 1) * m + i) * n;
+                    for (int64_t j = from; j < min64(from + TOGETHER, n); j++)
+                        c[i * ldc + j] += sums[j];
+                }
     }
     dlmie_give(others, size);
 }

@@ -40,6 +40,14 @@ def _only_client(fgraph: Any, variable: Variable) -> bool:
     return len(fgraph.clients[variable]) == 1
 
 
+def _only_expands(node: Apply) -> bool:
+    """Whether a node puts axes of size 1 before those of a matrix."""
+    if not isinstance(node.op, DimShuffle):
+        return False
+    order = node.op.new_order
+    return len(order) > 2 and order == ("x",) * (len(order) - 2) + (0, 1)
+
+
 def _untransposed(x: Variable) -> tuple[Variable, bool]:
     """A matrix and whether it must be transposed: looks through ``x.T``."""
     node = x.owner
@@ -91,7 +99,8 @@ def use_vectorized_functions(fgraph: Any, node: Apply) -> list[Variable] | None:
 
 @node_rewriter([Elemwise])
 def join_bias(fgraph: Any, node: Apply) -> list[Variable] | None:
-    """``x W + b`` → Affine, also where the product was reshaped before b was added."""
+    """``x W + b`` → Affine, also where the product was reshaped before b was added, or has got
+    leading axes of size 1."""
     if not _is(node, Add) or len(node.inputs) != 2:
         return None
     for bias, product in (node.inputs, node.inputs[::-1]):
@@ -102,7 +111,8 @@ def join_bias(fgraph: Any, node: Apply) -> list[Variable] | None:
         if shuffle.inputs[0].type.ndim != 1 or order != ("x",) * (len(order) - 1) + (0,):
             continue
         reshape = None
-        if rows is not None and isinstance(rows.op, Reshape) and _only_client(fgraph, product):
+        reshaped = rows is not None and (isinstance(rows.op, Reshape) or _only_expands(rows))
+        if reshaped and _only_client(fgraph, product):
             reshape, rows = rows, rows.inputs[0].owner
         if rows is None or type(rows.op) is not MatMul or not _only_client(fgraph, rows.outputs[0]):
             continue
