@@ -300,8 +300,7 @@ class Captioner:
 
     def _make_decoder(self, *, fixed: bool) -> Decoder:
         state, context = self.begin(self.features)
-        outputs = [*state, *context]
-        begin = function([self.features], outputs, name=f"{self.kind} begin", fixed=fixed)
+        begin = function([self.features], [*state, *context], name=f"{self.kind} begin")
         words = pt.tensor("words", dtype="int32", shape=(None,))
         state_in = [v.type(f"state{i}") for i, v in enumerate(state)]
         context_in = [v.type(f"context{i}") for i, v in enumerate(context)]

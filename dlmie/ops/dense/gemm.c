@@ -201,7 +201,7 @@ void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, c
     /* Below about 30 microseconds of work, waking a thread costs more than it brings. */
     const int worth_sharing = !inside_parallel() && (double)m * n * k >= 1e6;
     if (worth_sharing && alpha == 1 && (beta == 0 || beta == 1) && (m <= SOME_ROWS || m * k <= SMALL) &&
-        !KERNEL(gemm_panels)(ta, tb, m, n, k, a, lda, b, ldb, beta == 1, c, ldc))
+        !KERNEL(gemm_panels)(ta, tb, m, n, k, a, lda, b, ldb, 0, beta == 1, c, ldc))
         return;
     if (threads == 1 || !worth_sharing) {
         KERNEL(gemm_serial)(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
@@ -221,6 +221,13 @@ void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, c
             KERNEL(gemm_serial)(ta, tb, m, size, k, alpha, a, lda,
                                 b + (tb ? from * ldb : from), ldb, beta, c + from, ldc);
     }
+}
+
+void KERNEL(gemm_half)(int64_t m, int64_t n, int64_t k, const real *a, const half *b,
+                       int accumulate, real *c) {
+    if (m == 0 || n == 0 || k == 0) return;
+    if (m > FEW_ROWS && !KERNEL(gemm_panels)(0, 0, m, n, k, a, k, b, n, 1, accumulate, c, n)) return;
+    KERNEL(gemm_few_rows)(m, n, k, a, k, b, n, 1, accumulate, c, n);
 }
 
 /* matmul(A, B) -> C; p = {transpose A, transpose B}; a B in half precision is not transposed. */
@@ -261,4 +268,7 @@ EXPORT void dlmie_set_threads(int threads) {
 }
 
 EXPORT int dlmie_get_threads(void) { return thread_count(); }
+
+/* Whether weights in half precision are widened by instructions for it. */
+EXPORT int dlmie_reads_half(void) { return READS_HALF; }
 #endif

@@ -4,9 +4,10 @@
  *
  * A panel, PANEL columns wide and so deep that it and the rows of the left factor that it meets stay
  * in a core's own cache, is copied into the order of the inner loop; then tiles of tile.h go down the
- * rows.  Panels, and parts of the rows where there are few panels, are the independent work: each
+ * rows.  A right factor in half precision (half.h) is widened as it is copied.  Panels, and parts of the rows where there are few panels, are the independent work: each
  * number is summed in one order, whatever the number of threads.
  */
+#include "half.h"
 #include "tile.h"
 
 enum {
@@ -58,6 +59,18 @@ static void fill_panel(int transposed, matrix b, int64_t first, int64_t depth, i
         }
 }
 
+/* The same of a b in half precision, which is not transposed. */
+static void widen_panel(const half *b, int64_t ldb, int64_t first, int64_t depth, int64_t column,
+                        int64_t width, int64_t pitch, real *panel) {
+    const int64_t whole = width / LANES * LANES;
+    const half *source = b + first * ldb + column;
+    for (int64_t k = 0; k < depth; k++, source += ldb, panel += pitch) {
+        for (int64_t j = 0; j < whole; j += LANES) store(panel + j, load_half(source + j));
+        for (int64_t j = whole; j < width; j++) panel[j] = widen(source[j]);
+        for (int64_t j = width; j < pitch; j++) panel[j] = 0;
+    }
+}
+
 /* c (rows x width) = or += a (rows x depth) panel. */
 static void multiply_panel(int64_t rows, int64_t width, int64_t depth, matrix a, const real *panel,
                            int64_t pitch, int accumulate, real *c, int64_t ldc) {
@@ -87,7 +100,8 @@ static void transpose_all(matrix a, int64_t m, int64_t k, real *target) {
 }
 
 int KERNEL(gemm_panels)(int ta, int tb, int64_t m, int64_t n, int64_t k, const real *a, int64_t lda,
-                        const real *b, int64_t ldb, int accumulate, real *c, int64_t ldc) {
+                        const void *b, int64_t ldb, int half, int accumulate, real *c,
+                        int64_t ldc) {
     const int64_t panels = (n + PANEL - 1) / PANEL;
     const int64_t wanted = max64(min64((ENOUGH_WORK + panels - 1) / panels, m / FEWEST_ROWS), 1);
     const int64_t part = round_up((m + wanted - 1) / wanted, TILE_ROWS);
@@ -103,7 +117,7 @@ int KERNEL(gemm_panels)(int ta, int tb, int64_t m, int64_t n, int64_t k, const r
         transpose_all(left, m, k, memory);
         left = (matrix){memory, k};
     }
-#pragma omp parallel
+#pragma omp parallel if (!inside_parallel() && (double)m * n * k > 1e6)
     {
 #ifdef _OPENMP
         real *panel = memory + turned + depth * PANEL * omp_get_thread_num();
@@ -116,7 +130,10 @@ int KERNEL(gemm_panels)(int ta, int tb, int64_t m, int64_t n, int64_t k, const r
                 for (int64_t l = 0; l < k; l += depth) {
                     const int64_t width = min64(PANEL, n - j), some = min64(depth, k - l);
                     const int64_t pitch = round_up(width, LANES);
-                    fill_panel(tb, (matrix){b, ldb}, l, some, j, width, pitch, panel);
+                    if (half)
+                        widen_panel(b, ldb, l, some, j, width, pitch, panel);
+                    else
+                        fill_panel(tb, (matrix){b, ldb}, l, some, j, width, pitch, panel);
                     multiply_panel(min64(part, m - i), width, some,
                                    (matrix){left.data + i * left.pitch + l, left.pitch}, panel,
                                    pitch, accumulate || l > 0, c + i * ldc + j, ldc);

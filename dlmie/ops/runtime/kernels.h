@@ -122,9 +122,10 @@ void KERNEL(gemm_few_rows)(int64_t m, int64_t n, int64_t k, const real *a, int64
                            const void *b, int64_t ldb, int half, int accumulate, real *c,
                            int64_t ldc);
 
-/* gemm_panels.c: gemm with alpha 1, and beta 0 or, to accumulate, 1; returns 1 without memory. */
+/* gemm_panels.c: gemm with alpha 1, and beta 0 or, to accumulate, 1, and a B in either precision, in
+ * half precision not transposed; returns 1 without memory. */
 int KERNEL(gemm_panels)(int transpose_a, int transpose_b, int64_t m, int64_t n, int64_t k,
-                        const real *a, int64_t lda, const real *b, int64_t ldb, int accumulate,
-                        real *c, int64_t ldc);
+                        const real *a, int64_t lda, const void *b, int64_t ldb, int half,
+                        int accumulate, real *c, int64_t ldc);
 
 #endif
