@@ -121,12 +121,12 @@ def _until_end(words: list[int]) -> list[int]:
     return words[: words.index(END)] if END in words else words
 
 
-def least_work(images: int) -> Work:
+def least_work(images: int, precision: str = "float16") -> Work:
     """Products, scores of cells and exponentials of words; every step reads all weights."""
     rows = images * BEAM * LENGTH
     inner = 2 * HIDDEN * (3 * 4 * HIDDEN + HIDDEN + CHANNELS + WORDS)  # gates, query, gate, words
     attending = GRID * GRID * (HIDDEN * FUNCTION + 2 * CHANNELS)
-    weights = 4 * inner // 2 * LENGTH  # read once per step
+    weights = np.dtype(precision).itemsize * inner // 2 * LENGTH  # read once per step
     return Work(rows * (inner + attending + WORDS * FUNCTION), weights)
 
 
@@ -147,7 +147,7 @@ def _race_searches(images: int, precision: str) -> Entry:
 
     best = [captions[0] for captions in ours()]
     equal = compare(best, *reference(inputs))
-    entry = race(ours, lambda: reference(inputs), work=least_work(images))
+    entry = race(ours, lambda: reference(inputs), work=least_work(images, precision))
     return {**entry, "captions_per_second": images / entry["dlmie_s"], "equal": equal}
 
 
