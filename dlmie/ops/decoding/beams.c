@@ -80,7 +80,8 @@ static int64_t first_largest(const real *x, int64_t n) {
  * Returns 1 where a log-probability is NaN. */
 EXPORT int KERNEL(continue_beams)(int64_t images, int64_t beams, int64_t words, int64_t beam,
                                   int64_t count, int64_t end, real *logs, const double *scores,
-                                  int64_t *greedy, int64_t *chosen, double *totals, double *ends, uint8_t *ending) {
+                                  int64_t *greedy, int64_t *chosen, double *totals, double *ends,
+                                  uint8_t *ending) {
     int broken = 0;
 #pragma omp parallel for schedule(static) reduction(| : broken) if (images * beams * words > 200000)
     for (int64_t i = 0; i < images; i++) {
