@@ -21,7 +21,7 @@ enum {
     TOGETHER = 1024,       /* columns whose parts a thread adds */
     /* Panels of b (gemm_panels.c) are faster than BLAS where so many rows, or so many elements, of a
      * meet them: a then stays in the cache of a core as it lies. */
-    SOME_ROWS = 256, SMALL = 1 << 18,
+    SOME_ROWS = 256, SMALL = 1 << 18, FEWER_LINES = 256,
 };
 
 /* Fortran interface: a BLAS may decorate its names (scipy-openblas32 prefixes scipy_). */
@@ -200,7 +200,10 @@ void KERNEL(gemm)(int ta, int tb, int64_t m, int64_t n, int64_t k, real alpha, c
     const int threads = thread_count();
     /* Below about 30 microseconds of work, waking a thread costs more than it brings. */
     const int worth_sharing = !inside_parallel() && (double)m * n * k >= 1e6;
-    if (worth_sharing && alpha == 1 && (beta == 0 || beta == 1) && (m <= SOME_ROWS || m * k <= SMALL) &&
+    /* Panels of short vectors are narrow: of a long b as it lies they read a line here and there. */
+    const int scattered = VECTOR_BYTES < 64 && !ta && !tb && k > FEWER_LINES;
+    const int cached = m <= SOME_ROWS || m * k <= SMALL;
+    if (worth_sharing && cached && !scattered && alpha == 1 && (beta == 0 || beta == 1) &&
         !KERNEL(gemm_panels)(ta, tb, m, n, k, a, lda, b, ldb, 0, beta == 1, c, ldc))
         return;
     if (threads == 1 || !worth_sharing) {
