@@ -412,7 +412,7 @@ static int is_output(const int64_t *p, int64_t i) {
 static tensor slot_shape(const tensor *in, const step *steps, int64_t number) {
     if (number == 0) return in[0];
     const conv_geometry *s = &steps[number - 1].s;
-    tensor t = {NULL, 4, {s->batch, s->filters, s->out_h, s->out_w}};
+    tensor t = {NULL, 4, {s->batch, s->filters, s->out_h, s->out_w}, 0};
     return t;
 }
 
