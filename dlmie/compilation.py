@@ -69,8 +69,9 @@ def function(
         plain NumPy definitions, which are the oracle of the tests.
     fixed : bool
         Shared variables will not change any more, or changes may go unseen: large matrices whose
-        numbers are all of half precision, as the weights of a float16 file, are then kept so.  The
-        results are the same; products of a few rows take less time.
+        numbers are all of half precision, as the weights of a float16 file, are then kept so.
+        Products of a few rows take less time, with the same results; those of many rows are summed
+        in another order.
     backend : str, optional
         "c" or "jax"; default: that of the process, see :func:`dlmie.use_backend`.  With JAX the
         shared variables of the graph move to its device, XLA compiles anew for each combination of

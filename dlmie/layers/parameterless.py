@@ -29,5 +29,11 @@ def elu(x: Variable) -> Variable:
 
 
 def leaky_relu(x: Variable, slope: float = 0.01) -> Variable:
-    """``x`` where it is positive, else ``slope · x`` (Maas et al. 2013); any derivative of it."""
+    """``x`` where it is positive, else ``slope · x`` (Maas et al. 2013); any derivative of it.
+
+    Raises
+    ------
+    ValueError
+        A slope below 0.
+    """
     return activation.leaky_relu(x, slope)

@@ -311,8 +311,8 @@ class Captioner:
             name=f"{self.kind} advance",
             fixed=fixed,
         )
-        fixed = current_backend() == "jax"
-        return Decoder(begin, advance, len(state), list(extras), self.dtype, fixed_rows=fixed)
+        fixed_rows = current_backend() == "jax"
+        return Decoder(begin, advance, len(state), list(extras), self.dtype, fixed_rows=fixed_rows)
 
     def summary(self) -> str:
         """A table of the parameters."""

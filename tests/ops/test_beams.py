@@ -31,9 +31,7 @@ def assert_alike(logs: np.ndarray, scores: np.ndarray, greedy: np.ndarray, beam:
     before, own = greedy.copy(), (logs.copy(), logs.copy())
     found = continue_beams(own[0], scores, greedy, end=END, beam=beam)
     wanted = by_numpy(own[1], scores, greedy, end=END, beam=beam)
-    possible = (
-        wanted.totals > -np.inf
-    )  # it does not matter which of the impossible ones stand behind
+    possible = wanted.totals > -np.inf  # of the others the order does not matter
     np.testing.assert_array_equal(found.totals, wanted.totals)
     np.testing.assert_array_equal(found.chosen[possible], wanted.chosen[possible])
     for name in ("ends", "ending", "greedy"):

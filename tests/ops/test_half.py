@@ -138,9 +138,12 @@ def test_fixed_weights_are_stored_in_half_precision(weights: np.ndarray) -> None
     (fixed, w), (plain, _) = dense(weights, fixed=True), dense(weights, fixed=False)
     assert stored(fixed) == ["float16"]
     assert stored(plain) == ["float32"]
-    for rows in (1, 5, 30):
+    for rows in (1, 5, 12, 30):
         x = np.random.default_rng(1).standard_normal((rows, 300), "float32")
-        np.testing.assert_allclose(fixed(x), plain(x), rtol=1e-5, atol=1e-5)
+        if rows <= 12:
+            np.testing.assert_array_equal(fixed(x), plain(x))
+        else:  # summed in another order
+            np.testing.assert_allclose(fixed(x), plain(x), rtol=1e-5, atol=1e-5)
     archive = Archive()  # what is kept of it does not hold them twice
     capture(fixed, archive)
     assert [a.dtype.name for a in archive.arrays.values() if a.ndim == 2] == ["float16"]

@@ -213,6 +213,13 @@ class _ConvolutionFamily(KernelOp):
         """Another operation of the family with the same options, but no bias or activation."""
         return kind(self.stride, self.padding, self.dilation, self.groups, None, False, self.exact)
 
+    def before_activation(self, y: Variable, g: Variable) -> tuple[Variable, Variable | None]:
+        """The gradient g of the output y before bias and activation, and that of the bias."""
+        if self.activation is not None:
+            g, db = ActivationGradient(self.activation, sums=True)(y, g)
+            return g, db
+        return g, ChannelSum()(g) if self.biased else None
+
     def output_size(self, axis: int, size: Any, kernel: Any) -> Any:
         """Outputs along axis 0 (rows) or 1 (columns); of integers or symbolic ones."""
         stride = self.stride[axis]
@@ -288,11 +295,7 @@ class Convolution(_ConvolutionFamily):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         x, w = inputs[:2]
-        (g,) = cotangents
-        if self.activation is not None:
-            g, db = ActivationGradient(self.activation, sums=True)(outputs[0], g)
-        else:
-            db = ChannelSum()(g) if self.biased else None
+        g, db = self.before_activation(outputs[0], cotangents[0])
         gradients = [
             self.linear(ConvolutionInputGradient)(x, w, g),
             self.linear(ConvolutionWeightGradient)(x, w, g),
@@ -345,7 +348,9 @@ class TransposedConvolution(_ConvolutionFamily):
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         x, w = inputs[0].type, inputs[1].type
         if x.ndim != 4 or w.ndim != 4:
-            raise TypeError(f"conv2d: input and filters need 4 dimensions, not {x.ndim}, {w.ndim}")
+            raise TypeError(
+                f"conv2d_transpose: input and filters need 4 dimensions, not {x.ndim}, {w.ndim}"
+            )
         channels = None if w.shape[1] is None else w.shape[1] * self.groups
         sizes = [
             None if None in (x.shape[axis], w.shape[axis]) else self._fixed_size(axis, x, w)
@@ -373,11 +378,7 @@ class TransposedConvolution(_ConvolutionFamily):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         x, w = inputs[:2]
-        (g,) = cotangents
-        if self.activation is not None:
-            g, db = ActivationGradient(self.activation, sums=True)(outputs[0], g)
-        else:
-            db = ChannelSum()(g) if self.biased else None
+        g, db = self.before_activation(outputs[0], cotangents[0])
         gradients = [
             self.linear(Convolution)(g, w),
             self.linear(ConvolutionWeightGradient)(g, w, x),

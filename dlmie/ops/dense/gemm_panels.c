@@ -4,11 +4,12 @@
  *
  * A panel, PANEL columns wide and so deep that it and the rows of the left factor that it meets stay
  * in a core's own cache, is copied into the order of the inner loop; then tiles of tile.h go down the
- * rows.  A right factor in half precision (half.h) is widened as it is copied.  Panels, and parts of the rows where there are few panels, are the independent work: each
- * number is summed in one order, whatever the number of threads.
+ * rows.  A right factor in half precision (half.h) is widened as it is copied.  Panels, and parts of the
+ * rows where there are few panels, are the independent work: each number is summed in one order,
+ * whatever the number of threads.
  */
 #include "half.h"
-#include "tile.h"
+#include "panels.h"
 
 enum {
     LEFT_BYTES = 1 << 20, /* of the left factor that a panel meets */
@@ -17,49 +18,7 @@ enum {
     FEWEST_ROWS = 16 * TILE_ROWS
 };
 
-typedef struct {
-    const real *data;
-    int64_t pitch; /* elements from one row to the next */
-} matrix;
-
-/* target (rows x columns) = source' */
-static void transpose_block(matrix source, int64_t rows, int64_t columns, real *target,
-                            int64_t pitch) {
-    if (rows == LANES && columns == LANES) {
-        vec v[LANES];
-        for (int l = 0; l < LANES; l++) v[l] = load(source.data + l * source.pitch);
-        transpose(v);
-        for (int l = 0; l < LANES; l++) store(target + l * pitch, v[l]);
-        return;
-    }
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            target[i * pitch + j] = source.data[j * source.pitch + i];
-}
-
-/* Rows [first, first + depth) and `width` columns of op(b) -> panel, `pitch` columns, zero where there
- * are none. */
-static void fill_panel(int transposed, matrix b, int64_t first, int64_t depth, int64_t column,
-                       int64_t width, int64_t pitch, real *panel) {
-    const int64_t whole = width / LANES * LANES;
-    if (width < pitch) memset(panel, 0, (size_t)(depth * pitch) * sizeof(real));
-    if (!transposed) {
-        const real *source = b.data + first * b.pitch + column;
-        for (int64_t k = 0; k < depth; k++, source += b.pitch, panel += pitch) {
-            for (int64_t j = 0; j < whole; j += LANES) store(panel + j, load(source + j));
-            for (int64_t j = whole; j < width; j++) panel[j] = source[j];
-        }
-        return;
-    }
-    for (int64_t j = 0; j < width; j += LANES)
-        for (int64_t k = 0; k < depth; k += LANES) {
-            const matrix source = {b.data + (column + j) * b.pitch + first + k, b.pitch};
-            transpose_block(source, min64(LANES, depth - k), min64(LANES, width - j),
-                            panel + k * pitch + j, pitch);
-        }
-}
-
-/* The same of a b in half precision, which is not transposed. */
+/* fill_panel of a b in half precision, which is not transposed. */
 static void widen_panel(const half *b, int64_t ldb, int64_t first, int64_t depth, int64_t column,
                         int64_t width, int64_t pitch, real *panel) {
     const int64_t whole = width / LANES * LANES;
@@ -68,25 +27,6 @@ static void widen_panel(const half *b, int64_t ldb, int64_t first, int64_t depth
         for (int64_t j = 0; j < whole; j += LANES) store(panel + j, load_half(source + j));
         for (int64_t j = whole; j < width; j++) panel[j] = widen(source[j]);
         for (int64_t j = width; j < pitch; j++) panel[j] = 0;
-    }
-}
-
-/* c (rows x width) = or += a (rows x depth) panel. */
-static void multiply_panel(int64_t rows, int64_t width, int64_t depth, matrix a, const real *panel,
-                           int64_t pitch, int accumulate, real *c, int64_t ldc) {
-    real tile[TILE_ROWS * PANEL]; /* whole vectors must not run over the end of a row of c */
-    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
-        const int64_t height = min64(TILE_ROWS, rows - i);
-        const left_factor left = {a.data + i * a.pitch, a.pitch, 1};
-        real *target = c + i * ldc;
-        if (width == pitch) {
-            tile_product(height, pitch, depth, left, panel, pitch, accumulate, target, ldc);
-            continue;
-        }
-        tile_product(height, pitch, depth, left, panel, pitch, 0, tile, pitch);
-        for (int64_t r = 0; r < height; r++)
-            for (int64_t j = 0; j < width; j++)
-                target[r * ldc + j] = tile[r * pitch + j] + (accumulate ? target[r * ldc + j] : 0);
     }
 }
 
@@ -134,9 +74,9 @@ int KERNEL(gemm_panels)(int ta, int tb, int64_t m, int64_t n, int64_t k, const r
                         widen_panel(b, ldb, l, some, j, width, pitch, panel);
                     else
                         fill_panel(tb, (matrix){b, ldb}, l, some, j, width, pitch, panel);
-                    multiply_panel(min64(part, m - i), width, some,
-                                   (matrix){left.data + i * left.pitch + l, left.pitch}, panel,
-                                   pitch, accumulate || l > 0, c + i * ldc + j, ldc);
+                    panel_product(min64(part, m - i), width, some,
+                                  (left_factor){left.data + i * left.pitch + l, left.pitch, 1},
+                                  panel, pitch, accumulate || l > 0, c + i * ldc + j, ldc);
                 }
     }
     dlmie_give(memory, size);

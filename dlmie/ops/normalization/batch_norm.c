@@ -259,8 +259,10 @@ EXPORT int KERNEL(batch_norm_gradient_shape)(SHAPE_ARGUMENTS) {
     if (in[0].ndim < 2) REFUSE("batch norm: needs an axis of channels");
     if (!same_shape(&in[0], &in[4])) REFUSE("batch norm: the gradient must have the output's shape");
     for (int64_t i = 1; i < 4; i++)
-        if (!per_channel(&in[0], &in[i]) || (p[0] && !per_channel(&in[0], &in[6])))
+        if (!per_channel(&in[0], &in[i]))
             REFUSE("batch norm: scale and statistics must have a number for each channel");
+    if (p[0] != NO_ACTIVATION && !per_channel(&in[0], &in[6]))
+        REFUSE("batch norm: the shift must have a number for each channel");
     set_shape(&out[0], in[0].ndim, in[0].shape);
     SET_SHAPE(&out[1], in[0].shape[1]);
     SET_SHAPE(&out[2], in[0].shape[1]);

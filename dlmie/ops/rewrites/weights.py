@@ -22,8 +22,9 @@ LARGE = 1 << 16
 class StoreWeightsInHalf(GraphRewriter):
     """Shared matrices whose numbers are all of half precision → constants stored so.
 
-    A product of a few rows waits for its weights: half of the memory is read, and the results are
-    the same.  Where a processor has no instructions that widen such numbers, nothing is done.
+    A product of a few rows waits for its weights: half of the memory is read, and its results are
+    the same; a product of many rows is summed in another order.  Where a processor has no
+    instructions that widen such numbers, nothing is done.
     """
 
     def apply(self, fgraph: FunctionGraph, *args: Any, **kwargs: Any) -> None:

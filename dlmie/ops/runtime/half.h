@@ -1,7 +1,8 @@
 /* Weights in half precision (IEEE 754 binary16), which are widened as they are read.
  *
  * A product of a few rows waits for its large matrix.  Where the weights lose nothing by it they are
- * stored so: half the memory is read, and every number and sum stays what it was.
+ * stored so: half the memory is read, every number stays what it was, and so does every sum of a few
+ * rows.
  */
 #ifndef DLMIE_HALF_H
 #define DLMIE_HALF_H

@@ -38,7 +38,7 @@ class KernelOp(COp):
     * ``aliases``: ``{output: input}`` for outputs that overwrite an input,
     * ``weights``: the inputs that may also be stored in half precision (``half.h``).
 
-    The first floating input decides the precision; all other floating inputs must share it.
+    The first floating input decides the precision; all others must share it, but for such weights.
     """
 
     kernel: ClassVar[str]

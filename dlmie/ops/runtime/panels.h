@@ -12,6 +12,48 @@
 
 #define PANEL_DEPTH 256
 
+typedef struct {
+    const real *data;
+    int64_t pitch; /* elements from one row to the next */
+} matrix;
+
+/* target (rows x columns) = source' */
+static inline void transpose_block(matrix source, int64_t rows, int64_t columns, real *target,
+                                   int64_t pitch) {
+    if (rows == LANES && columns == LANES) {
+        vec v[LANES];
+        for (int l = 0; l < LANES; l++) v[l] = load(source.data + l * source.pitch);
+        transpose(v);
+        for (int l = 0; l < LANES; l++) store(target + l * pitch, v[l]);
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            target[i * pitch + j] = source.data[j * source.pitch + i];
+}
+
+/* Rows [first, first + depth) and `width` columns of op(b) -> panel, `pitch` columns, zero where there
+ * are none. */
+static inline void fill_panel(int transposed, matrix b, int64_t first, int64_t depth,
+                              int64_t column, int64_t width, int64_t pitch, real *panel) {
+    const int64_t whole = width / LANES * LANES;
+    if (width < pitch) memset(panel, 0, (size_t)(depth * pitch) * sizeof(real));
+    if (!transposed) {
+        const real *source = b.data + first * b.pitch + column;
+        for (int64_t k = 0; k < depth; k++, source += b.pitch, panel += pitch) {
+            for (int64_t j = 0; j < whole; j += LANES) store(panel + j, load(source + j));
+            for (int64_t j = whole; j < width; j++) panel[j] = source[j];
+        }
+        return;
+    }
+    for (int64_t j = 0; j < width; j += LANES)
+        for (int64_t k = 0; k < depth; k += LANES) {
+            const matrix source = {b.data + (column + j) * b.pitch + first + k, b.pitch};
+            transpose_block(source, min64(LANES, depth - k), min64(LANES, width - j),
+                            panel + k * pitch + j, pitch);
+        }
+}
+
 /* The right factor of y = x w: w (depth x columns), stored so or as its transpose; in half precision
  * (half.h) it is not transposed. */
 typedef struct {
@@ -20,22 +62,6 @@ typedef struct {
     int64_t depth, columns;
     real *panels; /* panel after panel, depth rows each; NULL: not worth it, or no memory */
 } factor;
-
-static inline void fill_panel(const factor *f, int64_t panel) {
-    const real *w = f->w;
-    real *target = f->panels + panel * f->depth * PANEL;
-    const int64_t from = panel * PANEL, width = min64(PANEL, f->columns - from);
-    if (width < PANEL) memset(target, 0, sizeof(real) * (size_t)(f->depth * PANEL));
-    if (!f->transposed) {
-        for (int64_t k = 0; k < f->depth; k++)
-            memcpy(target + k * PANEL, w + k * f->columns + from, sizeof(real) * (size_t)width);
-        return;
-    }
-    for (int64_t k = 0; k < f->depth; k += LANES) /* a few rows at a time: they stay in the cache */
-        for (int64_t j = 0; j < width; j++)
-            for (int64_t i = k; i < min64(k + LANES, f->depth); i++)
-                target[i * PANEL + j] = w[(from + j) * f->depth + i];
-}
 
 /* Prepare the matrix w, or with `transpose` its transpose, for that many products; NULL: none. */
 static inline factor prepare(const tensor *w, int transpose, int64_t uses) {
@@ -49,7 +75,9 @@ static inline factor prepare(const tensor *w, int transpose, int64_t uses) {
     if (posix_memalign(&panels, 64, sizeof(real) * (size_t)(count * PANEL * f.depth))) return f;
     f.panels = panels;
 #pragma omp parallel for schedule(static) if (rows * columns > 50000)
-    for (int64_t panel = 0; panel < count; panel++) fill_panel(&f, panel);
+    for (int64_t j = 0; j < f.columns; j += PANEL)
+        fill_panel(transpose, (matrix){w->data, columns}, 0, f.depth, j,
+                   min64(PANEL, f.columns - j), PANEL, f.panels + j * f.depth);
     return f;
 }
 
@@ -58,31 +86,15 @@ static inline void release(factor *f) {
     f->panels = NULL;
 }
 
-/* y (rows x columns) = or += x w for the columns of one panel, which starts at column `from`. */
-static inline void multiply_panel(int64_t rows, const real *x, int64_t depth, const real *panel,
-                                  int64_t from, int64_t columns, int add, real *y) {
-    const int64_t width = min64(PANEL, columns - from);
-    real tile[TILE_ROWS * PANEL]; /* whole vectors must not run over the end of a row of y */
-    for (int64_t k = 0; k < depth; k += PANEL_DEPTH) {
-        const int64_t size = min64(PANEL_DEPTH, depth - k);
-        const int sum = add || k > 0;
-        for (int64_t i = 0; i < rows; i += TILE_ROWS) {
-            const int64_t height = min64(TILE_ROWS, rows - i);
-            const left_factor left = {x + i * depth + k, depth, 1};
-            real *target = y + i * columns + from;
-            if (width % LANES == 0) {
-                tile_product(height, width, size, left, panel + k * PANEL, PANEL, sum, target,
-                             columns);
-                continue;
-            }
-            tile_product(height, round_up(width, LANES), size, left, panel + k * PANEL, PANEL, 0,
-                         tile, PANEL);
-            for (int64_t r = 0; r < height; r++)
-                for (int64_t j = 0; j < width; j++)
-                    target[r * columns + j] =
-                        tile[r * PANEL + j] + (sum ? target[r * columns + j] : 0);
-        }
-    }
+/* y (rows x columns) = or += x w for the columns of one panel. */
+static inline void multiply_panel(int64_t rows, const real *x, const factor *f, int64_t panel,
+                                  int add, real *y) {
+    const int64_t from = panel * PANEL, width = min64(PANEL, f->columns - from);
+    const real *w = f->panels + from * f->depth;
+    for (int64_t k = 0; k < f->depth; k += PANEL_DEPTH)
+        panel_product(rows, width, min64(PANEL_DEPTH, f->depth - k),
+                      (left_factor){x + k, f->depth, 1}, w + k * PANEL, PANEL, add || k > 0,
+                      y + from, f->columns);
 }
 
 /* y (rows x columns) = or += x w; panels are the independent work. */
@@ -100,8 +112,7 @@ static inline void multiply(int64_t rows, const real *x, const factor *f, int ad
     const int64_t count = (f->columns + PANEL - 1) / PANEL;
 #pragma omp parallel for schedule(static) if (rows * f->depth * f->columns > 1000000)
     for (int64_t panel = 0; panel < count; panel++)
-        multiply_panel(rows, x, f->depth, f->panels + panel * f->depth * PANEL, panel * PANEL,
-                       f->columns, add, y);
+        multiply_panel(rows, x, f, panel, add, y);
 }
 
 #endif

@@ -83,4 +83,24 @@ static inline void tile_product(int64_t rows, int64_t columns, int64_t depth, le
     FOR_COLUMNS(columns, product_of, rows, depth, a, b, ldb, accumulate, c, ldc)
 }
 
+/* Any number of rows and up to PANEL columns; b holds whole vectors of them. */
+static inline void panel_product(int64_t rows, int64_t columns, int64_t depth, left_factor a,
+                                 const real *b, int64_t ldb, int accumulate, real *c, int64_t ldc) {
+    const int64_t whole = round_up(columns, LANES);
+    real tile[TILE_ROWS * PANEL]; /* whole vectors must not run over the end of a row of c */
+    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
+        const int64_t height = min64(TILE_ROWS, rows - i);
+        const left_factor left = {a.data + i * a.row, a.row, a.step};
+        real *target = c + i * ldc;
+        if (columns == whole) {
+            tile_product(height, columns, depth, left, b, ldb, accumulate, target, ldc);
+            continue;
+        }
+        tile_product(height, whole, depth, left, b, ldb, 0, tile, PANEL);
+        for (int64_t r = 0; r < height; r++)
+            for (int64_t j = 0; j < columns; j++)
+                target[r * ldc + j] = tile[r * PANEL + j] + (accumulate ? target[r * ldc + j] : 0);
+    }
+}
+
 #endif
