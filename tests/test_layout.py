@@ -36,6 +36,23 @@ def test_setup_lists_every_package() -> None:
     assert listed == found
 
 
+def test_setup_takes_along_every_file_that_is_not_python() -> None:
+    """Kernels, weights, word lists, pages: what setup.cfg does not name is missing in a wheel."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = config["options.package_data"]
+    patterns = {package: named[package].replace(",", " ").split() for package in named}
+    packages = {path.parent: name for name, path in modules() if path.name == "__init__.py"}
+    for folder in PACKAGES:
+        for path in (ROOT / folder).rglob("*"):
+            made = {"__pycache__", "prebuilt"} & set(path.parts)  # by Python, and by setup.py
+            if path.is_dir() or path.suffix == ".py" or made:
+                continue
+            home = next(parent for parent in path.parents if parent in packages)
+            wanted = [*patterns["*"], *patterns.get(packages[home], [])]
+            assert any(path in home.glob(pattern) for pattern in wanted), path
+
+
 @pytest.mark.parametrize("name", [name for name, path in modules() if path.stem == "__init__"])
 def test_no_file_bears_the_name_of_a_public_function(name: str) -> None:
     package, known = importlib.import_module(name), {module for module, _ in modules()}
