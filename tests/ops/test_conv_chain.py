@@ -11,9 +11,14 @@ from conv_cases import symbols
 
 from dlmie.compilation import function, get_threads, set_threads
 from dlmie.graph.network import parameter
-from dlmie.ops.conv.activation import relu6
-from dlmie.ops.conv.chain import ConvolutionChain
-from dlmie.ops.conv.conv import conv2d
+from dlmie.ops.conv.activation import ActivationGradient, relu6
+from dlmie.ops.conv.chain import ConvolutionChain, ConvolutionChainGradient
+from dlmie.ops.conv.conv import (
+    Convolution,
+    ConvolutionInputGradient,
+    ConvolutionWeightGradient,
+    conv2d,
+)
 
 
 class Blocks:
@@ -23,12 +28,17 @@ class Blocks:
     ----------
     repeats : int
         Blocks whose input is added to their output.
+    depthwise_first : bool
+        Another block before them, of stride 2, without the first of its three convolutions.
     """
 
-    def __init__(self, dtype: str = "float32", *, repeats: int = 2) -> None:
+    def __init__(
+        self, dtype: str = "float32", *, repeats: int = 2, depthwise_first: bool = False
+    ) -> None:
         self.random = np.random.default_rng(3)
         self.dtype = dtype
         self.first = self._weights(18, 3, 3)
+        self.small = (self._weights(18, 1, 5), self._weights(18, 18, 1)) if depthwise_first else ()
         self.blocks = [
             (self._weights(41, 18, 1), self._weights(41, 1, 3), self._weights(18, 41, 1))
             for _ in range(repeats)
@@ -45,6 +55,9 @@ class Blocks:
     def __call__(self, x: Any) -> list[Any]:
         """Outputs of all blocks, and of the head."""
         y = relu6(conv2d(x, *self.first, stride=2, padding="same"))
+        if self.small:
+            z = conv2d(y, *self.small[0], stride=2, padding="same", groups=18, activation="relu6")
+            y = conv2d(z, *self.small[1])
         outputs = []
         for expand, depthwise, project in self.blocks:
             z = relu6(conv2d(y, *expand))
@@ -127,15 +140,143 @@ def test_changed_weights_count_at_once() -> None:
     np.testing.assert_array_equal(f(images), before)
 
 
-def test_gradients_keep_their_convolutions() -> None:
+def gradients(f: Any) -> list[ConvolutionChainGradient]:
+    nodes = f.maker.fgraph.toposort()
+    return [n.op for n in nodes if isinstance(n.op, ConvolutionChainGradient)]
+
+
+def left(f: Any) -> int:
+    """How many convolutions and gradients of activations a function has outside its chains."""
+    kinds = Convolution, ConvolutionInputGradient, ConvolutionWeightGradient, ActivationGradient
+    return sum(isinstance(n.op, kinds) for n in f.maker.fgraph.toposort())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("repeats", [0, 1, 3])
+def test_a_gradient_becomes_one_operation(dtype: str, repeats: int) -> None:
+    """After which only the first layer's is left; more images than are computed at a time, too."""
+    net = Blocks(dtype, repeats=repeats, depthwise_first=True)
+    images = net.images(1, 9, 8)
+    (x,) = symbols(images)
+    value = (net(x)[-1] ** 2).sum()
+    wanted = [value, pytensor.grad(value, x)]
+    f, plain = function([x], wanted), function([x], wanted, kernels=False)
+    assert [len(chain.steps) for chain in chains(f)] == [1 + 2 + 3 * repeats + 1]
+    assert [g.first for g in gradients(f)] == [1]
+    assert left(f) == 1
+    tolerance = 1e-10 if dtype == "float64" else 1e-4
+    for batch in (images, net.images(6), net.images(1, 20, 41)):
+        for fast, slow in zip(f(batch), plain(batch), strict=True):
+            scale = abs(slow).max()
+            np.testing.assert_allclose(fast / scale, slow / scale, atol=tolerance)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 3, 4, 5])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("padding", ["same", "valid", ((2, 0), (5, 1))])
+def test_gradients_through_any_depthwise_filter(
+    stride: int, size: int, dilation: int, padding: Any
+) -> None:
+    """Gaps between the pixels of a gradient, edges of every width, rows that no output reads."""
+    random = np.random.default_rng(5)
+    x = random.normal(size=(2, 5, 13, 17))
+    (image,) = symbols(x)
+    expand, project = (
+        parameter("/w", random.normal(size=(n, m, 1, 1))) for n, m in ((19, 5), (3, 19))
+    )
+    filters = parameter("/w", random.normal(size=(19, 1, size, size)))
+    y = conv2d(image, expand, activation="relu6")
+    y = conv2d(
+        y, filters, stride=stride, padding=padding, dilation=dilation, groups=19, activation="relu"
+    )
+    gradient = pytensor.grad((conv2d(y, project) ** 2).sum(), image)
+    f = function([image], gradient)
+    assert gradients(f)
+    assert not left(f)
+    plain = function([image], gradient, kernels=False)(x)
+    np.testing.assert_allclose(f(x), plain, rtol=1e-9, atol=1e-9 * abs(plain).max())
+
+
+def test_the_gradient_does_not_depend_on_threads() -> None:
+    net = Blocks(repeats=2, depthwise_first=True)
+    images = net.images(2, 101, 99)
+    (x,) = symbols(images)
+    f = function([x], pytensor.grad((net(x)[-1] ** 2).sum(), x))
+    threads, found = get_threads(), []
+    try:
+        for count in (1, 2, 5):
+            set_threads(count)
+            found.append(f(images))
+    finally:
+        set_threads(threads)
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numpy_defines_the_chain_with_its_gradient(dtype: str) -> None:
+    """The two operations themselves in NumPy, bytes included."""
+    net = Blocks(dtype, depthwise_first=True)
+    images = net.images(2, 9, 12)
+    (x,) = symbols(images)
+    f = function([x], pytensor.grad((net(x)[-1] ** 2).sum(), x))
+    for node in f.maker.fgraph.toposort():
+        if not isinstance(node.op, ConvolutionChain):
+            continue
+        inputs = [v.type() for v in node.inputs]
+        forward = node.op(*inputs, return_list=True)
+        (backward,) = gradients(f)
+        filters = [v for v in inputs[1:] if v.ndim == 4]
+        g = backward(inputs[0], forward[-1], forward[0], *filters)
+        values = [
+            images,
+            *(net.random.normal(size=v.type.shape).astype(dtype) for v in node.inputs[1:]),
+        ]
+        fast = function(inputs, [*forward, g])(*values)
+        slow = function(inputs, [*forward, g], kernels=False)(*values)
+        np.testing.assert_array_equal(fast[-2], slow[-2])
+        assert 0.1 < np.mean(fast[-2] != 0) < 0.8
+        for a, b in ((fast[0], slow[0]), (fast[-1], slow[-1])):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * abs(b).max())
+        return
+    raise AssertionError("no chain")
+
+
+def test_gradients_that_need_more_keep_their_convolutions() -> None:
+    """Those of weights, or of what is inside: the same numbers, from single operations."""
     net = Blocks("float64", repeats=1)
     images = net.images(1, 9, 8)
     (x,) = symbols(images)
-    gradient = pytensor.grad((net(x)[-1] ** 2).sum(), x)
-    f = function([x], gradient)
-    assert not chains(f)
-    plain = function([x], gradient, kernels=False)
-    np.testing.assert_allclose(f(images), plain(images), rtol=1e-10, atol=1e-12)
+    outputs = net(x)
+    value = (outputs[-1] ** 2).sum()
+    w = net.blocks[0][0][0]
+    for wanted in ([x, w], [x, outputs[0]], [w]):
+        found = pytensor.grad(value, wanted)
+        f, plain = function([x], found), function([x], found, kernels=False)
+        assert not gradients(f)
+        for fast, slow in zip(f(images), plain(images), strict=True):
+            np.testing.assert_allclose(fast, slow, rtol=1e-9, atol=1e-9 * abs(slow).max())
+
+
+def test_a_gradient_from_two_layers_is_right() -> None:
+    net = Blocks("float64", repeats=2)
+    images = net.images(1, 9, 8)
+    (x,) = symbols(images)
+    first, second, last = net(x)
+    found = pytensor.grad((last**2).sum() + (first**3).sum() + second.sum(), x)
+    f, plain = function([x], found), function([x], found, kernels=False)
+    np.testing.assert_allclose(f(images), plain(images), rtol=1e-9, atol=1e-9)
+
+
+def test_a_gradient_of_another_size_is_refused() -> None:
+    net = Blocks(repeats=1)
+    images = net.images(1)
+    x, g = symbols(images, np.ones((1, 35, 5, 5), "float32"))
+    f = function([x, g], pytensor.grad(None, x, known_grads={net(x)[-1]: g}))
+    assert gradients(f)
+    with pytest.raises(ValueError, match="the gradient of the output must be 1x35x19x15"):
+        f(images, np.ones((1, 35, 5, 5), "float32"))
 
 
 def test_images_of_other_channels_are_refused() -> None:

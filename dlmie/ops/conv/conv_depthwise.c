@@ -13,17 +13,6 @@
 #include "window.h"
 #include "lanes.h"
 
-static window gradient_window(const conv_geometry *s) {
-    const int64_t before_h = (s->kernel_h - 1) * s->dilation_h - s->pad_top;
-    const int64_t before_w = (s->kernel_w - 1) * s->dilation_w - s->pad_left;
-    return finish_window((window){
-        .height = s->out_h, .width = s->out_w, .spread_h = s->stride_h, .spread_w = s->stride_w,
-        .top = max64(before_h, 0), .left = max64(before_w, 0),
-        .skip_h = max64(-before_h, 0), .skip_w = max64(-before_w, 0),
-        .out_h = s->height, .out_w = s->width, .step_h = 1, .step_w = 1, .kernel_h = s->kernel_h,
-        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w}, AREA_BYTES);
-}
-
 /* LANES channels of planes in memory, every other of which may be someone else's: a plane is
  * `pitch` elements after the one before. */
 typedef struct {
@@ -152,7 +141,7 @@ int KERNEL(conv_depthwise_forward)(const conv_geometry *s, const real *x, const 
 
 int KERNEL(conv_depthwise_input_gradient)(const conv_geometry *s, const real *w, const real *g,
                                           real *dx) {
-    const window q = gradient_window(s);
+    const window q = gradient_window(s, AREA_BYTES);
     const int64_t multiplier = s->filters / s->channels;
     const workspace k = take_workspace(s, &q);
     if (!k.memory.data) return 1;

@@ -9,7 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlmie.ops.conv.activation import Activation, ActivationGradient, ChannelSum, Kind
-from dlmie.ops.conv.chain import ConvolutionChain
+from dlmie.ops.conv.chain import (
+    ConvolutionChain,
+    ConvolutionChainGradient,
+    Step,
+    passed_bytes,
+)
 from dlmie.ops.conv.conv import (
     Convolution,
     ConvolutionInputGradient,
@@ -98,15 +103,29 @@ def convolution_chain(op: ConvolutionChain) -> Form:
     """Every step as a convolution of its own; XLA joins what it can."""
 
     def run(x: jax.Array, *weights: jax.Array) -> tuple[jax.Array, ...] | jax.Array:
-        slots, left = [x], list(weights)
+        slots, left, kept = [x], list(weights), [jnp.zeros((len(x), 0), "int8")]
         for step in op.steps:
             own, left = left[: step.inputs()], left[step.inputs() :]
             y = _convolution(step.convolution, slots[step.source], *own)
+            if step.notes():
+                kept.append(passed_bytes(passes(y, step.notes()), jnp))
             slots.append(y if step.residual < 0 else slots[step.residual] + y)
         outputs = tuple(slots[1 + i] for i in op.outputs)
+        if op.keeps:
+            outputs = (*outputs, jnp.concatenate(kept, axis=1))
         return outputs if len(outputs) > 1 else outputs[0]
 
     return run
+
+
+@jax_form(ConvolutionChainGradient)
+def convolution_chain_gradient(op: ConvolutionChainGradient) -> Form:
+    """The transpose of one step after the other."""
+
+    def transposed(step: Step, like: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
+        return transpose(lambda x: _convolve(step.convolution, x, w), like, g)
+
+    return partial(op.backward, transposed, jnp)
 
 
 @jax_form(PooledConvolution)

@@ -65,6 +65,19 @@ static window forward_window(const conv_geometry *s, int64_t bytes) {
         .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w}, bytes);
 }
 
+/* Of the gradient with respect to the input of a convolution: outputs, and their gradient, change
+ * places. */
+static window gradient_window(const conv_geometry *s, int64_t bytes) {
+    const int64_t before_h = (s->kernel_h - 1) * s->dilation_h - s->pad_top;
+    const int64_t before_w = (s->kernel_w - 1) * s->dilation_w - s->pad_left;
+    return finish_window((window){
+        .height = s->out_h, .width = s->out_w, .spread_h = s->stride_h, .spread_w = s->stride_w,
+        .top = max64(before_h, 0), .left = max64(before_w, 0),
+        .skip_h = max64(-before_h, 0), .skip_w = max64(-before_w, 0),
+        .out_h = s->height, .out_w = s->width, .step_h = 1, .step_w = 1, .kernel_h = s->kernel_h,
+        .kernel_w = s->kernel_w, .dilation_h = s->dilation_h, .dilation_w = s->dilation_w}, bytes);
+}
+
 /* What happens to a sum before it is stored. */
 typedef struct {
     vec start, floor, ceiling;

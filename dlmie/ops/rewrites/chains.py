@@ -1,8 +1,10 @@
 """Rewrite of inverted residual blocks into :class:`ConvolutionChain`.
 
 1×1 and depthwise convolutions that hang together, a first layer before them, and the sums of their
-outputs become one operation if at most half of what it computes is needed outside.  Functions with
-gradients need all of it, and keep their convolutions.
+outputs become one operation if at most half of what it computes is needed outside.  Where the
+gradient with respect to the chain's input is wanted, and none of its weights, that is one operation
+as well (:mod:`dlmie.ops.rewrites.chain_gradients`).  Other gradients need all that is computed on
+the way, and keep their convolutions.
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.traversal import ancestors
-from pytensor.scalar.basic import Add
-from pytensor.tensor.elemwise import Elemwise
 
-from dlmie.ops.conv.chain import ConvolutionChain, Step
+from dlmie.ops.conv.chain import ConvolutionChain, ConvolutionChainGradient, Step
 from dlmie.ops.conv.conv import Convolution
+from dlmie.ops.rewrites.chain_gradients import find_gradient, is_sum
 from dlmie.ops.runtime.invocation import MAX_INPUTS, MAX_OUTPUTS
 
 _COLORS, _FIRST_FILTERS = 4, 64
@@ -65,7 +66,7 @@ class _Chain:
                 continue
             others = wanted - {y}
             if others not in self.terms[:slot] or not all(
-                _is_sum(reader) for reader, _ in fgraph.clients[y]
+                is_sum(reader) for reader, _ in fgraph.clients[y]
             ):
                 continue
             residual = self.terms.index(others)
@@ -77,19 +78,28 @@ class _Chain:
             return True
         return False
 
-    def outputs(self, fgraph: FunctionGraph) -> list[int]:
-        """The steps whose results are needed outside."""
+    def filters(self) -> list[Variable]:
+        """Those of every step."""
+        found, left = [], iter(self.weights)
+        for step in self.steps:
+            found.append(next(left))
+            if step.convolution.biased:
+                next(left)
+        return found
+
+    def outputs(self, fgraph: FunctionGraph, inside: set[Apply]) -> list[int]:
+        """The steps whose results are needed by others than the nodes inside."""
         return [
             i
             for i, variable in enumerate(self.slots[1:])
-            if any(reader not in self.nodes for reader, _ in fgraph.clients[variable])
+            if any(reader not in inside for reader, _ in fgraph.clients[variable])
         ]
 
-    def complete(self, fgraph: FunctionGraph) -> bool:
+    def complete(self, fgraph: FunctionGraph, inside: set[Apply]) -> bool:
         """Whether nobody outside reads a term that was joined with others in its step."""
         held = set(self.slots)
         return all(
-            reader in self.nodes
+            reader in inside
             for node in self.nodes
             if node.outputs[0] not in held
             for reader, _ in fgraph.clients[node.outputs[0]]
@@ -98,14 +108,6 @@ class _Chain:
 
 def _is_depthwise(op: Convolution) -> bool:
     return op.groups > 1
-
-
-def _is_sum(node: Any) -> bool:
-    return (
-        isinstance(node, Apply)
-        and isinstance(node.op, Elemwise)
-        and isinstance(node.op.scalar_op, Add)
-    )
 
 
 def _suits(node: Apply) -> bool:
@@ -144,7 +146,7 @@ def _chains(fgraph: FunctionGraph) -> Iterator[_Chain]:
             assert source is not None
             chain.add_step(node, source)
             open_[node.outputs[0]] = chain
-        elif _is_sum(node):
+        elif is_sum(node):
             chain = next((open_[x] for x in node.inputs if x in open_), None)
             if chain is not None and chain.add_sum(fgraph, node):
                 open_[node.outputs[0]] = chain
@@ -168,13 +170,20 @@ class ChainConvolutions(GraphRewriter):
         for chain in list(_chains(fgraph)):
             if len(chain.steps) < 2 or not any(_is_depthwise(s.convolution) for s in chain.steps):
                 continue
-            outputs = chain.outputs(fgraph)
-            few = 0 < 2 * len(outputs) <= len(chain.steps) and len(outputs) <= MAX_OUTPUTS
-            if not few or not chain.complete(fgraph):
+            gradient = find_gradient(fgraph, chain.steps, chain.slots, chain.filters())
+            inside = chain.nodes | gradient.nodes if gradient else chain.nodes
+            outputs = chain.outputs(fgraph, inside)
+            few = 2 * len(outputs) <= len(chain.steps) and len(outputs) < MAX_OUTPUTS
+            if not few or not (outputs or gradient) or not chain.complete(fgraph, inside):
                 continue
-            op = ConvolutionChain(tuple(chain.steps), tuple(outputs))
+            op = ConvolutionChain(tuple(chain.steps), tuple(outputs), gradient is not None)
             new = op.make_node(chain.x, *chain.weights).outputs
             old = [chain.slots[1 + i] for i in outputs]
+            if gradient:
+                backward = ConvolutionChainGradient(op.steps, gradient.first)
+                *new, kept = new
+                new.append(backward(chain.x, kept, gradient.g, *chain.filters()))
+                old.append(gradient.result)
             fgraph.replace_all_validate(
                 list(zip(old, new, strict=True)), reason="chain_convolutions"
             )
