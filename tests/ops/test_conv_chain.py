@@ -12,7 +12,7 @@ from conv_cases import symbols
 from dlmie.compilation import function, get_threads, set_threads
 from dlmie.graph.network import parameter
 from dlmie.ops.conv.activation import ActivationGradient, relu6
-from dlmie.ops.conv.chain import ConvolutionChain, ConvolutionChainGradient
+from dlmie.ops.conv.chain import ConvolutionChain, ConvolutionChainGradient, Step
 from dlmie.ops.conv.conv import (
     Convolution,
     ConvolutionInputGradient,
@@ -267,6 +267,145 @@ def test_a_gradient_from_two_layers_is_right() -> None:
     found = pytensor.grad((last**2).sum() + (first**3).sum() + second.sum(), x)
     f, plain = function([x], found), function([x], found, kernels=False)
     np.testing.assert_allclose(f(images), plain(images), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("size", "options"), [(3, {}), (1, {"padding": 1}), (2, {"stride": 1})])
+def test_first_layers_of_other_kinds_keep_their_gradient(size: int, options: Any) -> None:
+    net = Blocks("float64", repeats=1)
+    images = net.images(1, 9, 8)
+    (x,) = symbols(images)
+    first = parameter("/w", net.random.normal(size=(18, 3, size, size)))
+    y = conv2d(x, first, activation="relu", **options)
+    y = conv2d(y, net.blocks[0][1][0][:18], groups=18, activation="relu6")
+    f, plain = _both(x, pytensor.grad((conv2d(y, *net.head) ** 2).sum(), x))
+    assert [g.first for g in gradients(f)] == [1]
+    assert left(f) == 1
+    _assert_same(f(images), plain(images))
+
+
+def _both(x: Any, outputs: Any) -> tuple[Any, Any]:
+    """A function with kernels, and in NumPy."""
+    return function([x], outputs), function([x], outputs, kernels=False)
+
+
+def _assert_same(fast: Any, slow: Any) -> None:
+    np.testing.assert_allclose(
+        fast, slow, rtol=1e-9, atol=1e-9 * (abs(slow).max() if slow.size else 1)
+    )
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+@pytest.mark.parametrize("value", [False, True])
+def test_the_output_may_be_its_own_gradient(activation: Any, value: bool) -> None:
+    """As of half the sum of its squares; what is computed forward is computed once."""
+    net = Blocks("float64", repeats=1)
+    images = net.images(1, 9, 8)
+    (x,) = symbols(images)
+    y = conv2d(net(x)[0], *net.head, activation=activation)
+    found = pytensor.grad(None, x, known_grads={y: y})
+    outputs = [found, (y**2).sum()] if value else [found]
+    f, plain = _both(x, outputs)
+    assert len(chains(f)) == len(gradients(f)) == 1
+    assert left(f) == 1
+    for fast, slow in zip(f(images), plain(images), strict=True):
+        _assert_same(fast, slow)
+
+
+def test_a_gradient_in_the_shape_of_another_image_is_left_alone() -> None:
+    """What gives the shape of a gradient belongs to what is looked for."""
+    random = np.random.default_rng(5)
+    x, u = random.normal(size=(1, 6, 13, 13)), random.normal(size=(1, 6, 14, 14))
+    image, other = symbols(x, u)
+    w, v = (parameter("/w", random.normal(size=shape)) for shape in ((6, 1, 3, 3), (4, 6, 1, 1)))
+    options: dict[str, Any] = {"stride": 2, "padding": "same", "groups": 6}
+    y = conv2d(image, w, activation="relu", **options)
+    (g,) = pytensor.grad((conv2d(y, v) ** 2).sum(), [y])
+    before = ActivationGradient("relu")(y, g)
+    op = conv2d(image, w, **options).owner.op.linear(ConvolutionInputGradient)
+    f = function([image, other], op(other, w, before))
+    assert f(x, u).shape == u.shape
+
+
+def test_chains_after_one_another_are_computed_once() -> None:
+    """The second begins where the first ends, since its weights depend on that."""
+    net = Blocks("float64", repeats=2)
+    images = net.images(1, 9, 8)
+    (x,) = symbols(images)
+    y = net(x)[0]
+    (expand, b), depthwise, project = net.blocks[1]
+    z = conv2d(y, expand * y.mean(), b, activation="relu6")
+    z = conv2d(z, *depthwise, padding="same", groups=41, activation="relu6")
+    f, plain = _both(x, conv2d(z, *project))
+    assert len(chains(f)) == 2
+    assert not left(f)
+    _assert_same(f(images), plain(images))
+
+
+def test_chains_that_need_each_other_are_not_both_joined() -> None:
+    """Joined both, neither could be computed first."""
+    random = np.random.default_rng(5)
+    x = random.normal(size=(1, 6, 9, 8))
+    (image,) = symbols(x)
+    first = [parameter("/w", random.normal(size=(6, 6, 1, 1))) for _ in range(2)]
+    depthwise = [parameter("/w", random.normal(size=(6, 1, 3, 3))) for _ in range(2)]
+    last = [parameter("/w", random.normal(size=(6, 6, 1, 1))) for _ in range(2)]
+    middle = [
+        conv2d(conv2d(conv2d(image * n, w), d, groups=6), v)
+        for n, w, d, v in zip((2, 3), first, depthwise, first, strict=True)
+    ]
+    ends = [
+        conv2d(conv2d(y, v * other.mean()), w)
+        for y, other, v, w in zip(middle, middle[::-1], last, first, strict=True)
+    ]
+    f, plain = _both(image, ends[0] + ends[1])
+    _assert_same(f(x), plain(x))
+
+
+def test_bands_of_large_images_are_those_of_the_definition() -> None:
+    net = Blocks("float64", repeats=1, depthwise_first=True)
+    images = net.images(5, 181, 170)
+    (x,) = symbols(images)
+    f, plain = _both(x, pytensor.grad((net(x)[-1] ** 2).sum(), x))
+    _assert_same(f(images), plain(images))
+
+
+def test_no_images_have_an_empty_gradient() -> None:
+    net = Blocks(repeats=1)
+    (x,) = symbols(net.images(1))
+    f = function([x], pytensor.grad((net(x)[-1] ** 2).sum(), x))
+    assert gradients(f)
+    assert f(net.images(0)).shape == (0, 3, 37, 30)
+
+
+def test_images_without_columns_are_not_an_error() -> None:
+    (x,) = symbols(np.ones((1, 6, 3, 0)))
+    y = conv2d(x, np.ones((6, 1, 1, 1)), padding="same", groups=6)
+    assert function([x], y)(np.ones((1, 6, 3, 0))).shape == (1, 6, 3, 0)
+
+
+def test_gradients_that_are_no_chain_are_refused() -> None:
+    plain, depthwise = Convolution(activation="relu"), Convolution(groups=5)
+    for steps, first in (
+        ((Step(plain, 0), Step(plain, 0)), 0),  # does not read the one before
+        ((Step(plain, 0), Step(plain, 1)), 2),
+        ((Step(plain, 0, residual=0),), 0),  # an activation before the residual
+        (
+            (Step(depthwise, 0), Step(Convolution(), 1, residual=0)),
+            0,
+        ),  # what a depthwise step reads
+    ):
+        with pytest.raises(ValueError, match="is no chain"):
+            ConvolutionChainGradient(steps, first)
+
+
+def test_masks_of_another_size_are_refused() -> None:
+    steps = (Step(Convolution(activation="relu"), 0), Step(Convolution(groups=5), 1))
+    arrays = [np.ones((1, 5, 4, 4)), np.ones((1, 7), "int8"), np.ones((1, 5, 4, 4))]
+    arrays += [np.ones((5, 5, 1, 1)), np.ones((5, 1, 1, 1))]
+    inputs = symbols(*arrays)
+    f = function(inputs, ConvolutionChainGradient(steps, 0)(*inputs))
+    with pytest.raises(ValueError, match="the masks of a chain must be 1x256 bytes"):
+        f(*arrays)
 
 
 def test_a_gradient_of_another_size_is_refused() -> None:

@@ -25,8 +25,8 @@ def apply(x: np.ndarray, kind: Kind | None) -> np.ndarray:
     return np.maximum(x, 0) if kind == "relu" else np.clip(x, 0, 6)
 
 
-def passes(y: np.ndarray, kind: Kind | None) -> np.ndarray:
-    """Where the activation with output ``y`` has a gradient."""
+def passes(y: Any, kind: Kind | None) -> Any:
+    """Where the activation with output ``y``, of NumPy or JAX, has a gradient."""
     return (y > 0) & (y < 6) if kind == "relu6" else y > 0
 
 

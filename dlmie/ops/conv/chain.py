@@ -15,7 +15,7 @@ from dlmie.ops.conv.activation import Kind, passes
 from dlmie.ops.conv.conv import Convolution, ConvolutionInputGradient
 from dlmie.ops.runtime.kernel_op import KernelOp
 
-_BLOCK = 16  # channels whose bytes lie together: KEPT of chain_tasks.h
+_BLOCK = 16  # channels of a mask that lie together: BLOCK of chain_tasks.h
 
 
 class Step(NamedTuple):
@@ -34,13 +34,19 @@ class Step(NamedTuple):
     source: int
     residual: int = -1
 
-    def notes(self) -> Kind | None:
-        """Its activation, if its output tells where that had a gradient."""
+    def masked_activation(self) -> Kind | None:
+        """Its activation, if the chain has a mask of it: if nothing is added to its output."""
         return self.convolution.activation if self.residual < 0 else None
 
     def inputs(self) -> int:
         """Weights, and a bias if there is one."""
         return 1 + self.convolution.biased
+
+
+def is_pointwise(op: Convolution, filters: Sequence[int | None]) -> bool:
+    """Whether a convolution with filters of this shape is 1×1, of every pixel as it stands."""
+    no_padding = op.padding in ("same", (0, 0, 0, 0))
+    return op.groups == 1 and filters[2:] == (1, 1) and op.stride == (1, 1) and no_padding
 
 
 class ConvolutionChain(KernelOp):
@@ -50,24 +56,24 @@ class ConvolutionChain(KernelOp):
     operation: nothing between its steps is stored in the layout of images.  Only a rewrite makes
     it, once all gradients have been taken (:mod:`dlmie.ops.rewrites`).
 
-    With ``keeps``, one more output for :class:`ConvolutionChainGradient`: where the activations of
-    all steps that add no residual had a gradient (:func:`passed_bytes`).
+    With ``masks``, one more output for :class:`ConvolutionChainGradient`: where the activations of
+    all steps that add no residual have a gradient (:func:`pack_mask`).
     """
 
     kernel = "conv2d_chain"
-    __props__ = ("steps", "outputs", "keeps")
+    __props__ = ("steps", "outputs", "masks")
 
     def __init__(
-        self, steps: tuple[Step, ...], outputs: tuple[int, ...], keeps: bool = False
+        self, steps: tuple[Step, ...], outputs: tuple[int, ...], masks: bool = False
     ) -> None:
         super().__init__()
-        self.steps, self.outputs, self.keeps = steps, outputs, keeps
+        self.steps, self.outputs, self.masks = steps, outputs, masks
 
     def __str__(self) -> str:
         return f"ConvolutionChain{{{len(self.steps)} steps}}"
 
     def parameters(self) -> Sequence[int]:
-        numbers = [len(self.steps), len(self.outputs), self.keeps, *self.outputs]
+        numbers = [len(self.steps), len(self.outputs), self.masks, *self.outputs]
         for step in self.steps:
             numbers += [step.source, step.residual, *step.convolution.parameters()]
         return numbers
@@ -77,8 +83,8 @@ class ConvolutionChain(KernelOp):
         for step, weights in self._with_weights(inputs):
             (found,) = step.convolution.output_types(types[step.source](), *weights)
             types.append(found)
-        kept = [TensorType("int8", shape=(types[0].shape[0], None))] if self.keeps else []
-        return [*(types[1 + i] for i in self.outputs), *kept]
+        masks = [TensorType("int8", shape=(types[0].shape[0], None))] if self.masks else []
+        return [*(types[1 + i] for i in self.outputs), *masks]
 
     def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
         filters = [w[0] for _, w in self._with_weights(shapes)]
@@ -86,24 +92,30 @@ class ConvolutionChain(KernelOp):
         size = sum(
             -(-shape[1] // _BLOCK) * _BLOCK * shape[2] * shape[3]
             for step, shape in zip(self.steps, known[1:], strict=True)
-            if step.notes()
+            if step.masked_activation()
         )
-        kept = [(known[0][0], size)] if self.keeps else []
-        return [*(known[1 + i] for i in self.outputs), *kept]
+        masks = [(known[0][0], size)] if self.masks else []
+        return [*(known[1 + i] for i in self.outputs), *masks]
 
     def perform(self, node: Apply, inputs: Sequence[np.ndarray], outputs: Any) -> None:
-        slots = [inputs[0]]
-        kept = [np.empty((len(inputs[0]), 0), "int8")]
-        for step, weights in self._with_weights(inputs):
+        def convolve(op: Convolution, *operands: np.ndarray) -> Any:
             cell: list[Any] = [None]
-            step.convolution.perform(node, [slots[step.source], *weights], [cell])
-            if step.notes():
-                kept.append(passed_bytes(passes(cell[0], step.notes())))
-            slots.append(cell[0] if step.residual < 0 else slots[step.residual] + cell[0])
-        for cell, i in zip(outputs, self.outputs, strict=False):
-            cell[0] = slots[1 + i]
-        if self.keeps:
-            outputs[-1][0] = np.concatenate(kept, axis=1)
+            op.perform(node, operands, [cell])
+            return cell[0]
+
+        for cell, y in zip(outputs, self.forward(convolve, np, *inputs), strict=True):
+            cell[0] = y
+
+    def forward(self, convolve: Callable[..., Any], xp: Any, *inputs: Any) -> list[Any]:
+        """The outputs in NumPy or what has its functions; ``convolve`` (op, x, w and perhaps b)."""
+        slots, masks = [inputs[0]], [xp.zeros((len(inputs[0]), 0), "int8")]
+        for step, weights in self._with_weights(inputs):
+            y = convolve(step.convolution, slots[step.source], *weights)
+            if step.masked_activation():
+                masks.append(pack_mask(passes(y, step.masked_activation()), xp))
+            slots.append(y if step.residual < 0 else slots[step.residual] + y)
+        outputs = [slots[1 + i] for i in self.outputs]
+        return [*outputs, xp.concatenate(masks, axis=1)] if self.masks else outputs
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         raise NotImplementedError(f"{self} has no gradient: take it before compiling")
@@ -117,11 +129,11 @@ class ConvolutionChain(KernelOp):
         return found
 
 
-def passed_bytes(passed: Any, xp: Any = np) -> Any:
+def pack_mask(passed: Any, xp: Any = np) -> Any:
     """Where numbers passed, (batch, channels, rows, columns) → (batch, size) of int8, -1 or 0.
 
-    Sixteen channels of a pixel lie together, zeros where there are no more of them; ``xp`` is
-    NumPy or what has its functions.
+    Sixteen channels of a pixel lie together, the last padded with zeros; ``xp`` is NumPy or what
+    has its functions.
     """
     batch, channels, *sizes = passed.shape
     blocks, pixels = -(-channels // _BLOCK), prod(sizes)
@@ -131,18 +143,35 @@ def passed_bytes(passed: Any, xp: Any = np) -> Any:
     return in_blocks.reshape((batch, blocks * _BLOCK * pixels))
 
 
-def from_passed_bytes(passed: Any, shape: Sequence[int]) -> tuple[Any, Any]:
-    """The first of such bytes as where numbers of a shape passed, and the other bytes."""
+def unpack_mask(masks: Any, shape: Sequence[int]) -> tuple[Any, Any]:
+    """The first of several masks, of numbers of a shape, and the others."""
     batch, channels, *sizes = shape
     blocks, pixels = -(-channels // _BLOCK), prod(sizes)
     size = blocks * _BLOCK * pixels
-    in_blocks = passed[:, :size].reshape((batch, blocks, pixels, _BLOCK)).swapaxes(2, 3)
+    in_blocks = masks[:, :size].reshape((batch, blocks, pixels, _BLOCK)).swapaxes(2, 3)
     there = in_blocks.reshape((batch, blocks * _BLOCK, pixels))[:, :channels].reshape(shape)
-    return there != 0, passed[:, size:]
+    return there != 0, masks[:, size:]
+
+
+def can_go_back(steps: Sequence[Step], first: int) -> bool:
+    """Whether the gradient from step ``first`` on is a chain: each step reads the one before.
+
+    An activation is not followed by a residual, and no slot is added more than once, nor if a
+    depthwise step reads it. Steps must also be 1×1 or depthwise, which depends on their filters.
+    """
+    if not 0 <= first < len(steps):
+        return False
+    for i, step in enumerate(steps[first:], first):
+        added = sum(other.residual == i for other in steps)
+        if step.source != i or added > (step.convolution.groups == 1):
+            return False
+        if step.residual >= 0 and step.convolution.activation is not None:
+            return False
+    return True
 
 
 class ConvolutionChainGradient(KernelOp):
-    """(x, what activations let through, g, w of the first step, w of the second, …) → a gradient.
+    """(x, masks of activations, g, w of the first step, w of the second, …) → a gradient.
 
     Of what step ``first`` reads, before the activation of the step that computes it, from the
     gradient g of the last step's output; x, the input of the chain, gives only its shape.  From
@@ -151,9 +180,14 @@ class ConvolutionChainGradient(KernelOp):
     Parameters
     ----------
     steps : tuple of Step
-        Those of the chain, whose second output are the bytes (:func:`passed_bytes`).
+        Those of the chain, whose last output are the masks.
     first : int
         The gradient of the steps before is not this operation's.
+
+    Raises
+    ------
+    ValueError
+        The gradient of these steps is no chain (:func:`can_go_back`).
     """
 
     kernel = "conv2d_chain_gradient"
@@ -161,6 +195,8 @@ class ConvolutionChainGradient(KernelOp):
 
     def __init__(self, steps: tuple[Step, ...], first: int) -> None:
         super().__init__()
+        if not can_go_back(steps, first):
+            raise ValueError(f"the gradient of these steps from {first} on is no chain")
         self.steps, self.first = steps, first
 
     def __str__(self) -> str:
@@ -196,13 +232,13 @@ class ConvolutionChainGradient(KernelOp):
 
         ``transposed`` (step, an array like what it reads, w, g) is the linear gradient of a step.
         """
-        x, kept, g, *weights = inputs
+        x, masks, g, *weights = inputs
         shapes = _slot_shapes(self.steps, x.shape, [w.shape for w in weights])
         passed: list[Any] = [None]  # of every slot, as slots are counted in Step
         for step, shape in zip(self.steps, shapes[1:], strict=True):
             there = None
-            if step.notes():
-                there, kept = from_passed_bytes(kept, shape)
+            if step.masked_activation():
+                there, masks = unpack_mask(masks, shape)
             passed.append(there)
 
         def masked(slot: int, g: Any) -> Any:

@@ -3,9 +3,9 @@
  * Activations stand as vectors of LANES channels, pixel after pixel: the element of channel c, pixel p
  * of an image is y[(c / LANES * pixels + p) * LANES + c % LANES].
  *
- * The gradient of an activation needs to know where it let its argument through.  Of each image that
- * is kept as bytes, -1 or 0, in blocks of KEPT channels whatever LANES is: the byte of channel c, pixel
- * p of a step is kept[(c / KEPT * pixels + p) * KEPT + c % KEPT].
+ * The gradient of an activation needs its mask: where it let its argument through.  Masks are bytes, -1
+ * or 0, in blocks of BLOCK channels whatever LANES is: that of channel c, pixel p of a step stands at
+ * mask[(c / BLOCK * pixels + p) * BLOCK + c % BLOCK].
  */
 #ifndef DLMIE_CHAIN_TASKS_H
 #define DLMIE_CHAIN_TASKS_H
@@ -30,7 +30,7 @@ enum {
     PATCHES = 8 * TILE_PIXELS,   /* of the input, at a time */
     SPINS = 1000,                /* some 50 microseconds, before a waiting thread sleeps */
     AHEAD = 128 / sizeof(real),  /* elements to prefetch of the filters that are packed */
-    KEPT = 16,                   /* channels of a block of bytes; LANES divides it */
+    BLOCK = 16,                  /* channels of a mask that lie together; LANES divides it */
 };
 
 typedef struct {
@@ -41,7 +41,7 @@ typedef struct {
     int64_t source, residual; /* slots: 0 is the chain's input, i + 1 the output of step i */
     int64_t activation;
     const real *w, *bias;
-    int64_t kept;        /* place of its bytes among those of an image, or -1 */
+    int64_t mask;        /* place of its mask among those of an image, or -1 */
     int64_t place;       /* of the output in the arena */
     int64_t last_reader; /* step, or -1 */
 } step;
@@ -65,9 +65,9 @@ typedef struct {
     progress *progress; /* of every unit of every chunk */
     int64_t arena_size, own_size, input_place;
     int64_t chunk; /* images */
-    int8_t *kept;  /* NULL: activations need not be known */
-    int64_t kept_size, input_kept; /* of an image; place of the input's own bytes, or -1 */
-    int gradient;  /* bytes are read, and say what passes, instead of written */
+    int8_t *masks; /* NULL: none are needed */
+    int64_t masks_size, input_mask; /* of an image; place of the input's own mask, or -1 */
+    int gradient;  /* masks are applied, not recorded */
     tensor in, *out;
 } chain;
 
@@ -81,7 +81,7 @@ static inline int64_t vectors_of(int64_t channels) { return (channels + LANES - 
 static inline int64_t pixels_of(const step *s) { return s->s.out_h * s->s.out_w; }
 
 /* The convolution that a transposed one belongs to, and the other way round. */
-static inline conv_geometry turned(conv_geometry s) {
+static inline conv_geometry transposed_geometry(conv_geometry s) {
     conv_geometry t = s;
     t.channels = s.filters, t.height = s.out_h, t.width = s.out_w;
     t.filters = s.channels, t.out_h = s.height, t.out_w = s.width;
@@ -107,49 +107,50 @@ static inline int64_t next_task(progress *p) {
     return __atomic_fetch_add(&p->taken, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- What activations let through ------------------------------------------------------------ */
+/* ---- Masks of activations ------------------------------------------------------------------- */
 
-/* Bytes of LANES channels, pixel after pixel, and from one vector of channels to the next. */
+/* That of LANES channels, pixel after pixel, and the bytes from one vector of channels to the next. */
 typedef struct {
     int8_t *first; /* NULL: none */
     int64_t next;
-    int read;
-} bytes;
+} mask;
 
-_Static_assert(KEPT % LANES == 0, "a vector of channels lies in one block of bytes");
+_Static_assert(BLOCK % LANES == 0, "a vector of channels lies in one block");
 
-/* Those of a step of so many pixels, from a channel on; `kept` is the step's place. */
-static bytes bytes_of(const chain *c, int64_t kept, int64_t pixels, int64_t image, int64_t channel) {
-    if (!c->kept || kept < 0) return (bytes){0};
-    int8_t *all = c->kept + image * c->kept_size + kept;
-    return (bytes){all + channel / KEPT * KEPT * pixels + channel % KEPT,
-                   LANES == KEPT ? KEPT * pixels : LANES, c->gradient};
+/* That of a step of so many pixels, from a channel on; `place` is the step's. */
+static mask mask_of(const chain *c, int64_t place, int64_t pixels, int64_t image, int64_t channel) {
+    if (!c->masks || place < 0) return (mask){0};
+    int8_t *all = c->masks + image * c->masks_size + place;
+    return (mask){all + channel / BLOCK * BLOCK * pixels + channel % BLOCK,
+                  LANES == BLOCK ? BLOCK * pixels : LANES};
 }
 
-static inline bytes from_pixel(bytes b, int64_t pixel) {
-    if (b.first) b.first += pixel * KEPT;
-    return b;
+static inline mask from_pixel(mask m, int64_t pixel) {
+    if (m.first) m.first += pixel * BLOCK;
+    return m;
 }
 
 typedef int8_t byte_vec __attribute__((vector_size(LANES)));
 
-/* Note which lanes of an activation's result y passed, or leave those of a gradient y that did. */
-static inline void note_or_mask(int8_t *there, int read, vec ceiling, real *y) {
-    byte_vec passed;
+/* Which lanes of an activation's result passed. */
+static inline void record_mask(int8_t *there, vec ceiling, const real *y) {
     const vec v = load(y);
-    if (read) {
-        memcpy(&passed, there, LANES);
-        store(y, choose(__builtin_convertvector(passed, index_vec), v, (vec){0}));
-    } else {
-        passed = __builtin_convertvector((v > (vec){0}) & (v < ceiling), byte_vec);
-        memcpy(there, &passed, LANES);
-    }
+    const byte_vec passed = __builtin_convertvector((v > (vec){0}) & (v < ceiling), byte_vec);
+    memcpy(there, &passed, LANES);
 }
 
-/* The same for `pixels` vectors in a row. */
-static void note_or_mask_all(bytes b, int64_t pixels, vec ceiling, real *y) {
-    for (int64_t p = 0; b.first && p < pixels; p++)
-        note_or_mask(b.first + p * KEPT, b.read, ceiling, y + p * LANES);
+/* Zero where they did not, in a gradient. */
+static inline void apply_mask(const int8_t *there, real *g) {
+    byte_vec passed;
+    memcpy(&passed, there, LANES);
+    store(g, choose(__builtin_convertvector(passed, index_vec), load(g), (vec){0}));
+}
+
+/* Either, for `pixels` vectors in a row. */
+static void use_mask(const chain *c, mask m, int64_t pixels, vec ceiling, real *y) {
+    for (int64_t p = 0; m.first && p < pixels; p++, y += LANES)
+        if (c->gradient) apply_mask(m.first + p * BLOCK, y);
+        else record_mask(m.first + p * BLOCK, ceiling, y);
 }
 
 /* ---- Products ------------------------------------------------------------------------------- */
@@ -159,6 +160,7 @@ typedef struct {
     int64_t depth, block; /* channels read, and elements from one vector of them to the next */
     int64_t out_block;
     vec floor, ceiling, bias[2];
+    int masked; /* a mask is applied to it, not recorded */
     const real *weights;
 } product;
 
@@ -198,17 +200,18 @@ product_tile(const int pixels, const int vectors, const product *q, const real *
 }
 
 static void product_pixels(int64_t n, int64_t vectors, const product *q, const real *x,
-                           const real *residual, bytes passed, const int64_t *places, real *out) {
+                           const real *residual, mask m, const int64_t *places, real *out) {
     if (vectors == 2) {
         FOR_PIXELS(n, TILE_PIXELS, product_tile, 2, q, x, residual, places, out)
     } else {
         FOR_PIXELS(n, TILE_PIXELS, product_tile, 1, q, x, residual, places, out)
     }
-    if (!passed.first) return;
-    for (int64_t p = 0; p < n; p++)
-        for (int64_t j = 0; j < vectors; j++)
-            note_or_mask(passed.first + p * KEPT + j * passed.next, passed.read, q->ceiling,
-                         out + places[p] + j * q->out_block);
+    for (int64_t p = 0; m.first && p < n; p++)
+        for (int64_t j = 0; j < vectors; j++) {
+            real *y = out + places[p] + j * q->out_block;
+            if (q->masked) apply_mask(m.first + p * BLOCK + j * m.next, y);
+            else record_mask(m.first + p * BLOCK + j * m.next, q->ceiling, y);
+        }
 }
 
 /* Element k of filter f of `vectors` vectors of filters at target[k * vectors * LANES + f]. */
@@ -265,6 +268,7 @@ static product prepare(const step *q, int64_t group, int64_t vectors, int64_t bl
     (q->transposed ? pack_columns : pack_filters)(q->w, depth_of(q), q->s.filters, first, vectors,
                                                   panel);
     product r = {.depth = depth_of(q), .block = block, .out_block = out_block, .weights = panel,
+                 .masked = q->transposed,
                  .floor = broadcast(q->activation == NO_ACTIVATION ? -INFINITY : 0),
                  .ceiling = broadcast(q->activation == RELU6 ? 6 : INFINITY)};
     for (int64_t v = 0; v < vectors; v++) r.bias[v] = bias_of(q, first + v * LANES);
@@ -295,12 +299,11 @@ static void run_product(const chain *c, const unit *u, int64_t task, place_of_wo
         const real *residual =
             q->residual < 0 ? NULL : slot(c, here.arena, q->residual, image) + from;
         real *out = slot(c, here.arena, u->step + 1, image) + from;
-        const bytes passed = bytes_of(c, q->kept, pixels, here.first + image, 2 * group * LANES);
+        const mask m = mask_of(c, q->mask, pixels, here.first + image, 2 * group * LANES);
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t a = first + t * size / tiles, n = first + (t + 1) * size / tiles - a;
             for (int64_t i = 0; i < n; i++) places[i] = (a + i) * LANES;
-            product_pixels(n, vectors, &r, x + a * LANES, residual, from_pixel(passed, a), places,
-                           out);
+            product_pixels(n, vectors, &r, x + a * LANES, residual, from_pixel(m, a), places, out);
         }
     }
 }
@@ -339,7 +342,7 @@ static rows_read clear_around(const window *w, int64_t first, int64_t outputs, i
 
 /* The 1x1 step before, computed where the depthwise one reads it: rows [from, to) of an image. */
 static void expand_rows(const window *w, int64_t start, int64_t from, int64_t to, int64_t vectors,
-                        const product *r, const real *x, bytes passed, real *area) {
+                        const product *r, const real *x, mask m, real *area) {
     const int64_t first = from * w->width, size = (to - from) * w->width;
     const int64_t tiles = (size + TILE_PIXELS - 1) / TILE_PIXELS;
     const int64_t next_row = (w->spread_h * w->pitch - w->width * w->spread_w) * LANES;
@@ -352,7 +355,7 @@ static void expand_rows(const window *w, int64_t start, int64_t from, int64_t to
             place += w->spread_w * LANES;
             if (++column == w->width) column = 0, place += next_row;
         }
-        product_pixels(n, vectors, r, x + a * LANES, NULL, from_pixel(passed, a), places, area);
+        product_pixels(n, vectors, r, x + a * LANES, NULL, from_pixel(m, a), places, area);
     }
 }
 
@@ -373,12 +376,20 @@ static void copy_rows(const window *w, rows_read rows, int64_t vectors, const re
 }
 
 /* The taps of a filter in the opposite order, as a transposed convolution has them. */
-static void turn_filter(int64_t taps, real *filter) {
+static void reverse_taps(int64_t taps, real *filter) {
     for (int64_t i = 0, j = taps - 1; i < j; i++, j--) {
         const vec tap = load(filter + i * LANES);
         store(filter + i * LANES, load(filter + j * LANES));
         store(filter + j * LANES, tap);
     }
+}
+
+/* Up to which row a band uses the mask of what it computes: bands overlap, and two threads must not
+ * record the same byte, so that the next band has its own rows.  `next_output` is its first. */
+static int64_t recorded_rows(const chain *c, const window *w, rows_read rows, int64_t next_output) {
+    if (!c->masks || c->gradient || next_output == w->out_h) return rows.to;
+    const int64_t next = next_output * w->step_h - w->top;
+    return max64(min64(next, rows.to), rows.from);
 }
 
 static void run_filter(const chain *c, const unit *u, int64_t task, place_of_work here) {
@@ -394,26 +405,23 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
     for (int64_t v = 0; v < vectors; v++) {
         real *filter = filters + v * w->taps * LANES;
         pack_filters(q->w, w->taps, q->s.filters, (2 * group + v) * LANES, 1, filter);
-        if (q->transposed) turn_filter(w->taps, filter);
+        if (q->transposed) reverse_taps(w->taps, filter);
     }
     product expand = {0};
     if (source != q->source)
         expand = prepare(before, group, vectors, w->height * w->width * LANES, w->area, panel);
     const rows_read rows = clear_around(w, first, outputs, vectors, area);
-    /* What passed is noted by the last band of those that compute a row. */
-    const int last = first + outputs == w->out_h, divided = c->kept && !c->gradient && !last;
-    const int64_t next = (first + outputs) * w->step_h - w->top; /* the first row of the next band */
-    const int64_t others = divided ? max64(min64(next, rows.to), rows.from) : rows.to;
+    const int64_t others = recorded_rows(c, w, rows, first + outputs);
     ending end = make_ending((int)q->activation);
     for (int64_t image = 0; image < here.images; image++) {
         const real *x = slot(c, here.arena, source, image);
         if (source == q->source) {
             copy_rows(w, rows, vectors, x + 2 * group * w->height * w->width * LANES, area);
         } else {
-            const bytes none = {0}, passed = bytes_of(c, before->kept, w->height * w->width,
-                                                      here.first + image, 2 * group * LANES);
-            expand_rows(w, rows.start, rows.from, others, vectors, &expand, x, passed, area);
-            expand_rows(w, rows.start, others, rows.to, vectors, &expand, x, none, area);
+            const mask m = mask_of(c, before->mask, w->height * w->width, here.first + image,
+                                   2 * group * LANES);
+            expand_rows(w, rows.start, rows.from, others, vectors, &expand, x, m, area);
+            expand_rows(w, rows.start, others, rows.to, vectors, &expand, x, (mask){0}, area);
         }
         real *y = slot(c, here.arena, u->step + 1, image);
         for (int64_t v = 0; v < vectors; v++) {
@@ -421,9 +429,8 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
             real *target = y + channel * w->out_h * w->out_w + pixel * LANES;
             end.start = bias_of(q, channel);
             correlate(w, area + v * w->area, filters + v * w->taps * LANES, end, 0, outputs, target);
-            const bytes passed =
-                bytes_of(c, q->kept, w->out_h * w->out_w, here.first + image, channel);
-            note_or_mask_all(from_pixel(passed, pixel), outputs * w->out_w, end.ceiling, target);
+            const mask m = mask_of(c, q->mask, w->out_h * w->out_w, here.first + image, channel);
+            use_mask(c, from_pixel(m, pixel), outputs * w->out_w, end.ceiling, target);
         }
     }
 }
@@ -463,15 +470,13 @@ static void run_patches(const chain *c, const unit *u, int64_t task, place_of_wo
                              patches);
             for (int64_t group = 0; group < u->groups; group++) {
                 real *y = slot(c, here.arena, u->step + 1, image) + 2 * group * pixels * LANES;
-                const bytes passed =
-                    bytes_of(c, q->kept, pixels, here.first + image, 2 * group * LANES);
+                const mask m = mask_of(c, q->mask, pixels, here.first + image, 2 * group * LANES);
                 r[group].block = size * LANES;
                 for (int64_t t = 0; t < tiles; t++) {
                     const int64_t a = t * size / tiles, n = (t + 1) * size / tiles - a;
                     for (int64_t i = 0; i < n; i++) places[i] = (first + a + i) * LANES;
                     product_pixels(n, min64(2, vectors_of(q->s.filters) - 2 * group), &r[group],
-                                   patches + a * LANES, NULL, from_pixel(passed, first + a),
-                                   places, y);
+                                   patches + a * LANES, NULL, from_pixel(m, first + a), places, y);
                 }
             }
         }
@@ -494,8 +499,8 @@ static void run_from_rows(const chain *c, int64_t v, place_of_work here) {
             for (int64_t l = 0; l < pixels - whole; l++)
                 store(target + (whole + l) * LANES, rest[l]);
         }
-        note_or_mask_all(bytes_of(c, c->input_kept, pixels, here.first + image, v * LANES), pixels,
-                         (vec){0}, target);
+        use_mask(c, mask_of(c, c->input_mask, pixels, here.first + image, v * LANES), pixels,
+                 (vec){0}, target);
     }
 }
 

@@ -4,20 +4,20 @@
  *
  *   y_i = activation(conv(y_source, w_i) + b_i) [+ y_residual]
  *
- * a 1x1 convolution, a depthwise one, or any one of the chain's input.  Between steps, activations
+ * where the convolution is 1x1, depthwise, or any one of the chain's input.  Between steps, activations
  * stand as vectors of channels, so that no step moves anything to where it is needed (chain_tasks.h).
  * What only a depthwise step reads is computed a band of rows at a time into its area (window.h) and
- * never stored.  All of a chain is one parallel
- * region: threads spin until the tasks of a step are done, and sleep if that takes long, but do not
- * wait for a thread that is late, which finds its share done.  Filters are packed in the order of
- * the inner loops by the task that uses them: that costs a sixth of the products of a 7x7 image,
- * less of any other, and nothing has to be kept from call to call.
+ * never stored.  All of a chain is one parallel region: threads spin until the tasks of a step are
+ * done, and sleep if that takes long, but do not wait for a thread that is late, which finds its share
+ * done.  Filters are packed in the order of the inner loops by the task that uses them: that costs a
+ * sixth of the products of a 7x7 image, less of any other, and nothing has to be kept from call to
+ * call.
  *
  * Sums start from the bias and run in the order of conv_gemm.c and conv_depthwise.c: results are
  * the same to the last bit, whatever the number of images and threads.
  *
  * The gradient with respect to the input is a chain as well: the same steps backward, each transposed.
- * Of what the steps computed it needs only where their activations passed, one byte a number.
+ * Of what the steps computed, it needs only the masks of their activations, one byte a number.
  */
 #include "chain_tasks.h"
 
@@ -39,12 +39,12 @@ static tensor slot_shape(tensor input, const step *steps, int64_t number) {
 }
 
 /* The sizes of every step, for an input of the chain; refuses what does not fit together. */
-static int read_steps(tensor input, const tensor *weights, int64_t count, const int64_t *numbers,
+static int read_steps(tensor input, const tensor *weights, int64_t length, const int64_t *numbers,
                       step *steps, char *error) {
     const tensor *next = weights;
-    for (int64_t i = 0; i < count; i++, numbers += STEP_NUMBERS) {
+    for (int64_t i = 0; i < length; i++, numbers += STEP_NUMBERS) {
         step *q = &steps[i];
-        *q = (step){.source = numbers[0], .residual = numbers[1], .last_reader = -1, .kept = -1};
+        *q = (step){.source = numbers[0], .residual = numbers[1], .last_reader = -1, .mask = -1};
         const int64_t *convolution = numbers + 2;
         const tensor x = slot_shape(input, steps, q->source), *w = next++;
         if (KERNEL(conv_geometry_of)(&x, w, convolution, &q->s, error)) return 1;
@@ -76,19 +76,18 @@ static int read_steps(tensor input, const tensor *weights, int64_t count, const 
     return 0;
 }
 
-/* Give every activation its bytes, but where a step adds a residual after it; returns how many an
- * image has. */
-static int64_t place_bytes(step *steps, int64_t count) {
+/* Give every activation its mask, except in steps that add a residual; returns the bytes of an image. */
+static int64_t place_masks(step *steps, int64_t length) {
     int64_t size = 0;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < length; i++) {
         if (steps[i].activation == NO_ACTIVATION || steps[i].residual >= 0) continue;
-        steps[i].kept = size;
-        size += round_up(steps[i].s.filters, KEPT) * pixels_of(&steps[i]);
+        steps[i].mask = size;
+        size += round_up(steps[i].s.filters, BLOCK) * pixels_of(&steps[i]);
     }
     return size;
 }
 
-/* Whether a depthwise step's outputs read all rows: what they do not is not computed for them. */
+/* Whether a depthwise step reads all rows: a fused product computes only those that are read. */
 static int reads_all_rows(const conv_geometry *s) {
     const int64_t reach = (s->kernel_h - 1) * s->dilation_h + 1;
     return s->stride_h <= reach && (s->out_h - 1) * s->stride_h + reach - s->pad_top >= s->height;
@@ -187,7 +186,7 @@ static void plan_units(chain *c, int64_t threads) {
         unit u = {.kind = q->depthwise ? FILTER : q->plain ? PRODUCT : PATCH, .step = i,
                   .groups = (vectors_of(q->s.filters) + 1) / 2, .runs = 1};
         if (q->depthwise) {
-            const conv_geometry back = turned(q->s);
+            const conv_geometry back = transposed_geometry(q->s);
             u.window = divide(q->transposed ? gradient_window(&back, FUSED_BYTES / 2)
                                             : forward_window(&q->s, FUSED_BYTES / 2),
                               u.groups, threads);
@@ -241,7 +240,7 @@ static void work(chain *c, place_of_work here) {
     }
 }
 
-/* Everything but the input, the steps and the outputs, which the caller knows; the steps are freed. */
+/* Plan and run a chain, of which the caller has filled in input, steps and outputs; free the steps. */
 static int run_chain(chain *c, char *error) {
     const int64_t threads = thread_count();
     c->batch = c->in.shape[0];
@@ -271,11 +270,11 @@ static int run_chain(chain *c, char *error) {
 
 /* ---- The operations -------------------------------------------------------------------------- */
 
-static step *new_steps(int64_t count) { return malloc((size_t)max64(count, 1) * sizeof(step)); }
+static step *new_steps(int64_t length) { return malloc((size_t)max64(length, 1) * sizeof(step)); }
 
-/* conv2d_chain(x, w and perhaps b of every step) -> the outputs of some steps, and if `kept` what the
- * activations of all steps let through: bytes (batch, size), laid out as chain_tasks.h says
- *   p = {steps, outputs, kept, the step of every output, and for every step: source, residual (-1:
+/* conv2d_chain(x, w and perhaps b of every step) -> the outputs of some steps, and if `masks` the masks
+ * of all activations: bytes (batch, size), laid out as chain_tasks.h says
+ *   p = {steps, outputs, masks, the step of every output, and for every step: source, residual (-1:
  *        none), the parameters of its convolution as in conv.c} */
 EXPORT int KERNEL(conv2d_chain_shape)(SHAPE_ARGUMENTS) {
     step *steps = new_steps(p[0]);
@@ -285,69 +284,82 @@ EXPORT int KERNEL(conv2d_chain_shape)(SHAPE_ARGUMENTS) {
         const tensor y = slot_shape(in[0], steps, p[3 + k] + 1);
         set_shape(&out[k], 4, y.shape);
     }
-    if (p[2] && !failed) SET_SHAPE(&out[p[1]], in[0].shape[0], place_bytes(steps, p[0]));
+    if (p[2] && !failed) SET_SHAPE(&out[p[1]], in[0].shape[0], place_masks(steps, p[0]));
     free(steps);
     return failed;
 }
 
 EXPORT int KERNEL(conv2d_chain)(KERNEL_ARGUMENTS) {
     chain c = {.count = p[0], .outputs = p[1], .wanted = p + 3, .in = in[0], .out = out,
-               .input_kept = -1, .steps = new_steps(p[0])};
+               .input_mask = -1, .steps = new_steps(p[0])};
     if (!c.steps) REFUSE("conv2d: out of memory");
     if (read_steps(in[0], in + 1, p[0], p + 3 + p[1], c.steps, error)) {
         free(c.steps);
         return 1;
     }
     if (p[2]) {
-        c.kept = out[p[1]].data;
-        c.kept_size = place_bytes(c.steps, p[0]);
-        if (LANES < KEPT) /* some blocks are not filled */
-            memset(c.kept, 0, (size_t)count(&out[p[1]]));
+        c.masks = out[p[1]].data;
+        c.masks_size = place_masks(c.steps, p[0]);
+        if (LANES < BLOCK) /* some blocks are not filled */
+            memset(c.masks, 0, (size_t)count(&out[p[1]]));
     }
     return run_chain(&c, error);
 }
 
 /* The steps from `first` on, backward and transposed: step j reads the gradient of what step
- * count - 1 - j computed, and computes that of what it read. */
-static void reverse_steps(const step *steps, int64_t count, int64_t first, step *reversed) {
-    for (int64_t i = count - 1; i >= first; i--) {
-        step *q = &reversed[count - 1 - i];
-        *q = (step){.s = turned(steps[i].s), .depthwise = steps[i].depthwise,
-                    .plain = steps[i].plain, .transposed = 1, .source = count - 1 - i,
+ * length - 1 - j computed, and computes that of what it read. */
+static void reverse_steps(const step *steps, int64_t length, int64_t first, step *reversed) {
+    for (int64_t i = length - 1; i >= first; i--) {
+        step *q = &reversed[length - 1 - i];
+        *q = (step){.s = transposed_geometry(steps[i].s), .depthwise = steps[i].depthwise,
+                    .plain = steps[i].plain, .transposed = 1, .source = length - 1 - i,
                     .residual = -1, .activation = NO_ACTIVATION, .w = steps[i].w,
-                    .kept = i > 0 ? steps[i - 1].kept : -1, .last_reader = -1};
-        for (int64_t k = i; k < count; k++) /* a step that adds what this one reads */
-            if (steps[k].residual == i) q->residual = count - 1 - k;
+                    .mask = i > 0 ? steps[i - 1].mask : -1, .last_reader = -1};
+        for (int64_t k = i; k < length; k++) /* a step that adds what this one reads */
+            if (steps[k].residual == i) q->residual = length - 1 - k;
     }
 }
 
-/* conv2d_chain_gradient(x for its shape, kept, g, w of every step) -> the gradient of the input of step
- * `first`, before the activation of the step that computes it, from that of the last step's output
- *   p = {steps, first, and for every step the numbers above, without biases} */
-static int read_gradient(const tensor *in, const int64_t *p, step *steps, int64_t *kept_size,
+/* Whether a chain is one whose gradient is such a chain: see Step in chain.py. */
+static int can_go_back(const step *steps, int64_t length, int64_t first) {
+    if (first < 0 || first >= length) return 0;
+    for (int64_t i = first; i < length; i++) {
+        int added = 0; /* how often what it reads is */
+        for (int64_t k = 0; k < length; k++) added += steps[k].residual == i;
+        if (steps[i].source != i || !(steps[i].plain || steps[i].depthwise) ||
+            (steps[i].residual >= 0 && steps[i].activation != NO_ACTIVATION) ||
+            added > (steps[i].plain ? 1 : 0))
+            return 0;
+    }
+    return 1;
+}
+
+static int read_gradient(const tensor *in, const int64_t *p, step *steps, int64_t *masks_size,
                          char *error) {
     if (read_steps(in[0], in + 3, p[0], p + 2, steps, error)) return 1;
-    for (int64_t i = p[1]; i < p[0]; i++)
-        if (steps[i].source != i || !(steps[i].plain || steps[i].depthwise))
-            REFUSE("conv2d: the gradient of a chain goes through 1x1 and depthwise steps in a row");
-    *kept_size = place_bytes(steps, p[0]);
+    if (!can_go_back(steps, p[0], p[1]))
+        REFUSE("conv2d: the gradient of a chain goes through 1x1 and depthwise steps in a row");
+    *masks_size = place_masks(steps, p[0]);
     const tensor y = slot_shape(in[0], steps, p[0]);
     for (int d = 0; d < 4; d++)
         if (in[2].ndim != 4 || in[2].shape[d] != y.shape[d])
             REFUSE("conv2d: the gradient of the output must be %lldx%lldx%lldx%lld",
                    (long long)y.shape[0], (long long)y.shape[1], (long long)y.shape[2],
                    (long long)y.shape[3]);
-    if (in[1].ndim != 2 || in[1].shape[0] != y.shape[0] || in[1].shape[1] != *kept_size)
-        REFUSE("conv2d: what activations let through must be %lldx%lld bytes",
-               (long long)y.shape[0], (long long)*kept_size);
+    if (in[1].ndim != 2 || in[1].shape[0] != y.shape[0] || in[1].shape[1] != *masks_size)
+        REFUSE("conv2d: the masks of a chain must be %lldx%lld bytes", (long long)y.shape[0],
+               (long long)*masks_size);
     return 0;
 }
 
+/* conv2d_chain_gradient(x for its shape, masks, g, w of every step) -> the gradient of what step `first`
+ * reads, before the activation of the step that computes it, from that of the last step's output
+ *   p = {steps, first, and for every step the numbers above, without biases} */
 EXPORT int KERNEL(conv2d_chain_gradient_shape)(SHAPE_ARGUMENTS) {
     step *steps = new_steps(p[0]);
     if (!steps) REFUSE("conv2d: out of memory");
-    int64_t kept_size;
-    const int failed = read_gradient(in, p, steps, &kept_size, error);
+    int64_t masks_size;
+    const int failed = read_gradient(in, p, steps, &masks_size, error);
     if (!failed) {
         const tensor x = slot_shape(in[0], steps, p[1]);
         set_shape(&out[0], 4, x.shape);
@@ -357,19 +369,19 @@ EXPORT int KERNEL(conv2d_chain_gradient_shape)(SHAPE_ARGUMENTS) {
 }
 
 EXPORT int KERNEL(conv2d_chain_gradient)(KERNEL_ARGUMENTS) {
-    const int64_t count = p[0] - p[1], wanted = count - 1;
+    const int64_t length = p[0] - p[1], wanted = length - 1;
     step *steps = new_steps(p[0]);
-    chain c = {.count = count, .outputs = 1, .wanted = &wanted, .in = in[2], .out = out,
-               .kept = in[1].data, .gradient = 1, .steps = new_steps(count)};
+    chain c = {.count = length, .outputs = 1, .wanted = &wanted, .in = in[2], .out = out,
+               .masks = in[1].data, .gradient = 1, .steps = new_steps(length)};
     int failed = !steps || !c.steps;
     if (failed) snprintf(error, ERROR_SIZE, "conv2d: out of memory");
-    else failed = read_gradient(in, p, steps, &c.kept_size, error);
+    else failed = read_gradient(in, p, steps, &c.masks_size, error);
     if (failed) {
         free(steps), free(c.steps);
         return 1;
     }
     reverse_steps(steps, p[0], p[1], c.steps);
-    c.input_kept = steps[p[0] - 1].kept;
+    c.input_mask = steps[p[0] - 1].mask;
     free(steps);
     return run_chain(&c, error);
 }

@@ -8,13 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlmie.ops.conv.activation import Activation, ActivationGradient, ChannelSum, Kind
-from dlmie.ops.conv.chain import (
-    ConvolutionChain,
-    ConvolutionChainGradient,
-    Step,
-    passed_bytes,
-)
+from dlmie.ops.conv.activation import Activation, ActivationGradient, ChannelSum, Kind, passes
+from dlmie.ops.conv.chain import ConvolutionChain, ConvolutionChainGradient, Step
 from dlmie.ops.conv.conv import (
     Convolution,
     ConvolutionInputGradient,
@@ -31,11 +26,6 @@ def activated(x: jax.Array, kind: Kind | None) -> jax.Array:
     if kind is None:
         return x
     return jnp.maximum(x, 0) if kind == "relu" else jnp.clip(x, 0, 6)
-
-
-def passes(y: jax.Array, kind: Kind | None) -> jax.Array:
-    """Where the activation with output y has a gradient."""
-    return (y > 0) & (y < 6) if kind == "relu6" else y > 0
 
 
 def _channel_sums(x: jax.Array) -> jax.Array:
@@ -102,17 +92,8 @@ def convolution(op: Convolution) -> Form:
 def convolution_chain(op: ConvolutionChain) -> Form:
     """Every step as a convolution of its own; XLA joins what it can."""
 
-    def run(x: jax.Array, *weights: jax.Array) -> tuple[jax.Array, ...] | jax.Array:
-        slots, left, kept = [x], list(weights), [jnp.zeros((len(x), 0), "int8")]
-        for step in op.steps:
-            own, left = left[: step.inputs()], left[step.inputs() :]
-            y = _convolution(step.convolution, slots[step.source], *own)
-            if step.notes():
-                kept.append(passed_bytes(passes(y, step.notes()), jnp))
-            slots.append(y if step.residual < 0 else slots[step.residual] + y)
-        outputs = tuple(slots[1 + i] for i in op.outputs)
-        if op.keeps:
-            outputs = (*outputs, jnp.concatenate(kept, axis=1))
+    def run(*inputs: jax.Array) -> tuple[jax.Array, ...] | jax.Array:
+        outputs = tuple(op.forward(_convolution, jnp, *inputs))
         return outputs if len(outputs) > 1 else outputs[0]
 
     return run

@@ -45,8 +45,8 @@ static window finish_window(window q, int64_t bytes) {
     q.taps = q.kernel_h * q.kernel_w;
     const int64_t reach_h = (q.kernel_h - 1) * q.dilation_h + 1;
     const int64_t reach_w = (q.kernel_w - 1) * q.dilation_w + 1;
-    q.pitch = max64(q.left + (q.width - 1) * q.spread_w + 1,
-                    q.skip_w + (q.out_w - 1) * q.step_w + reach_w);
+    const int64_t read = q.skip_w + (q.out_w - 1) * q.step_w + reach_w;
+    q.pitch = max64(max64(q.left + (q.width - 1) * q.spread_w + 1, read), 1); /* of no pixels, too */
     const int64_t fit = bytes / (q.pitch * LANES * (int64_t)sizeof(real));
     const int64_t most = max64(min64((fit - reach_h) / q.step_h + 1, q.out_h), 1);
     q.bands = (q.out_h + most - 1) / most;

@@ -17,8 +17,8 @@ from pytensor.scalar.basic import Add
 from pytensor.tensor.elemwise import Elemwise
 
 from dlmie.ops.conv.activation import ActivationGradient
-from dlmie.ops.conv.chain import Step
-from dlmie.ops.conv.conv import Convolution, ConvolutionInputGradient
+from dlmie.ops.conv.chain import Step, can_go_back, is_pointwise
+from dlmie.ops.conv.conv import ConvolutionInputGradient
 
 
 @dataclass
@@ -41,7 +41,7 @@ def find_gradient(
     slots: Sequence[Variable],
     weights: Sequence[Variable],
 ) -> ChainGradient | None:
-    """The gradient of a chain; None where there is none, or nodes outside need what is inside.
+    """The gradient of a chain; None where there is none, or something else reads what is inside.
 
     Parameters
     ----------
@@ -50,8 +50,9 @@ def find_gradient(
     weights : sequence of Variable
         The filters of every step.
     """
-    first = int(not _is_transposable(steps[0].convolution))
-    if first >= len(steps) or not _is_plain(steps, first):
+    op, shape = steps[0].convolution, weights[0].type.shape
+    first = int(op.groups == 1 and not is_pointwise(op, shape))  # a first layer of pictures
+    if not can_go_back(steps, first):
         return None
     walk = _Walk(fgraph, steps, slots, weights)
     g = walk.start()
@@ -72,22 +73,6 @@ def is_sum(node: Any) -> bool:
     )
 
 
-def _is_transposable(op: Convolution) -> bool:
-    """Whether a step is 1×1 or depthwise: a chain's first may also be another."""
-    return op.groups > 1 or op.stride == (1, 1)
-
-
-def _is_plain(steps: Sequence[Step], first: int) -> bool:
-    """Whether each step reads the one before, and sums can be told from the steps' outputs."""
-    for i, step in enumerate(steps):
-        if step.source != i or (step.residual >= 0 and step.convolution.activation is not None):
-            return False
-        read_again = sum(other.residual == i for other in steps)
-        if i >= first and read_again and (step.convolution.groups > 1 or read_again > 1):
-            return False
-    return all(step.residual < 0 or step.residual >= first for step in steps)
-
-
 @dataclass
 class _Walk:
     """Back through a graph, from the gradient of one step to that of the step before."""
@@ -104,14 +89,14 @@ class _Walk:
         """The gradient of the last output, if one operation alone reads it."""
         last = len(self.steps) - 1
         if self.steps[last].convolution.activation is not None:
-            found = [n.inputs[1] for n in self._readers(self.slots[-1], ActivationGradient)]
+            found = {n.inputs[1] for n in self._readers(self.slots[-1], ActivationGradient, 0)}
         else:
-            found = [
+            found = {
                 n.inputs[2]
-                for n in self._readers(self.slots[last], ConvolutionInputGradient)
+                for n in self._readers(self.slots[last], ConvolutionInputGradient, 0)
                 if n.inputs[1] is self.weights[last]
-            ]
-        return found[0] if len(found) == 1 else None
+            }
+        return found.pop() if len(found) == 1 else None
 
     def back_to(self, first: int, g: Variable) -> Variable | None:
         """The gradient of what step ``first`` reads, before the activation that made it."""
@@ -131,9 +116,10 @@ class _Walk:
             for y in node.outputs
         )
 
-    def _readers(self, x: Variable, kind: type) -> Iterator[Apply]:
-        for node, _ in self.fgraph.clients[x]:
-            if isinstance(node, Apply) and type(node.op) is kind:
+    def _readers(self, x: Variable, kind: type, position: int) -> Iterator[Apply]:
+        """Operations of a kind that have x as their input in this position."""
+        for node, place in self.fgraph.clients[x]:
+            if isinstance(node, Apply) and type(node.op) is kind and place == position:
                 yield node
 
     def _take(self, node: Apply) -> Variable:
@@ -145,9 +131,8 @@ class _Walk:
         kind = self.steps[slot - 1].convolution.activation if slot else None
         if g is None or kind is None:
             return g
-        for node in self._readers(self.slots[slot], ActivationGradient):
-            same = node.op.kind == kind and not node.op.slope
-            if same and node.inputs[0] is self.slots[slot] and node.inputs[1] is g:
+        for node in self._readers(self.slots[slot], ActivationGradient, 0):
+            if node.op.kind == kind and not node.op.slope and node.inputs[1] is g:
                 return self._take(node)
         return None
 
@@ -155,8 +140,9 @@ class _Walk:
         if g is None:
             return None
         wanted = self.steps[i].convolution.linear(ConvolutionInputGradient)
-        for node in self._readers(g, ConvolutionInputGradient):
-            if node.op == wanted and node.inputs[1] is self.weights[i] and node.inputs[2] is g:
+        for node in self._readers(g, ConvolutionInputGradient, 2):
+            like, w, _ = node.inputs
+            if node.op == wanted and like is self.slots[i] and w is self.weights[i]:
                 return self._take(node)
         return None
 

@@ -18,7 +18,12 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.graph.traversal import ancestors
 
-from dlmie.ops.conv.chain import ConvolutionChain, ConvolutionChainGradient, Step
+from dlmie.ops.conv.chain import (
+    ConvolutionChain,
+    ConvolutionChainGradient,
+    Step,
+    is_pointwise,
+)
 from dlmie.ops.conv.conv import Convolution
 from dlmie.ops.rewrites.chain_gradients import find_gradient, is_sum
 from dlmie.ops.runtime.invocation import MAX_INPUTS, MAX_OUTPUTS
@@ -118,8 +123,7 @@ def _suits(node: Apply) -> bool:
     w = node.inputs[1].type.shape
     if op.groups > 1:
         return w[:2] == (op.groups, 1) and None not in w
-    no_padding = op.padding in ("same", (0, 0, 0, 0))
-    return w[2:] == (1, 1) and w[0] is not None and op.stride == (1, 1) and no_padding
+    return w[0] is not None and is_pointwise(op, w)
 
 
 def _is_first_layer(node: Apply) -> bool:
@@ -163,27 +167,37 @@ def _room(chain: _Chain, node: Apply) -> bool:
     return not computed or not any(v in chain.slots for v in ancestors(computed))
 
 
+def _join(fgraph: FunctionGraph, chain: _Chain) -> bool:
+    """Make one operation of a chain, and one of its gradient, if it is worth it."""
+    if len(chain.steps) < 2 or not any(_is_depthwise(s.convolution) for s in chain.steps):
+        return False
+    gradient = find_gradient(fgraph, chain.steps, chain.slots, chain.filters())
+    inside = chain.nodes | gradient.nodes if gradient else chain.nodes
+    outputs = chain.outputs(fgraph, inside)
+    if gradient and gradient.g in chain.slots[1:]:  # of half the square of an output, say
+        outputs = sorted({*outputs, chain.slots.index(gradient.g) - 1})
+    few = 2 * len(outputs) <= len(chain.steps) and len(outputs) < MAX_OUTPUTS
+    if not few or not (outputs or gradient) or not chain.complete(fgraph, inside):
+        return False
+    # Weights may have come to depend on the chain when another was joined.
+    computed = [w for w in chain.weights if w.owner is not None]
+    if computed and any(v in chain.slots[1:] for v in ancestors(computed)):
+        return False
+    op = ConvolutionChain(tuple(chain.steps), tuple(outputs), gradient is not None)
+    new = op.make_node(chain.x, *chain.weights).outputs
+    replacements = {chain.slots[1 + i]: y for i, y in zip(outputs, new, strict=False)}
+    if gradient:
+        backward = ConvolutionChainGradient(op.steps, gradient.first)
+        g = replacements.get(gradient.g, gradient.g)
+        replacements[gradient.result] = backward(chain.x, new[-1], g, *chain.filters())
+    fgraph.replace_all_validate(list(replacements.items()), reason="chain_convolutions")
+    return True
+
+
 class ChainConvolutions(GraphRewriter):
     """Make one operation of every chain worth it."""
 
     def apply(self, fgraph: FunctionGraph, *args: Any, **kwargs: Any) -> None:
-        for chain in list(_chains(fgraph)):
-            if len(chain.steps) < 2 or not any(_is_depthwise(s.convolution) for s in chain.steps):
-                continue
-            gradient = find_gradient(fgraph, chain.steps, chain.slots, chain.filters())
-            inside = chain.nodes | gradient.nodes if gradient else chain.nodes
-            outputs = chain.outputs(fgraph, inside)
-            few = 2 * len(outputs) <= len(chain.steps) and len(outputs) < MAX_OUTPUTS
-            if not few or not (outputs or gradient) or not chain.complete(fgraph, inside):
-                continue
-            op = ConvolutionChain(tuple(chain.steps), tuple(outputs), gradient is not None)
-            new = op.make_node(chain.x, *chain.weights).outputs
-            old = [chain.slots[1 + i] for i in outputs]
-            if gradient:
-                backward = ConvolutionChainGradient(op.steps, gradient.first)
-                *new, kept = new
-                new.append(backward(chain.x, kept, gradient.g, *chain.filters()))
-                old.append(gradient.result)
-            fgraph.replace_all_validate(
-                list(zip(old, new, strict=True)), reason="chain_convolutions"
-            )
+        # One after the other, each found in the graph as it then is.
+        while any(_join(fgraph, chain) for chain in list(_chains(fgraph))):
+            pass
