@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
+from pytensor.link.c.cmodule import ModuleCache
 
 import dlmie
 from dlmie.errors import DlmieError
 
 jax = pytest.importorskip("jax", reason="needs JAX: pip install dlmie[gpu]")
 
+from dlmie.backends.jax import configuration  # noqa: E402
 from dlmie.backends.jax.device import DeviceContainer  # noqa: E402
 
 function: Callable[..., Any] = partial(dlmie.function, backend="jax")
@@ -182,3 +185,15 @@ def test_no_compiler_is_needed() -> None:
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.stdout.strip() == "16.0 16.0", done.stderr
+
+
+def test_pytensor_leaves_the_folder_of_compiled_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose cache, in any process, removes the empty folders beside its modules."""
+    monkeypatch.setattr(configuration, "cache_folder", lambda: tmp_path)
+    folder = configuration._own_folder()
+    (tmp_path / "empty").mkdir()
+    ModuleCache(str(tmp_path))
+    assert folder.is_dir()
+    assert not (tmp_path / "empty").exists()

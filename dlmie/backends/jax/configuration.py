@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from pathlib import Path
 
 import jax
 
@@ -32,4 +33,12 @@ def configure() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if jax.config.jax_compilation_cache_dir is None:
         with contextlib.suppress(CompilerError):  # then every process compiles anew
-            jax.config.update("jax_compilation_cache_dir", str(cache_folder() / FOLDER))
+            jax.config.update("jax_compilation_cache_dir", str(_own_folder()))
+
+
+def _own_folder() -> Path:
+    """The folder for XLA's modules; never empty, because PyTensor removes empty folders there."""
+    folder = cache_folder() / FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / "of_xla").touch()
+    return folder
