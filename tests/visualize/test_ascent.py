@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from small_networks import Small, photo
@@ -32,6 +34,25 @@ def test_every_rule_rises_within_black_and_white(rule: object, small: Small) -> 
     low, high = valid_range(small.preprocessing, "float64")
     assert (result.images >= low).all()
     assert (result.images <= high).all()
+
+
+@pytest.mark.parametrize("kind", ["class", "channel", "energy"])
+def test_gradients_go_back_through_efficientnet_in_one_operation(
+    efficientnet: Any, kind: str
+) -> None:
+    """But for its first layer: what makes pictures with this network fast."""
+    objective = {
+        "class": lambda: o.unit(efficientnet["logits"], 130),
+        "channel": lambda: o.channel(efficientnet["block5"], 3),
+        "energy": lambda: o.energy(efficientnet["block10"]),
+    }[kind]()
+    evaluate = Evaluator(objective, (64, 64))
+    _, gradient = evaluate(to_network(photo(64, 64)[None], efficientnet))
+    assert np.abs(gradient).max() > 0
+    names = [type(node.op).__name__ for node in evaluate._run.maker.fgraph.toposort()]
+    assert names.count("ConvolutionChainGradient") == 1
+    assert names.count("ConvolutionInputGradient") == 1
+    assert "ActivationGradient" not in names
 
 
 def test_same_seed_same_picture(small: Small) -> None:
