@@ -113,6 +113,7 @@ static inline int64_t next_task(progress *p) {
 typedef struct {
     int8_t *first; /* NULL: none */
     int64_t next;
+    int applies; /* to a gradient, instead of being recorded */
 } mask;
 
 _Static_assert(BLOCK % LANES == 0, "a vector of channels lies in one block");
@@ -122,7 +123,7 @@ static mask mask_of(const chain *c, int64_t place, int64_t pixels, int64_t image
     if (!c->masks || place < 0) return (mask){0};
     int8_t *all = c->masks + image * c->masks_size + place;
     return (mask){all + channel / BLOCK * BLOCK * pixels + channel % BLOCK,
-                  LANES == BLOCK ? BLOCK * pixels : LANES};
+                  LANES == BLOCK ? BLOCK * pixels : LANES, c->gradient};
 }
 
 static inline mask from_pixel(mask m, int64_t pixel) {
@@ -146,11 +147,16 @@ static inline void apply_mask(const int8_t *there, real *g) {
     store(g, choose(__builtin_convertvector(passed, index_vec), load(g), (vec){0}));
 }
 
-/* Either, for `pixels` vectors in a row. */
-static void use_mask(const chain *c, mask m, int64_t pixels, vec ceiling, real *y) {
-    for (int64_t p = 0; m.first && p < pixels; p++, y += LANES)
-        if (c->gradient) apply_mask(m.first + p * BLOCK, y);
-        else record_mask(m.first + p * BLOCK, ceiling, y);
+/* Either, for a vector of a pixel. */
+static inline void use_mask(mask m, int64_t pixel, int64_t vector, vec ceiling, real *y) {
+    int8_t *there = m.first + pixel * BLOCK + vector * m.next;
+    if (m.applies) apply_mask(there, y);
+    else record_mask(there, ceiling, y);
+}
+
+/* The same for `pixels` vectors in a row. */
+static void use_mask_in_row(mask m, int64_t pixels, vec ceiling, real *y) {
+    for (int64_t p = 0; m.first && p < pixels; p++) use_mask(m, p, 0, ceiling, y + p * LANES);
 }
 
 /* ---- Products ------------------------------------------------------------------------------- */
@@ -160,7 +166,6 @@ typedef struct {
     int64_t depth, block; /* channels read, and elements from one vector of them to the next */
     int64_t out_block;
     vec floor, ceiling, bias[2];
-    int masked; /* a mask is applied to it, not recorded */
     const real *weights;
 } product;
 
@@ -207,11 +212,8 @@ static void product_pixels(int64_t n, int64_t vectors, const product *q, const r
         FOR_PIXELS(n, TILE_PIXELS, product_tile, 1, q, x, residual, places, out)
     }
     for (int64_t p = 0; m.first && p < n; p++)
-        for (int64_t j = 0; j < vectors; j++) {
-            real *y = out + places[p] + j * q->out_block;
-            if (q->masked) apply_mask(m.first + p * BLOCK + j * m.next, y);
-            else record_mask(m.first + p * BLOCK + j * m.next, q->ceiling, y);
-        }
+        for (int64_t j = 0; j < vectors; j++)
+            use_mask(m, p, j, q->ceiling, out + places[p] + j * q->out_block);
 }
 
 /* Element k of filter f of `vectors` vectors of filters at target[k * vectors * LANES + f]. */
@@ -268,7 +270,6 @@ static product prepare(const step *q, int64_t group, int64_t vectors, int64_t bl
     (q->transposed ? pack_columns : pack_filters)(q->w, depth_of(q), q->s.filters, first, vectors,
                                                   panel);
     product r = {.depth = depth_of(q), .block = block, .out_block = out_block, .weights = panel,
-                 .masked = q->transposed,
                  .floor = broadcast(q->activation == NO_ACTIVATION ? -INFINITY : 0),
                  .ceiling = broadcast(q->activation == RELU6 ? 6 : INFINITY)};
     for (int64_t v = 0; v < vectors; v++) r.bias[v] = bias_of(q, first + v * LANES);
@@ -384,9 +385,9 @@ static void reverse_taps(int64_t taps, real *filter) {
     }
 }
 
-/* Up to which row a band uses the mask of what it computes: bands overlap, and two threads must not
- * record the same byte, so that the next band has its own rows.  `next_output` is its first. */
-static int64_t recorded_rows(const chain *c, const window *w, rows_read rows, int64_t next_output) {
+/* Up to which row a band uses the mask of what it computes.  Bands overlap, and two threads must not
+ * record the same byte: rows that the next band reads, from output `next_output` on, are that one's. */
+static int64_t end_of_mask(const chain *c, const window *w, rows_read rows, int64_t next_output) {
     if (!c->masks || c->gradient || next_output == w->out_h) return rows.to;
     const int64_t next = next_output * w->step_h - w->top;
     return max64(min64(next, rows.to), rows.from);
@@ -411,7 +412,7 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
     if (source != q->source)
         expand = prepare(before, group, vectors, w->height * w->width * LANES, w->area, panel);
     const rows_read rows = clear_around(w, first, outputs, vectors, area);
-    const int64_t others = recorded_rows(c, w, rows, first + outputs);
+    const int64_t masked = end_of_mask(c, w, rows, first + outputs);
     ending end = make_ending((int)q->activation);
     for (int64_t image = 0; image < here.images; image++) {
         const real *x = slot(c, here.arena, source, image);
@@ -420,8 +421,8 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
         } else {
             const mask m = mask_of(c, before->mask, w->height * w->width, here.first + image,
                                    2 * group * LANES);
-            expand_rows(w, rows.start, rows.from, others, vectors, &expand, x, m, area);
-            expand_rows(w, rows.start, others, rows.to, vectors, &expand, x, (mask){0}, area);
+            expand_rows(w, rows.start, rows.from, masked, vectors, &expand, x, m, area);
+            expand_rows(w, rows.start, masked, rows.to, vectors, &expand, x, (mask){0}, area);
         }
         real *y = slot(c, here.arena, u->step + 1, image);
         for (int64_t v = 0; v < vectors; v++) {
@@ -430,7 +431,7 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
             end.start = bias_of(q, channel);
             correlate(w, area + v * w->area, filters + v * w->taps * LANES, end, 0, outputs, target);
             const mask m = mask_of(c, q->mask, w->out_h * w->out_w, here.first + image, channel);
-            use_mask(c, from_pixel(m, pixel), outputs * w->out_w, end.ceiling, target);
+            use_mask_in_row(from_pixel(m, pixel), outputs * w->out_w, end.ceiling, target);
         }
     }
 }
@@ -499,8 +500,8 @@ static void run_from_rows(const chain *c, int64_t v, place_of_work here) {
             for (int64_t l = 0; l < pixels - whole; l++)
                 store(target + (whole + l) * LANES, rest[l]);
         }
-        use_mask(c, mask_of(c, c->input_mask, pixels, here.first + image, v * LANES), pixels,
-                 (vec){0}, target);
+        use_mask_in_row(mask_of(c, c->input_mask, pixels, here.first + image, v * LANES), pixels,
+                        (vec){0}, target);
     }
 }
 

@@ -87,7 +87,7 @@ static int64_t place_masks(step *steps, int64_t length) {
     return size;
 }
 
-/* Whether a depthwise step reads all rows: a fused product computes only those that are read. */
+/* Whether a depthwise step reads all rows: a fused product computes, and masks, only what is read. */
 static int reads_all_rows(const conv_geometry *s) {
     const int64_t reach = (s->kernel_h - 1) * s->dilation_h + 1;
     return s->stride_h <= reach && (s->out_h - 1) * s->stride_h + reach - s->pad_top >= s->height;
@@ -320,7 +320,7 @@ static void reverse_steps(const step *steps, int64_t length, int64_t first, step
     }
 }
 
-/* Whether a chain is one whose gradient is such a chain: see Step in chain.py. */
+/* Whether the gradient of these steps is such a chain: can_go_back in chain.py says when. */
 static int can_go_back(const step *steps, int64_t length, int64_t first) {
     if (first < 0 || first >= length) return 0;
     for (int64_t i = first; i < length; i++) {

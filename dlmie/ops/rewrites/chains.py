@@ -9,7 +9,7 @@ the way, and keep their convolutions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,8 +163,13 @@ def _room(chain: _Chain, node: Apply) -> bool:
         return False
     if len(chain.weights) + len(node.inputs) > MAX_INPUTS:  # the chain's x stands for the node's
         return False
-    computed = [w for w in node.inputs[1:] if w.owner is not None]
-    return not computed or not any(v in chain.slots for v in ancestors(computed))
+    return not _depends(node.inputs[1:], chain)
+
+
+def _depends(weights: Sequence[Variable], chain: _Chain) -> bool:
+    """Whether weights are computed from what the chain computes."""
+    computed = [w for w in weights if w.owner is not None]
+    return bool(computed) and any(v in chain.slots[1:] for v in ancestors(computed))
 
 
 def _join(fgraph: FunctionGraph, chain: _Chain) -> bool:
@@ -179,9 +184,7 @@ def _join(fgraph: FunctionGraph, chain: _Chain) -> bool:
     few = 2 * len(outputs) <= len(chain.steps) and len(outputs) < MAX_OUTPUTS
     if not few or not (outputs or gradient) or not chain.complete(fgraph, inside):
         return False
-    # Weights may have come to depend on the chain when another was joined.
-    computed = [w for w in chain.weights if w.owner is not None]
-    if computed and any(v in chain.slots[1:] for v in ancestors(computed)):
+    if _depends(chain.weights, chain):  # since another chain was joined
         return False
     op = ConvolutionChain(tuple(chain.steps), tuple(outputs), gradient is not None)
     new = op.make_node(chain.x, *chain.weights).outputs
@@ -199,5 +202,5 @@ class ChainConvolutions(GraphRewriter):
 
     def apply(self, fgraph: FunctionGraph, *args: Any, **kwargs: Any) -> None:
         # One after the other, each found in the graph as it then is.
-        while any(_join(fgraph, chain) for chain in list(_chains(fgraph))):
+        while any(_join(fgraph, chain) for chain in _chains(fgraph)):
             pass
