@@ -108,6 +108,28 @@ def test_results_are_those_of_single_convolutions_to_the_last_bit() -> None:
         set_threads(threads)
 
 
+@pytest.mark.parametrize("threads_used", [1, 2, 3, 4])
+def test_threads_share_out_any_number_of_images(threads_used: int) -> None:
+    """Some computed by one thread each, the rest by all: as each image alone, to the last bit."""
+    net = Blocks(depthwise_first=True)
+    (x,) = symbols(net.images(1))
+    y = net(x)[-1]
+    f = function([x], [y, pytensor.grad((y**2).sum(), x)])
+    assert chains(f)
+    assert gradients(f)
+    images = net.images(14)
+    threads = get_threads()
+    try:
+        set_threads(1)
+        alone = [f(images[i : i + 1]) for i in range(len(images))]
+        set_threads(threads_used)
+        for batch in (*range(1, 10), len(images)):
+            for got, *expected in zip(f(images[:batch]), *alone[:batch], strict=True):
+                np.testing.assert_array_equal(got, np.concatenate(expected))
+    finally:
+        set_threads(threads)
+
+
 def _convolutions(y: Any) -> list[Any]:
     """Everything that is computed on the way to y."""
     return [

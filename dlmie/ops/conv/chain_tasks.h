@@ -53,18 +53,17 @@ typedef struct {
     window window;
 } unit;
 
-/* How many tasks of a unit threads have taken, and how many are done. */
-typedef struct { int64_t taken, done; } progress;
-
 typedef struct {
     int64_t count, outputs, batch;
     const int64_t *wanted; /* the step of every output */
     step *steps;
     unit *units;
     int64_t unit_count;
-    progress *progress; /* of every unit of every chunk */
+    int64_t threads;
+    int64_t apart, chunks, taken; /* images that threads compute each alone, in so many parts */
+    int64_t chunk;         /* images at a time, at most */
+    int64_t *progress;     /* on those that are left: tasks done and taken (next_task) of every unit */
     int64_t arena_size, own_size, input_place;
-    int64_t chunk; /* images */
     int8_t *masks; /* NULL: none are needed */
     int64_t masks_size, input_mask; /* of an image; place of the input's own mask, or -1 */
     int gradient;  /* masks are applied, not recorded */
@@ -73,8 +72,8 @@ typedef struct {
 
 /* What a task works on. */
 typedef struct {
-    int64_t first, images; /* of the chunk */
-    real *arena, *own;     /* of all threads, of this one */
+    int64_t first, images;
+    real *arena, *own; /* of all who work on the images, of this thread */
 } place_of_work;
 
 static inline int64_t vectors_of(int64_t channels) { return (channels + LANES - 1) / LANES; }
@@ -97,14 +96,22 @@ static void pause_briefly(void) {
 }
 
 /* Spin, then sleep, until all tasks are done; not for threads that took none. */
-static void wait_for(const progress *p, int64_t tasks) {
-    for (int spins = 0; __atomic_load_n(&p->done, __ATOMIC_ACQUIRE) < tasks; spins++)
+static void wait_for(const int64_t *done, int64_t tasks) {
+    for (int spins = 0; __atomic_load_n(done, __ATOMIC_ACQUIRE) < tasks; spins++)
         if (spins < SPINS) pause_briefly();
         else nanosleep(&(struct timespec){0, 50000}, NULL);
 }
 
-static inline int64_t next_task(progress *p) {
-    return __atomic_fetch_add(&p->taken, 1, __ATOMIC_RELAXED);
+/* A task of a unit, or -1.  `taken` says how many of each thread's share are.  A thread's own come first:
+ * they read what its tasks of the unit before wrote, which its cache still holds.  Then it helps those
+ * that are late. */
+static int64_t next_task(int64_t *taken, int64_t tasks, int64_t threads) {
+    for (int64_t i = 0, owner = thread_number(); i < threads; i++, owner = (owner + 1) % threads) {
+        const int64_t first = owner * tasks / threads, end = (owner + 1) * tasks / threads;
+        const int64_t task = first + __atomic_fetch_add(&taken[owner], 1, __ATOMIC_RELAXED);
+        if (task < end) return task;
+    }
+    return -1;
 }
 
 /* ---- Masks of activations ------------------------------------------------------------------- */
@@ -288,7 +295,7 @@ static real *slot(const chain *c, real *arena, int64_t number, int64_t image) {
 
 static void run_product(const chain *c, const unit *u, int64_t task, place_of_work here) {
     const step *q = &c->steps[u->step];
-    const int64_t run = task % u->runs, group = task / u->runs, pixels = pixels_of(q);
+    const int64_t run = task / u->groups, group = task % u->groups, pixels = pixels_of(q);
     const int64_t vectors = min64(2, vectors_of(q->s.filters) - 2 * group);
     const int64_t first = run * pixels / u->runs, size = (run + 1) * pixels / u->runs - first;
     const int64_t tiles = (size + TILE_PIXELS - 1) / TILE_PIXELS;
@@ -396,7 +403,7 @@ static int64_t end_of_mask(const chain *c, const window *w, rows_read rows, int6
 static void run_filter(const chain *c, const unit *u, int64_t task, place_of_work here) {
     const step *q = &c->steps[u->step];
     const window *w = &u->window;
-    const int64_t band = task % w->bands, group = task / w->bands;
+    const int64_t band = task / u->groups, group = task % u->groups;
     const int64_t vectors = min64(2, vectors_of(q->s.filters) - 2 * group);
     const int64_t first = band * w->out_h / w->bands;
     const int64_t outputs = (band + 1) * w->out_h / w->bands - first;
