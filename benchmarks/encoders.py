@@ -178,7 +178,7 @@ def _training_gradients(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor
 def lite0(batch: int = 32) -> Case:
     """Logits of EfficientNet-Lite0; the fewer images, the more rounds."""
     net, x = EfficientNetLite0(), random_images(batch)
-    run = function([net.input], [net["logits"]])
+    run = function([net.input], [net["logits"]], fixed=True)  # as the other engines take them
     rounds = max(7, 64 // batch)
     return Case(lambda: run(x), TorchLite0().eval(), x, _forward, rounds=rounds)
 

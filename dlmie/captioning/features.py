@@ -164,6 +164,7 @@ class Encoder(CompiledEncoder):
     Parameters
     ----------
     network : Network
+        Later changes of its weights may go unseen.
     layer : str
     average_flip : bool
         Annotations are the mean of what the network makes of the image and, mirrored back, of its
@@ -175,7 +176,7 @@ class Encoder(CompiledEncoder):
         from dlmie.compilation import function
 
         self.network, self.layer = network, layer
-        run = function([network.input], network[layer], name=f"{network.name} {layer}")
+        run = function([network.input], network[layer], name=f"{network.name} {layer}", fixed=True)
         super().__init__(run, network.preprocessing, average_flip=average_flip)
 
     def annotations(self, view: View) -> Variable:

@@ -8,6 +8,7 @@ import numpy as np
 import pytensor
 import pytest
 from conv_cases import symbols
+from pytensor.tensor.variable import TensorConstant
 
 from dlmie.compilation import function, get_threads, set_threads
 from dlmie.graph.network import parameter
@@ -160,6 +161,34 @@ def test_changed_weights_count_at_once() -> None:
     assert not np.allclose(changed, before)
     w.set_value(-w.get_value())
     np.testing.assert_array_equal(f(images), before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_filters_that_do_not_change_are_packed_once(dtype: str) -> None:
+    """Those that fill blocks of sixteen; with the same results, and in NumPy as well."""
+    rng = np.random.default_rng(0)
+
+    def filters(*shape: int) -> Any:
+        w = rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+        return pytensor.shared(w.astype(dtype), shape=shape)
+
+    images = rng.normal(size=(3, 24, 9, 7)).astype(dtype)
+    (x,) = symbols(images)
+    y = relu6(conv2d(x, filters(144, 24, 1, 1)))
+    y = relu6(conv2d(y, filters(144, 1, 3, 3), padding="same", groups=144))
+    for count in (24, 48, 16, 10):
+        y = conv2d(y, filters(count, y.type.shape[1], 1, 1))
+    plain, fixed = function([x], y), function([x], y, fixed=True)
+    np.testing.assert_array_equal(fixed(images), plain(images))
+    (before,), (chain,) = chains(plain), chains(fixed)
+    assert not any(step.packed for step in before.steps)
+    assert [step.packed for step in chain.steps] == [True, False, False, True, True, False]
+
+    (node,) = (n for n in fixed.maker.fgraph.toposort() if n.op is chain)
+    weights = [w.data if isinstance(w, TensorConstant) else w.get_value() for w in node.inputs[1:]]
+    cells: list[list[Any]] = [[None]]
+    chain.perform(node, [images, *weights], cells)
+    np.testing.assert_allclose(cells[0][0], plain(images), rtol=1e-4, atol=1e-4)
 
 
 def gradients(f: Any) -> list[ConvolutionChainGradient]:

@@ -129,6 +129,12 @@ def chains() -> Iterator[Case]:
     # Of every step: convolution and weights, source, residual.
     blocks: dict[str, tuple[Any, ...]] = {
         "depthwise, 1x1": ((depthwise(5, 3, 3), 0, -1), (pointwise(7, 5), 1, -1)),
+        "packed": (
+            (pointwise(48, 5, activation="relu6"), 0, -1, True),
+            (depthwise(48, 3, 3, activation="relu6"), 1, -1),
+            (pointwise(16, 48), 2, -1, True),
+            (pointwise(112, 16), 3, -1, True),
+        ),
         "of the input, twice": (
             (pointwise(37, 5, activation="relu6"), 0, -1),
             (depthwise(37, 5, 3, activation="relu6"), 1, -1),
@@ -159,7 +165,7 @@ def chains() -> Iterator[Case]:
     with_gradients = {"depthwise, 1x1": 0, "of pictures": 1, "with gaps": 0}
     for name, steps in blocks.items():
         op = ConvolutionChain(
-            tuple(Step(layer[0], source, residual) for layer, source, residual in steps),
+            tuple(Step(layer[0], *numbers) for layer, *numbers in steps),
             (len(steps) - 1, len(steps) - 3)[: len(steps) // 4 + 1],
             name in with_gradients,
         )

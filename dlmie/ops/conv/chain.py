@@ -15,7 +15,7 @@ from dlmie.ops.conv.activation import Kind, passes
 from dlmie.ops.conv.conv import Convolution, ConvolutionInputGradient
 from dlmie.ops.runtime.kernel_op import KernelOp
 
-_BLOCK = 16  # channels of a mask that lie together: BLOCK of chain_tasks.h
+_BLOCK = 16  # channels of a mask, or packed filters, that lie together: BLOCK of chain_tasks.h
 
 
 class Step(NamedTuple):
@@ -28,11 +28,14 @@ class Step(NamedTuple):
     source, residual : int
         0 is the input of the chain, i + 1 the output of step i; a residual of -1 adds nothing.
         Only 1×1 steps may have one.
+    packed : bool
+        Its filters stand in the order of the kernel's inner loop (:func:`pack_filters`).
     """
 
     convolution: Convolution
     source: int
     residual: int = -1
+    packed: bool = False
 
     def masked_activation(self) -> Kind | None:
         """Its activation, if the chain has a mask of it: if nothing is added to its output."""
@@ -75,7 +78,7 @@ class ConvolutionChain(KernelOp):
     def parameters(self) -> Sequence[int]:
         numbers = [len(self.steps), len(self.outputs), self.masks, *self.outputs]
         for step in self.steps:
-            numbers += [step.source, step.residual, *step.convolution.parameters()]
+            numbers += [step.source, step.residual, step.packed, *step.convolution.parameters()]
         return numbers
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
@@ -110,6 +113,8 @@ class ConvolutionChain(KernelOp):
         """The outputs in NumPy or what has its functions; ``convolve`` (op, x, w and perhaps b)."""
         slots, masks = [inputs[0]], [xp.zeros((len(inputs[0]), 0), "int8")]
         for step, weights in self._with_weights(inputs):
+            if step.packed:
+                weights = [unpack_filters(weights[0]), *weights[1:]]
             y = convolve(step.convolution, slots[step.source], *weights)
             if step.masked_activation():
                 masks.append(pack_mask(passes(y, step.masked_activation()), xp))
@@ -127,6 +132,23 @@ class ConvolutionChain(KernelOp):
             found.append((step, inputs[next_ : next_ + step.inputs()]))
             next_ += step.inputs()
         return found
+
+
+def pack_filters(w: np.ndarray) -> np.ndarray | None:
+    """1×1 filters as a packed step takes them, of the same shape; None if they fill no blocks.
+
+    Sixteen filters lie together, each channel after the other.
+    """
+    filters, channels = w.shape[:2]
+    if filters % _BLOCK:
+        return None
+    return w.reshape(-1, _BLOCK, channels).swapaxes(1, 2).reshape(w.shape)
+
+
+def unpack_filters(packed: Any) -> Any:
+    """The filters of which these are :func:`pack_filters`."""
+    channels = packed.shape[1]
+    return packed.reshape((-1, channels, _BLOCK)).swapaxes(1, 2).reshape(packed.shape)
 
 
 def pack_mask(passed: Any, xp: Any = np) -> Any:
@@ -206,7 +228,7 @@ class ConvolutionChainGradient(KernelOp):
         numbers = [len(self.steps), self.first]
         for step in self.steps:
             *convolution, _ = step.convolution.parameters()  # the last says whether it has a bias
-            numbers += [step.source, step.residual, *convolution, 0]
+            numbers += [step.source, step.residual, False, *convolution, 0]
         return numbers
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:

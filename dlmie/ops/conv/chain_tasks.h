@@ -30,7 +30,7 @@ enum {
     PATCHES = 8 * TILE_PIXELS,   /* of the input, at a time */
     SPINS = 1000,                /* some 50 microseconds, before a waiting thread sleeps */
     AHEAD = 128 / sizeof(real),  /* elements to prefetch of the filters that are packed */
-    BLOCK = 16,                  /* channels of a mask that lie together; LANES divides it */
+    BLOCK = 16,                  /* channels of a mask, or packed filters, that lie together */
 };
 
 typedef struct {
@@ -38,6 +38,7 @@ typedef struct {
     int depthwise, plain; /* plain: 1x1 */
     int fused;            /* computed by the depthwise step that reads it, never stored */
     int transposed;       /* the transpose of a convolution whose output it reads */
+    int packed;           /* w: blocks of BLOCK filters, each channel after channel */
     int64_t source, residual; /* slots: 0 is the chain's input, i + 1 the output of step i */
     int64_t activation;
     const real *w, *bias;
@@ -174,6 +175,7 @@ typedef struct {
     int64_t out_block;
     vec floor, ceiling, bias[2];
     const real *weights;
+    int64_t vector; /* elements from one vector of them to the other; channels lie BLOCK apart */
 } product;
 
 /* Pixel p of the tile is x[p * LANES] and goes to out[places[p]]; `residual` is as `out`. */
@@ -186,12 +188,13 @@ product_tile(const int pixels, const int vectors, const product *q, const real *
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) sums[p][j] = q->bias[j];
     const real *w = q->weights;
+    const int64_t vector = q->vector;
     for (int64_t k = 0; k < q->depth; k += LANES, x += q->block) {
         const int64_t n = min64(LANES, q->depth - k);
-        for (int64_t l = 0; l < n; l++, w += vectors * LANES) {
+        for (int64_t l = 0; l < n; l++, w += BLOCK) {
             vec right[2];
 #pragma GCC unroll 2
-            for (int j = 0; j < vectors; j++) right[j] = load(w + j * LANES);
+            for (int j = 0; j < vectors; j++) right[j] = load(w + j * vector);
 #pragma GCC unroll 16
             for (int p = 0; p < pixels; p++) {
                 const vec element = broadcast(x[p * LANES + l]);
@@ -223,34 +226,32 @@ static void product_pixels(int64_t n, int64_t vectors, const product *q, const r
             use_mask(m, p, j, q->ceiling, out + places[p] + j * q->out_block);
 }
 
-/* Element k of filter f of `vectors` vectors of filters at target[k * vectors * LANES + f]. */
+/* Element k of filter first + l at target[k * pitch + l], for a vector of filters. */
 static void pack_filters(const real *w, int64_t depth, int64_t filters, int64_t first,
-                         int64_t vectors, real *target) {
-    for (int64_t v = 0; v < vectors; v++) {
-        const int64_t f = first + v * LANES, there = min64(filters - f, LANES);
-        for (int64_t k = 0; k < depth; k += LANES) {
-            const int64_t n = min64(LANES, depth - k);
-            vec packed[LANES];
-            for (int64_t i = 0; i < there; i++) /* each row in a page of its own */
-                __builtin_prefetch(w + (f + i) * depth + k + AHEAD);
-            read_pixels(w + f * depth + k, depth, there, n, w + filters * depth, packed);
-            for (int64_t l = 0; l < n; l++)
-                store(target + ((k + l) * vectors + v) * LANES, packed[l]);
-        }
+                         int64_t pitch, real *target) {
+    const int64_t there = min64(filters - first, LANES);
+    for (int64_t k = 0; k < depth; k += LANES) {
+        const int64_t n = min64(LANES, depth - k);
+        vec packed[LANES];
+        for (int64_t i = 0; i < there; i++) /* each row in a page of its own */
+            __builtin_prefetch(w + (first + i) * depth + k + AHEAD);
+        read_pixels(w + first * depth + k, depth, there, n, w + filters * depth, packed);
+        for (int64_t l = 0; l < n; l++) store(target + (k + l) * pitch, packed[l]);
     }
 }
 
-/* The same for filters that are the columns of w (depth x filters): a transposed convolution's. */
+/* The same in blocks, for some vectors of filters that are the columns of w (depth x filters), as those
+ * of a transposed convolution are; `vector`: elements from one of them to the next. */
 static void pack_columns(const real *w, int64_t depth, int64_t filters, int64_t first,
-                         int64_t vectors, real *target) {
+                         int64_t vectors, int64_t vector, real *target) {
     const int64_t there = min64(filters - first, vectors * LANES);
-    for (int64_t k = 0; k < depth; k++, target += vectors * LANES) {
+    for (int64_t k = 0; k < depth; k++) {
         const real *row = w + k * filters + first;
         for (int64_t v = 0; v < vectors; v++) {
             vec some = {0};
             if (there >= (v + 1) * LANES) some = load(row + v * LANES);
             else memcpy(&some, row + v * LANES, (size_t)(there - v * LANES) * sizeof(real));
-            store(target + v * LANES, some);
+            store(target + k * BLOCK + v * vector, some);
         }
     }
 }
@@ -267,19 +268,29 @@ static int64_t depth_of(const step *q) {
     return q->s.channels / q->s.groups * q->s.kernel_h * q->s.kernel_w;
 }
 
-static int64_t panel_size(const step *q) { return 2 * LANES * depth_of(q); }
+/* Of two vectors of filters, in blocks. */
+static int64_t panel_size(const step *q) { return max64(2 * LANES, BLOCK) * depth_of(q); }
 
 /* Vectors [2 group, 2 group + vectors) of the filters of a step, packed into `panel`; `block`,
  * `out_block`: elements from one vector of what is multiplied and of the results to the next. */
 static product prepare(const step *q, int64_t group, int64_t vectors, int64_t block,
                        int64_t out_block, real *panel) {
-    const int64_t first = 2 * group * LANES;
-    (q->transposed ? pack_columns : pack_filters)(q->w, depth_of(q), q->s.filters, first, vectors,
-                                                  panel);
-    product r = {.depth = depth_of(q), .block = block, .out_block = out_block, .weights = panel,
+    const int64_t first = 2 * group * LANES, depth = depth_of(q);
+    product r = {.depth = depth, .block = block, .out_block = out_block,
                  .floor = broadcast(q->activation == NO_ACTIVATION ? -INFINITY : 0),
                  .ceiling = broadcast(q->activation == RELU6 ? 6 : INFINITY)};
     for (int64_t v = 0; v < vectors; v++) r.bias[v] = bias_of(q, first + v * LANES);
+    r.vector = LANES == BLOCK ? BLOCK * depth : LANES;
+    if (q->packed) {
+        r.weights = q->w + first / BLOCK * BLOCK * depth + first % BLOCK;
+        return r;
+    }
+    r.weights = panel;
+    if (q->transposed)
+        pack_columns(q->w, depth, q->s.filters, first, vectors, r.vector, panel);
+    else
+        for (int64_t v = 0; v < vectors; v++)
+            pack_filters(q->w, depth, q->s.filters, first + v * LANES, BLOCK, panel + v * r.vector);
     return r;
 }
 
@@ -412,7 +423,7 @@ static void run_filter(const chain *c, const unit *u, int64_t task, place_of_wor
     real *area = here.own, *filters = area + 2 * w->area, *panel = filters + panel_size(q);
     for (int64_t v = 0; v < vectors; v++) {
         real *filter = filters + v * w->taps * LANES;
-        pack_filters(q->w, w->taps, q->s.filters, (2 * group + v) * LANES, 1, filter);
+        pack_filters(q->w, w->taps, q->s.filters, (2 * group + v) * LANES, LANES, filter);
         if (q->transposed) reverse_taps(w->taps, filter);
     }
     product expand = {0};

@@ -13,7 +13,7 @@
  * spin until the tasks of a step are done, and sleep if that takes long, but do not wait for a thread
  * that is late, which finds its share done.  Filters are packed in the order of the inner loops by the task that uses them: that costs a
  * sixth of the products of a 7x7 image, less of any other, and nothing has to be kept from call to
- * call.
+ * call; those of a 1x1 step may come packed, where they do not change any more.
  *
  * Sums start from the bias and run in the order of conv_gemm.c and conv_depthwise.c: results are
  * the same to the last bit, whatever the number of images and threads.
@@ -25,7 +25,7 @@
 
 /* ---- Plan ----------------------------------------------------------------------------------- */
 
-enum { STEP_NUMBERS = 2 + P_COUNT }; /* source, residual, and the parameters of the convolution */
+enum { STEP_NUMBERS = 3 + P_COUNT }; /* source, residual, packed, and those of the convolution */
 
 static int is_output(const chain *c, int64_t i) {
     for (int64_t k = 0; k < c->outputs; k++)
@@ -46,8 +46,9 @@ static int read_steps(tensor input, const tensor *weights, int64_t length, const
     const tensor *next = weights;
     for (int64_t i = 0; i < length; i++, numbers += STEP_NUMBERS) {
         step *q = &steps[i];
-        *q = (step){.source = numbers[0], .residual = numbers[1], .last_reader = -1, .mask = -1};
-        const int64_t *convolution = numbers + 2;
+        *q = (step){.source = numbers[0], .residual = numbers[1], .packed = numbers[2] != 0,
+                    .last_reader = -1, .mask = -1};
+        const int64_t *convolution = numbers + 3;
         const tensor x = slot_shape(input, steps, q->source), *w = next++;
         if (KERNEL(conv_geometry_of)(&x, w, convolution, &q->s, error)) return 1;
         const conv_geometry *s = &q->s;
@@ -59,6 +60,8 @@ static int read_steps(tensor input, const tensor *weights, int64_t length, const
                          : !q->plain && q->source > 0)
             REFUSE("conv2d: a chain takes 1x1 filters, and one filter a channel");
         if (!q->plain && q->residual >= 0) REFUSE("conv2d: only products add a residual");
+        if (q->packed && (!q->plain || s->filters % BLOCK))
+            REFUSE("conv2d: only 1x1 filters are packed, a multiple of %d", BLOCK);
         q->w = w->data;
         if (convolution[P_BIAS]) {
             const tensor *b = next++;
@@ -311,7 +314,7 @@ static step *new_steps(int64_t length) { return malloc((size_t)max64(length, 1) 
 /* conv2d_chain(x, w and perhaps b of every step) -> the outputs of some steps, and if `masks` the masks
  * of all activations: bytes (batch, size), laid out as chain_tasks.h says
  *   p = {steps, outputs, masks, the step of every output, and for every step: source, residual (-1:
- *        none), the parameters of its convolution as in conv.c} */
+ *        none), whether w is packed, the parameters of its convolution as in conv.c} */
 EXPORT int KERNEL(conv2d_chain_shape)(SHAPE_ARGUMENTS) {
     step *steps = new_steps(p[0]);
     if (!steps) REFUSE("conv2d: out of memory");

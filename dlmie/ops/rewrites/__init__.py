@@ -21,7 +21,7 @@ from dlmie.ops.rewrites.dense import (
     use_vectorized_functions,
 )
 from dlmie.ops.rewrites.normalization import join_activation, mask_in_gradient
-from dlmie.ops.rewrites.weights import StoreWeightsInHalf
+from dlmie.ops.rewrites.weights import PackFilters, StoreWeightsInHalf
 from dlmie.ops.runtime.inplace import OverwriteInputs
 
 __all__ = ["FIXED", "TAG"]
@@ -57,3 +57,4 @@ optdb.register("chain_convolutions", ChainConvolutions(), TAG, position=1.67)
 optdb.register("overwrite_inputs", OverwriteInputs(), TAG, position=50.05)
 # Last: nothing compares or merges these constants any more, which takes a while for large ones.
 optdb.register("store_weights_in_half", StoreWeightsInHalf(), FIXED, position=101)
+optdb.register("pack_filters", PackFilters(), FIXED, position=101)

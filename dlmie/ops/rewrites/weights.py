@@ -1,7 +1,8 @@
-"""Matrices of weights that do not change any more, in half precision where nothing is lost."""
+"""Weights that do not change any more, as the kernels that read them would have them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pytensor.graph.rewriting.basic import GraphRewriter
 from pytensor.tensor.type import TensorType
 from pytensor.tensor.variable import TensorConstant
 
+from dlmie.ops.conv.chain import ConvolutionChain, is_pointwise, pack_filters
 from dlmie.ops.runtime import library
 from dlmie.ops.runtime.kernel_op import KernelOp, kernels_ready
 
@@ -67,3 +69,48 @@ def in_half(variable: Variable) -> Variable:
 def _is_lossless(value: np.ndarray) -> bool:
     with np.errstate(over="ignore"):
         return np.array_equal(value, value.astype(np.float16))
+
+
+class PackFilters(GraphRewriter):
+    """Shared 1×1 filters of chains of convolutions → constants in the order of the inner loop.
+
+    A chain packs them in every call else, a tenth of its time for one image.
+    """
+
+    def apply(self, fgraph: FunctionGraph, *args: Any, **kwargs: Any) -> None:
+        if not kernels_ready():
+            return
+        stored: dict[Variable, Variable | None] = {}  # each is packed once
+        for node in fgraph.toposort():
+            if not isinstance(node.op, ConvolutionChain):
+                continue
+            op, inputs = _with_packed(node.op, node.inputs, stored)
+            new = op.make_node(*inputs).outputs
+            fgraph.replace_all_validate(
+                list(zip(node.outputs, new, strict=True)), reason="pack_filters"
+            )
+
+
+def _with_packed(
+    op: ConvolutionChain, inputs: Sequence[Variable], stored: dict[Variable, Variable | None]
+) -> tuple[ConvolutionChain, list[Variable]]:
+    """A chain and its inputs, filters packed where that is possible."""
+    steps, found, place = [], list(inputs), 1
+    for step in op.steps:
+        w = inputs[place]
+        if isinstance(w, SharedVariable) and is_pointwise(step.convolution, w.type.shape):
+            if w not in stored:
+                stored[w] = _packed(w)
+            if (constant := stored[w]) is not None:
+                found[place] = constant
+                step = step._replace(packed=True)
+        steps.append(step)
+        place += step.inputs()
+    return ConvolutionChain(tuple(steps), op.outputs, op.masks), found
+
+
+def _packed(w: SharedVariable) -> Variable | None:
+    value = pack_filters(w.get_value(borrow=True))
+    if value is None:
+        return None
+    return TensorConstant(TensorType(w.type.dtype, shape=value.shape), value, name=w.name)
