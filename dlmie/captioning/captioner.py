@@ -93,7 +93,7 @@ class Member:
 
         header = self.encoder_header
         network = encoder_from_header(header, self.arrays, self.path)
-        return Encoder(network, header["layer"], average_flip=self.average_flip)
+        return Encoder(network, header["layer"], average_flip=self.average_flip, fixed=True)
 
     @property
     def source(self) -> str:

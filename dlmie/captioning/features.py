@@ -164,19 +164,24 @@ class Encoder(CompiledEncoder):
     Parameters
     ----------
     network : Network
-        Later changes of its weights may go unseen.
     layer : str
     average_flip : bool
         Annotations are the mean of what the network makes of the image and, mirrored back, of its
         mirror image: twice the work, less chance (test-time augmentation; Krizhevsky et al. 2012,
         section 4.1).
+    fixed : bool
+        The network's weights will not change any more, or changes may go unseen: see
+        :func:`dlmie.function`.
     """
 
-    def __init__(self, network: Network, layer: str, *, average_flip: bool = False) -> None:
+    def __init__(
+        self, network: Network, layer: str, *, average_flip: bool = False, fixed: bool = False
+    ) -> None:
         from dlmie.compilation import function
 
         self.network, self.layer = network, layer
-        run = function([network.input], network[layer], name=f"{network.name} {layer}", fixed=True)
+        name = f"{network.name} {layer}"
+        run = function([network.input], network[layer], name=name, fixed=fixed)
         super().__init__(run, network.preprocessing, average_flip=average_flip)
 
     def annotations(self, view: View) -> Variable:
@@ -214,5 +219,5 @@ def make_features(
     """
     left = network.preprocessing.prepared(data.size)
     header = {"encoder": {**encoder_header(network, layer), "preprocessing": left.to_json()}}
-    encoder = Encoder(network, layer)
+    encoder = Encoder(network, layer, fixed=True)
     return extract_features(data, encoder, left, to=to, header=header, progress=progress, **options)

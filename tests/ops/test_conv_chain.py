@@ -109,7 +109,7 @@ def test_results_are_those_of_single_convolutions_to_the_last_bit() -> None:
         set_threads(threads)
 
 
-@pytest.mark.parametrize("threads_used", [1, 2, 3, 4])
+@pytest.mark.parametrize("threads_used", [1, 2, 4, 7])
 def test_threads_share_out_any_number_of_images(threads_used: int) -> None:
     """Some computed by one thread each, the rest by all: as each image alone, to the last bit."""
     net = Blocks(depthwise_first=True)
@@ -447,6 +447,18 @@ def test_gradients_that_are_no_chain_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="is no chain"):
             ConvolutionChainGradient(steps, first)
+
+
+def test_filters_are_packed_where_that_is_possible() -> None:
+    packed = Step(Convolution(), 0, packed=True)
+    with pytest.raises(ValueError, match="reads filters as they are, not packed"):
+        ConvolutionChainGradient((packed,), 0)
+    arrays = [np.ones((1, 5, 4, 4)), np.ones((24, 5, 1, 1)), np.ones((24, 1, 3, 3))]
+    inputs = symbols(*arrays)
+    steps = packed, Step(Convolution(groups=24), 1)
+    f = function(inputs, ConvolutionChain(steps, (1,))(*inputs))
+    with pytest.raises(ValueError, match="only 1x1 filters are packed, a multiple of 16"):
+        f(*arrays)
 
 
 def test_masks_of_another_size_are_refused() -> None:

@@ -135,9 +135,9 @@ class ConvolutionChain(KernelOp):
 
 
 def pack_filters(w: np.ndarray) -> np.ndarray | None:
-    """1×1 filters as a packed step takes them, of the same shape; None if they fill no blocks.
+    """1×1 filters as a packed step takes them; None unless their number is a multiple of 16.
 
-    Sixteen filters lie together, each channel after the other.
+    The shape stays; sixteen filters lie together, one channel after the other.
     """
     filters, channels = w.shape[:2]
     if filters % _BLOCK:
@@ -209,7 +209,7 @@ class ConvolutionChainGradient(KernelOp):
     Raises
     ------
     ValueError
-        The gradient of these steps is no chain (:func:`can_go_back`).
+        The gradient of these steps is no chain (:func:`can_go_back`), or some are packed.
     """
 
     kernel = "conv2d_chain_gradient"
@@ -219,6 +219,8 @@ class ConvolutionChainGradient(KernelOp):
         super().__init__()
         if not can_go_back(steps, first):
             raise ValueError(f"the gradient of these steps from {first} on is no chain")
+        if any(step.packed for step in steps):
+            raise ValueError("the gradient of a chain reads filters as they are, not packed")
         self.steps, self.first = steps, first
 
     def __str__(self) -> str:

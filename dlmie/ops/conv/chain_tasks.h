@@ -25,12 +25,13 @@
 #endif
 
 enum {
-    IMAGES_AT_ONCE = 4,          /* their activations should stay in the cache */
+    IMAGES_AT_ONCE = 4,          /* filters are packed once for them */
     FUSED_BYTES = 1 << 18,       /* of the area that two vectors of channels go through */
     PATCHES = 8 * TILE_PIXELS,   /* of the input, at a time */
     SPINS = 1000,                /* some 50 microseconds, before a waiting thread sleeps */
     AHEAD = 128 / sizeof(real),  /* elements to prefetch of the filters that are packed */
     BLOCK = 16,                  /* channels of a mask, or packed filters, that lie together */
+    PANEL_PITCH = LANES == BLOCK ? BLOCK : 2 * LANES, /* of filters that a task packs */
 };
 
 typedef struct {
@@ -175,7 +176,7 @@ typedef struct {
     int64_t out_block;
     vec floor, ceiling, bias[2];
     const real *weights;
-    int64_t vector; /* elements from one vector of them to the other; channels lie BLOCK apart */
+    int64_t channel, vector; /* elements from one channel's to the next, one vector's to the other */
 } product;
 
 /* Pixel p of the tile is x[p * LANES] and goes to out[places[p]]; `residual` is as `out`. */
@@ -188,10 +189,10 @@ product_tile(const int pixels, const int vectors, const product *q, const real *
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++) sums[p][j] = q->bias[j];
     const real *w = q->weights;
-    const int64_t vector = q->vector;
+    const int64_t channel = PANEL_PITCH == BLOCK ? BLOCK : q->channel, vector = q->vector;
     for (int64_t k = 0; k < q->depth; k += LANES, x += q->block) {
         const int64_t n = min64(LANES, q->depth - k);
-        for (int64_t l = 0; l < n; l++, w += BLOCK) {
+        for (int64_t l = 0; l < n; l++, w += channel) {
             vec right[2];
 #pragma GCC unroll 2
             for (int j = 0; j < vectors; j++) right[j] = load(w + j * vector);
@@ -240,7 +241,7 @@ static void pack_filters(const real *w, int64_t depth, int64_t filters, int64_t 
     }
 }
 
-/* The same in blocks, for some vectors of filters that are the columns of w (depth x filters), as those
+/* The same with PANEL_PITCH for some vectors of filters that are the columns of w (depth x filters), as those
  * of a transposed convolution are; `vector`: elements from one of them to the next. */
 static void pack_columns(const real *w, int64_t depth, int64_t filters, int64_t first,
                          int64_t vectors, int64_t vector, real *target) {
@@ -251,7 +252,7 @@ static void pack_columns(const real *w, int64_t depth, int64_t filters, int64_t 
             vec some = {0};
             if (there >= (v + 1) * LANES) some = load(row + v * LANES);
             else memcpy(&some, row + v * LANES, (size_t)(there - v * LANES) * sizeof(real));
-            store(target + k * BLOCK + v * vector, some);
+            store(target + k * PANEL_PITCH + v * vector, some);
         }
     }
 }
@@ -268,8 +269,7 @@ static int64_t depth_of(const step *q) {
     return q->s.channels / q->s.groups * q->s.kernel_h * q->s.kernel_w;
 }
 
-/* Of two vectors of filters, in blocks. */
-static int64_t panel_size(const step *q) { return max64(2 * LANES, BLOCK) * depth_of(q); }
+static int64_t panel_size(const step *q) { return 2 * LANES * depth_of(q); }
 
 /* Vectors [2 group, 2 group + vectors) of the filters of a step, packed into `panel`; `block`,
  * `out_block`: elements from one vector of what is multiplied and of the results to the next. */
@@ -282,15 +282,16 @@ static product prepare(const step *q, int64_t group, int64_t vectors, int64_t bl
     for (int64_t v = 0; v < vectors; v++) r.bias[v] = bias_of(q, first + v * LANES);
     r.vector = LANES == BLOCK ? BLOCK * depth : LANES;
     if (q->packed) {
-        r.weights = q->w + first / BLOCK * BLOCK * depth + first % BLOCK;
+        r.weights = q->w + first / BLOCK * BLOCK * depth + first % BLOCK, r.channel = BLOCK;
         return r;
     }
-    r.weights = panel;
+    r.weights = panel, r.channel = PANEL_PITCH;
     if (q->transposed)
         pack_columns(q->w, depth, q->s.filters, first, vectors, r.vector, panel);
     else
         for (int64_t v = 0; v < vectors; v++)
-            pack_filters(q->w, depth, q->s.filters, first + v * LANES, BLOCK, panel + v * r.vector);
+            pack_filters(q->w, depth, q->s.filters, first + v * LANES, PANEL_PITCH,
+                         panel + v * r.vector);
     return r;
 }
 

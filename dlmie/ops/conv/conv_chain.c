@@ -11,9 +11,11 @@
  * from the first step to the last.  On those that cannot be shared out evenly all threads work together:
  * each on the same part of the images in every step, so that what it reads is in its own cache.  They
  * spin until the tasks of a step are done, and sleep if that takes long, but do not wait for a thread
- * that is late, which finds its share done.  Filters are packed in the order of the inner loops by the task that uses them: that costs a
- * sixth of the products of a 7x7 image, less of any other, and nothing has to be kept from call to
- * call; those of a 1x1 step may come packed, where they do not change any more.
+ * that is late, which finds its share done.
+ *
+ * Filters are packed in the order of the inner loops by the task that uses them: that costs a sixth of
+ * the products of a 7x7 image, less of any other, and nothing has to be kept from call to call.  Those
+ * of a 1x1 step may come packed, where they do not change any more.
  *
  * Sums start from the bias and run in the order of conv_gemm.c and conv_depthwise.c: results are
  * the same to the last bit, whatever the number of images and threads.
@@ -290,7 +292,7 @@ static int run_chain(chain *c, char *error) {
         const int64_t left = divide_images(c), parts = (left + c->chunk - 1) / c->chunk;
         mark_fused(c);
         place_slots(c);
-        plan_units(c, c->threads);
+        plan_units(c, left ? c->threads : 1);
         c->progress = calloc((size_t)max64(parts * c->unit_count * (1 + c->threads), 1),
                              sizeof *c->progress);
         const int64_t arenas = max64((c->apart ? c->threads : 0) + (left ? 1 : 0), 1);
