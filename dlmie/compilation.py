@@ -72,7 +72,7 @@ def function(
         numbers are all of half precision, as the weights of a float16 file, are then kept so.
         Products of a few rows take less time, with the same results; those of many rows are summed
         in another order.  1×1 filters of networks for phones are put into the order of the inner
-        loop once: one image takes a tenth less time, with the same results.
+        loop once: one image of 224 × 224 pixels takes a tenth less time, with the same results.
     backend : str, optional
         "c" or "jax"; default: that of the process, see :func:`dlmie.use_backend`.  With JAX the
         shared variables of the graph move to its device, XLA compiles anew for each combination of

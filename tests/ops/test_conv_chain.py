@@ -449,7 +449,7 @@ def test_gradients_that_are_no_chain_are_refused() -> None:
             ConvolutionChainGradient(steps, first)
 
 
-def test_filters_are_packed_where_that_is_possible() -> None:
+def test_packed_filters_are_refused_where_they_cannot_be() -> None:
     packed = Step(Convolution(), 0, packed=True)
     with pytest.raises(ValueError, match="reads filters as they are, not packed"):
         ConvolutionChainGradient((packed,), 0)

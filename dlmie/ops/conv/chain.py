@@ -83,14 +83,14 @@ class ConvolutionChain(KernelOp):
 
     def output_types(self, *inputs: Variable) -> Sequence[Any]:
         types = [inputs[0].type]
-        for step, weights in self._with_weights(inputs):
+        for step, weights in self.with_weights(inputs):
             (found,) = step.convolution.output_types(types[step.source](), *weights)
             types.append(found)
         masks = [TensorType("int8", shape=(types[0].shape[0], None))] if self.masks else []
         return [*(types[1 + i] for i in self.outputs), *masks]
 
     def output_shapes(self, node: Apply, shapes: Sequence[Any]) -> Sequence[Any]:
-        filters = [w[0] for _, w in self._with_weights(shapes)]
+        filters = [w[0] for _, w in self.with_weights(shapes)]
         known = _slot_shapes(self.steps, shapes[0], filters)
         size = sum(
             -(-shape[1] // _BLOCK) * _BLOCK * shape[2] * shape[3]
@@ -112,7 +112,7 @@ class ConvolutionChain(KernelOp):
     def forward(self, convolve: Callable[..., Any], xp: Any, *inputs: Any) -> list[Any]:
         """The outputs in NumPy or what has its functions; ``convolve`` (op, x, w and perhaps b)."""
         slots, masks = [inputs[0]], [xp.zeros((len(inputs[0]), 0), "int8")]
-        for step, weights in self._with_weights(inputs):
+        for step, weights in self.with_weights(inputs):
             if step.packed:
                 weights = [unpack_filters(weights[0]), *weights[1:]]
             y = convolve(step.convolution, slots[step.source], *weights)
@@ -125,7 +125,7 @@ class ConvolutionChain(KernelOp):
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         raise NotImplementedError(f"{self} has no gradient: take it before compiling")
 
-    def _with_weights(self, inputs: Sequence[Any]) -> list[tuple[Step, Sequence[Any]]]:
+    def with_weights(self, inputs: Sequence[Any]) -> list[tuple[Step, Sequence[Any]]]:
         """Every step with its weights among the inputs of the chain."""
         found, next_ = [], 1
         for step in self.steps:

@@ -62,7 +62,8 @@ typedef struct {
     unit *units;
     int64_t unit_count;
     int64_t threads;
-    int64_t apart, chunks, taken; /* images that threads compute each alone, in so many parts */
+    int64_t apart, chunks; /* images that threads compute each alone, in so many parts */
+    int64_t taken;         /* of these parts */
     int64_t chunk;         /* images at a time, at most */
     int64_t *progress;     /* on those that are left: tasks done and taken (next_task) of every unit */
     int64_t arena_size, own_size, input_place;
@@ -104,9 +105,9 @@ static void wait_for(const int64_t *done, int64_t tasks) {
         else nanosleep(&(struct timespec){0, 50000}, NULL);
 }
 
-/* A task of a unit, or -1.  `taken` says how many of each thread's share are.  A thread's own come first:
- * they read what its tasks of the unit before wrote, which its cache still holds.  Then it helps those
- * that are late. */
+/* A task of a unit, or -1; `taken` counts those taken of each thread's share.  A thread's own come
+ * first: they read what its tasks of the unit before wrote, which its cache still holds.  Then it helps
+ * those that are late. */
 static int64_t next_task(int64_t *taken, int64_t tasks, int64_t threads) {
     for (int64_t i = 0, owner = thread_number(); i < threads; i++, owner = (owner + 1) % threads) {
         const int64_t first = owner * tasks / threads, end = (owner + 1) * tasks / threads;
