@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shlex
@@ -194,7 +195,7 @@ def check_cache() -> Iterator[Check]:
         said, _, fix = str(error).rpartition("): ")
         yield problem("cache", f"{said})", fix)
         return
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = _bytes_in(folder)
     free = shutil.disk_usage(folder).free
     text = f"{folder} ({size / 1e6:,.0f} MB; {free / 1e9:,.1f} GB free)"
     numbers = {"folder": str(folder), "bytes": size, "bytes_free": free}
@@ -203,6 +204,16 @@ def check_cache() -> Iterator[Check]:
         yield Check("cache", text, "warning", fix, numbers)
     else:
         yield Check("cache", text, numbers=numbers)
+
+
+def _bytes_in(folder: Path) -> int:
+    """What the files of a folder take, while others may delete some of them."""
+    size = 0
+    for place, _, files in os.walk(folder):  # leaves out folders that are gone
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(place, file).stat().st_size
+    return size
 
 
 def check_engine() -> Iterator[Check]:

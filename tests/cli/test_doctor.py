@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,30 @@ def test_a_working_machine(invoke: Any) -> None:
     assert Path(checks["cache"]["folder"]).is_dir()
     for name in ("python", "compiler", "python headers", "kernels", "linker", "encoder weights"):
         assert checks[name]["status"] == "ok", checks[name]
+
+
+def test_the_cache_is_measured_while_others_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They delete the folders that they compile in."""
+    from dlmie.cli import checks
+    from dlmie.ops.runtime import cache
+
+    passing = tmp_path / "dlmie_modules_x"
+    passing.mkdir()
+    (passing / "unit.so").write_bytes(b"12345")
+    (tmp_path / "kept.so").write_bytes(b"123")
+    walk = os.walk
+
+    def walk_and_then_delete(folder: Path) -> Any:
+        found = list(walk(folder))
+        shutil.rmtree(passing, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(os, "walk", walk_and_then_delete)
+    monkeypatch.setattr(cache, "cache_folder", lambda: tmp_path)
+    (check,) = checks.check_cache()
+    assert (check.status, check.numbers["bytes"]) == ("ok", 3)
 
 
 def test_text_names_every_fix(invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:
